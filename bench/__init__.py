@@ -1,0 +1,1 @@
+"""Benchmarks that measure latency and cost, and the demo."""

@@ -1,0 +1,1 @@
+"""Bandwidth estimation at the sender (transport-wide feedback, REMB, loss)."""

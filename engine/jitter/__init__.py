@@ -1,0 +1,1 @@
+"""Jitter buffers: packets in any order and any time become frames in order."""

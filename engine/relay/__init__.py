@@ -1,0 +1,1 @@
+"""Leg-to-leg forwarding: rewriting, gates, source switching, keyframe requests."""

@@ -1,0 +1,1 @@
+"""RTP headers, header extensions and the retransmission format to and from bytes."""

@@ -1,0 +1,1 @@
+"""Session descriptions: grammar (RFC 8866) and offer/answer (RFC 8829)."""

@@ -1,0 +1,1 @@
+"""One remote endpoint: ICE, DTLS, SRTP and RTP composed, still without I/O."""

@@ -1,0 +1,1 @@
+"""What is kept per RTP stream: statistics, reports, losses, retransmission. Each concern one small piece."""

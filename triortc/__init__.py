@@ -1,0 +1,1 @@
+"""A media and signaling engine for one-to-one video calls, on trio."""

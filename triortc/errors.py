@@ -1,0 +1,66 @@
+"""The error tree. What an embedder can catch, and nothing a hostile packet can raise past a session."""
+
+from __future__ import annotations
+
+__all__ = [
+    "CallError",
+    "CodecError",
+    "ConfigurationError",
+    "DtlsError",
+    "IceError",
+    "ProtocolError",
+    "RtpError",
+    "SdpError",
+    "SignalingError",
+    "SrtpError",
+    "StunError",
+    "TriortcError",
+]
+
+
+class TriortcError(Exception):
+    """The root of every error that this library raises on purpose."""
+
+
+class ConfigurationError(TriortcError):
+    """A configuration value or an argument of the embedder makes no sense; the message says what to do."""
+
+
+class ProtocolError(TriortcError):
+    """Bytes from the network break a protocol's rules. Raised by parsers, caught at the session's boundary."""
+
+
+class StunError(ProtocolError):
+    """A STUN message is malformed (RFC 8489)."""
+
+
+class RtpError(ProtocolError):
+    """An RTP or RTCP packet is malformed (RFC 3550)."""
+
+
+class SrtpError(ProtocolError):
+    """An SRTP key, profile or packet is not usable (RFC 3711, RFC 7714)."""
+
+
+class SdpError(ProtocolError):
+    """A session description cannot be parsed or cannot be negotiated (RFC 8866, RFC 8829)."""
+
+
+class IceError(TriortcError):
+    """Connectivity establishment was used wrongly or failed (RFC 8445)."""
+
+
+class DtlsError(TriortcError):
+    """The DTLS handshake was used wrongly or failed (RFC 6347, RFC 5764)."""
+
+
+class CodecError(TriortcError):
+    """An encoder, decoder, source or sink cannot do what was asked."""
+
+
+class CallError(TriortcError):
+    """A call command cannot be carried out in the present state."""
+
+
+class SignalingError(TriortcError):
+    """A signaling connection, token or message is not acceptable."""
