@@ -11,5 +11,5 @@ if [ $# -gt 0 ]; then
 else
   "$bin/ruff" check . && "$bin/ruff" format --check .
   MYPYPATH=.build/links:tests "$bin/mypy" --explicit-package-bases --namespace-packages .build/links/triortc $(git ls-files -co --exclude-standard "tests/*.py" "tools/*.py")
-  PYTHONPATH=.build/links "$bin/lint-imports"
+  (cd .build/links && PYTHONPATH=. "../../$bin/lint-imports" --config ../../pyproject.toml)
 fi

@@ -1,0 +1,89 @@
+"""Batched UDP sockets over loopback: real datagrams, no timing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import trio
+
+from triortc.engine.interfaces import local_addresses
+from triortc.engine.udp import BATCH_DATAGRAMS, UdpSocket
+from triortc.errors import ConfigurationError
+
+
+@pytest.fixture(params=["127.0.0.1", "::1"])
+def pair(request: pytest.FixtureRequest) -> Iterator[tuple[UdpSocket, UdpSocket]]:
+    first = UdpSocket(request.param, 0, buffer_bytes=1 << 20)
+    second = UdpSocket(request.param, 0, buffer_bytes=1 << 20)
+    yield first, second
+    first.close()
+    second.close()
+
+
+async def receive(socket: UdpSocket, count: int) -> list[bytes]:
+    found: list[bytes] = []
+    with trio.fail_after(5):
+        while len(found) < count:
+            await socket.wait_readable()
+            found += [bytes(view) for view, _ in socket.receive_batch()]
+    return found
+
+
+async def test_a_batch_keeps_datagram_boundaries_and_source_addresses(pair: tuple[UdpSocket, UdpSocket]) -> None:
+    first, second = pair
+    for size in (1, 1200, 0, 1500):
+        assert first.send(bytes([size % 251]) * size, second.address)
+    await second.wait_readable()
+    batch = second.receive_batch()
+    assert [len(view) for view, _ in batch] == [1, 1200, 0, 1500]
+    assert {source for _, source in batch} == {first.address}
+    assert second.receive_batch() == []
+
+
+async def test_a_run_leaves_as_equal_datagrams_with_a_shorter_last_one(pair: tuple[UdpSocket, UdpSocket]) -> None:
+    first, second = pair
+    run = b"".join(bytes([n]) * 100 for n in range(7)) + b"tail"
+    first.send_run(memoryview(run), 100, second.address)
+    assert await receive(second, 8) == [bytes([n]) * 100 for n in range(7)] + [b"tail"]
+    assert first.counters.sent == 8
+    assert first.counters.send_calls == 1
+
+
+async def test_a_run_longer_than_the_kernel_takes_is_split(pair: tuple[UdpSocket, UdpSocket]) -> None:
+    first, second = pair
+    packets = [n.to_bytes(2, "big") * 500 for n in range(BATCH_DATAGRAMS + 10)]
+    first.send_run(memoryview(b"".join(packets)), 1000, second.address)
+    assert await receive(second, len(packets)) == packets
+
+
+async def test_without_segmentation_a_run_still_arrives(pair: tuple[UdpSocket, UdpSocket]) -> None:
+    first, second = pair
+    first._segmentation = False
+    first.send_run(memoryview(b"a" * 10 + b"b" * 10), 10, second.address)
+    assert await receive(second, 2) == [b"a" * 10, b"b" * 10]
+
+
+def test_a_datagram_longer_than_a_slot_is_dropped_and_counted(pair: tuple[UdpSocket, UdpSocket]) -> None:
+    first, second = pair
+    first.send(bytes(3000), second.address)
+    first.send(b"next", second.address)
+    assert [bytes(view) for view, _ in second.receive_batch()] == [b"next"]
+    assert second.counters.truncated == 1
+
+
+def test_a_destination_that_refuses_is_counted_and_never_raises(pair: tuple[UdpSocket, UdpSocket]) -> None:
+    first, _ = pair
+    wrong_family = ("::1", 9) if ":" not in first.address[0] else ("127.0.0.1", 9)
+    assert not first.send(b"x", wrong_family)
+    assert first.counters.send_errors == 1
+
+
+def test_a_name_instead_of_an_address_raises_at_once() -> None:
+    with pytest.raises(ConfigurationError, match="no IP address"):
+        UdpSocket("localhost", 0, buffer_bytes=1 << 16)
+
+
+def test_local_addresses_name_loopback_only_when_asked() -> None:
+    assert "127.0.0.1" in local_addresses(loopback=True)
+    assert "127.0.0.1" not in local_addresses(loopback=False)
