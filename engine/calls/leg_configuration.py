@@ -1,0 +1,43 @@
+"""What may be tuned about the media side of calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
+
+from triortc.codecs.configuration import SlateConfiguration
+from triortc.codecs.registry import DEFAULT_CODECS, Codec, MediaKind
+from triortc.engine.endpoint import EndpointConfiguration
+from triortc.engine.session.configuration import SessionConfiguration
+
+__all__ = ["MediaConfiguration", "SlateMode"]
+
+SlateMode: TypeAlias = Literal["off", "audio", "audio_video"]
+
+
+@dataclass(frozen=True, slots=True)
+class MediaConfiguration:
+    """The numbers and choices of legs.
+
+    Attributes:
+        endpoint: where media is received.
+        session: the numbers of every leg.
+        codecs: what legs may negotiate, by kind, the most preferred first.
+        slate: what a visitor sees and hears while the gate to it is closed.
+        slate_look: text, size and rhythm of the slate.
+        max_early_candidates: candidates of a client kept before its offer has come.
+        max_legs: legs at one time; more are refused.
+    """
+
+    endpoint: EndpointConfiguration = field(default_factory=EndpointConfiguration)
+    session: SessionConfiguration = field(default_factory=SessionConfiguration)
+    codecs: Mapping[MediaKind, tuple[Codec, ...]] = field(default_factory=lambda: DEFAULT_CODECS)
+    slate: SlateMode = "audio_video"
+    slate_look: SlateConfiguration = field(default_factory=SlateConfiguration)
+    max_early_candidates: int = 50
+    max_legs: int = 4000
+
+    def with_wall_clock_offset(self, offset_s: float) -> MediaConfiguration:
+        """The same, with sessions that know Unix time as `now` plus `offset_s` seconds."""
+        return replace(self, session=replace(self.session, wall_clock_offset_s=offset_s))

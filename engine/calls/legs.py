@@ -1,0 +1,412 @@
+"""The media side of calls: legs over ICE and DTLS-SRTP, gates between them. Call control's MediaPort, for real.
+
+A leg is one offer/answer between one device and the engine. What a leg may negotiate follows from the leg that is there
+before it: same formats, same picture and sound extensions, so that packets pass untouched (docs/calls.md).
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import trio
+
+from triortc.codecs.registry import MediaKind
+from triortc.engine.calls.leg_configuration import MediaConfiguration
+from triortc.engine.calls.media_events import LegFailed, LegLost, LegReady, LegRecovered, LegUp, MediaEvent
+from triortc.engine.calls.slate_player import SlatePlayer
+from triortc.engine.dtls.certificate import Certificate
+from triortc.engine.endpoint import Endpoint, open_endpoint
+from triortc.engine.relay.gate import GateState, GateStatistics
+from triortc.engine.relay.plane import DataPlane
+from triortc.engine.relay.python_plane import PythonPlane
+from triortc.engine.sdp.candidate import parse_candidate
+from triortc.engine.sdp.grammar import parse
+from triortc.engine.sdp.local import AnswerConstraints
+from triortc.engine.sdp.negotiated import Negotiated, SdpUnsupportedError
+from triortc.engine.sdp.negotiation import create_answer
+from triortc.engine.session.description import (
+    CONTENT_EXTENSIONS,
+    TRANSPORT_EXTENSIONS,
+    describe_media,
+    describe_transport,
+)
+from triortc.engine.session.events import (
+    ConnectionState,
+    ConnectionStateChanged,
+    SessionEvent,
+    SessionResumed,
+    SessionSilent,
+)
+from triortc.engine.session.session import Session
+from triortc.errors import CallError, SdpError
+
+__all__ = ["LegManager", "Side", "open_leg_manager"]
+
+Side = Literal["agent", "visitor"]
+
+
+@dataclass(slots=True, eq=False)
+class _Leg:
+    name: str
+    session_id: str
+    side: Side
+    transport: Session | None = None
+    negotiated: Negotiated | None = None
+    neg: int = 0
+    description_id: int = field(default_factory=lambda: secrets.randbits(62))
+    description_version: int = 1
+    early_candidates: list[tuple[str, str]] = field(default_factory=list)
+    early_end: bool = False
+    up: bool = False
+    lost: bool = False
+    gates: dict[MediaKind, GateState] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    """The legs of one video session, and which one speaks for each side."""
+
+    legs: dict[str, _Leg] = field(default_factory=dict)
+    source: dict[Side, str] = field(default_factory=dict)
+
+
+class LegManager:
+    """Implements call control's MediaPort over an endpoint and a data plane. Made by :func:`open_leg_manager`.
+
+    Every method is synchronous and must be called from the trio thread.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, plane: DataPlane, nursery: trio.Nursery, configuration: MediaConfiguration
+    ) -> None:
+        self._endpoint = endpoint
+        self._plane = plane
+        self._configuration = configuration
+        self._certificate = Certificate.generate(valid_from=datetime.now(UTC) - timedelta(days=1))
+        self._slates = SlatePlayer(plane, endpoint, nursery, configuration)
+        self._legs: dict[str, _Leg] = {}
+        self._calls: dict[str, _Call] = {}
+        self._ended: Counter[str] = Counter()
+        #: Set by call control: what happened to a leg.
+        self.on_event: Callable[[MediaEvent], None] = lambda event: None
+
+    # -- MediaPort
+
+    def open_leg(self, session: str, leg: str, side: Side) -> None:
+        """Make a leg, its gates closed. Raises CallError when the name is taken or the limit reached."""
+        if leg in self._legs:
+            raise CallError(f"leg {leg!r} is already open: leg ids are never used again")
+        if len(self._legs) >= self._configuration.max_legs:
+            raise CallError("the limit of legs is reached (max_legs)")
+        opened = self._legs[leg] = _Leg(leg, session, side)
+        call = self._calls.setdefault(session, _Call())
+        call.legs[leg] = opened
+        call.source.setdefault(side, leg)
+
+    def answer(self, leg: str, neg: int, offer_sdp: str) -> str:
+        """Apply an offer of the leg's device and return the answer.
+
+        Raises:
+            SdpError: the offer is malformed, out of date, or asks for what cannot be done (SdpUnsupportedError).
+            CallError: there is no such leg.
+        """
+        target = self._known(leg)
+        if neg <= target.neg:
+            raise SdpError(f"offer {neg} is out of date: {target.neg} has been answered")
+        offer = parse(offer_sdp)
+        now = trio.current_time()
+        transport = target.transport or self._open_transport(target)
+        try:
+            answer, negotiated = create_answer(
+                offer,
+                describe_transport(transport),
+                [
+                    describe_media(transport, kind, direction="sendrecv", codecs=self._configuration.codecs[kind])
+                    for kind in ("audio", "video")
+                ],
+                constraints=self._constraints(target),
+                previous=target.negotiated,
+                session_id=target.description_id,
+                session_version=target.description_version,
+            )
+            if negotiated.ice_restart:
+                raise SdpUnsupportedError("an ICE restart is not supported yet: ask for a new leg")
+        except SdpError:
+            if target.negotiated is None:
+                self._close_transport(target)
+            raise
+        target.neg, target.negotiated = neg, negotiated
+        target.description_version += 1
+        transport.set_remote(negotiated, now)
+        self._plane.negotiated(leg)
+        self._give_early_candidates(target, now)
+        self._connect(target)
+        if target.side == "visitor":
+            self._slates.start(leg, transport)
+        self._endpoint.flush(now)
+        return str(answer)
+
+    def add_candidates(self, leg: str, neg: int, ufrag: str, candidates: Sequence[tuple[str, str]], end: bool) -> None:
+        """Candidates of the device as (candidate line, mid). Malformed and out-of-date ones are dropped and counted."""
+        target = self._legs.get(leg)
+        if target is None or (target.neg and neg < target.neg):
+            self._ended["candidates_dropped"] += len(candidates)
+            return
+        room = self._configuration.max_early_candidates - len(target.early_candidates)
+        self._ended["candidates_dropped"] += max(0, len(candidates) - room)
+        target.early_candidates += list(candidates)[: max(0, room)]
+        target.early_end = target.early_end or end
+        if target.negotiated is not None:
+            if ufrag and ufrag != target.negotiated.remote_ufrag:
+                target.early_candidates.clear()
+                self._ended["candidates_dropped"] += len(candidates)
+                return
+            now = trio.current_time()
+            self._give_early_candidates(target, now)
+            self._endpoint.flush(now)
+
+    def set_gate(self, session: str, leg: str, kind: MediaKind, state: GateState, epoch: int) -> None:
+        """Set the valve from this leg to the other side."""
+        target = self._legs.get(leg)
+        if target is None:
+            return
+        target.gates[kind] = state
+        if target.transport is not None:
+            now = trio.current_time()
+            self._plane.set_gate(leg, kind, state, now)
+            self._plane.expect(leg, kind, state is not GateState.MUTED)
+            self._endpoint.flush(now)
+        if state is GateState.OPEN:
+            self._slates.stop(self._calls[target.session_id].source.get(_other(target.side)))
+
+    def set_source(self, session: str, side: Side, leg: str) -> None:
+        """From now on this leg, and no other of its side, feeds the other side, and is fed by it."""
+        call = self._calls.get(session)
+        target = self._legs.get(leg)
+        if call is None or target is None:
+            return
+        call.source[side] = leg
+        self._connect(target)
+
+    def request_keyframe(self, leg: str) -> None:
+        """Ask the leg's device for a keyframe."""
+        target = self._legs.get(leg)
+        if target is not None and target.transport is not None:
+            now = trio.current_time()
+            self._plane.request_keyframe(leg, now)
+            self._endpoint.flush(now)
+
+    def close_leg(self, leg: str) -> None:
+        """End a leg; unknown or closed legs are ignored."""
+        target = self._legs.pop(leg, None)
+        if target is None:
+            return
+        call = self._calls[target.session_id]
+        del call.legs[leg]
+        if call.source.get(target.side) == leg:
+            del call.source[target.side]
+        if not call.legs:
+            del self._calls[target.session_id]
+        self._close_transport(target)
+
+    def close_session(self, session: str) -> None:
+        """End every leg of a session; unknown or closed sessions are ignored."""
+        call = self._calls.get(session)
+        for leg in list(call.legs) if call is not None else ():
+            self.close_leg(leg)
+
+    def gate_statistics(self, session: str) -> Mapping[tuple[str, MediaKind], GateStatistics]:
+        """Counters by (source leg, kind) of the legs that are open."""
+        call = self._calls.get(session)
+        found: dict[tuple[str, MediaKind], GateStatistics] = {}
+        for leg in call.legs.values() if call is not None else ():
+            if leg.transport is not None:
+                for kind, statistics in self._plane.statistics(leg.name).items():
+                    found[leg.name, kind] = statistics
+        return found
+
+    def close(self) -> None:
+        """End every leg."""
+        for leg in list(self._legs):
+            self.close_leg(leg)
+
+    # -- for the server
+
+    @property
+    def legs(self) -> int:
+        """How many legs are open."""
+        return len(self._legs)
+
+    def transport(self, leg: str) -> Session | None:
+        """The session under a leg, for statistics; None before its offer."""
+        return self._known(leg).transport
+
+    def counters(self) -> dict[str, int]:
+        """Totals since the start, open legs included: gates, drops, sockets."""
+        total = Counter(self._ended)
+        for leg in self._legs.values():
+            self._count(leg, total)
+        counters = self._endpoint.counters
+        total["endpoint.wakeups"] = counters.wakeups
+        total["endpoint.unknown_username"] = counters.unknown_username
+        total["endpoint.unknown_address"] = counters.unknown_address
+        for socket in self._endpoint.sockets:
+            total["udp.received"] += socket.counters.received
+            total["udp.sent"] += socket.counters.sent
+            total["udp.send_calls"] += socket.counters.send_calls
+            total["udp.send_errors"] += socket.counters.send_errors
+        total["legs.open"] = len(self._legs)
+        return dict(total)
+
+    def _count(self, leg: _Leg, total: Counter[str]) -> None:
+        if leg.transport is None:
+            return
+        for statistics in self._plane.statistics(leg.name).values():
+            total["gate.forwarded"] += statistics.forwarded
+            total["gate.dropped"] += statistics.dropped
+            total["gate.late"] += statistics.late
+            total["gate.unmapped"] += statistics.unmapped
+        for name, value in leg.transport.dropped().items():
+            total[f"dropped.{name}"] += value
+
+    # -- inside
+
+    def _known(self, leg: str) -> _Leg:
+        target = self._legs.get(leg)
+        if target is None:
+            raise CallError(f"there is no leg {leg!r}")
+        return target
+
+    def _open_transport(self, leg: _Leg) -> Session:
+        session_configuration = self._configuration.session
+        transport = Session(
+            controlling=False,
+            certificate=self._certificate,
+            configuration=session_configuration,
+            random_bytes=secrets.token_bytes,
+        )
+        leg.transport = transport
+        self._plane.add_leg(
+            leg.name,
+            transport,
+            on_ready=lambda name: self.on_event(LegReady(name)),
+            on_own_keyframe=self._slates.keyframe_wanted,
+        )
+        for kind, state in leg.gates.items():
+            self._plane.set_gate(leg.name, kind, state, trio.current_time())
+        self._endpoint.add(transport, lambda event: self._transport_event(leg, event))
+        return transport
+
+    def _close_transport(self, leg: _Leg) -> None:
+        transport, leg.transport = leg.transport, None
+        self._slates.stop(leg.name)
+        if transport is None:
+            return
+        leg.transport = transport
+        self._count(leg, self._ended)
+        leg.transport = None
+        self._plane.remove_leg(leg.name)
+        transport.close(trio.current_time())
+        self._endpoint.remove(transport)
+
+    def _constraints(self, leg: _Leg) -> AnswerConstraints | None:
+        """What the leg that was there first has agreed on; None when this is the first, or renegotiates itself."""
+        call = self._calls[leg.session_id]
+        others = [other for other in call.legs.values() if other.side != leg.side and other.negotiated is not None]
+        chosen = next((other for other in others if other.name == call.source.get(other.side)), None) or next(
+            iter(others), None
+        )
+        if chosen is None or chosen.negotiated is None:
+            return None
+        return AnswerConstraints(
+            codecs={media.kind: [entry.remote for entry in media.codecs] for media in chosen.negotiated.media},
+            extensions={
+                media.kind: (
+                    *TRANSPORT_EXTENSIONS,
+                    *(uri for uri in CONTENT_EXTENSIONS[media.kind] if uri in media.extensions),
+                )
+                for media in chosen.negotiated.media
+            },
+        )
+
+    def _give_early_candidates(self, leg: _Leg, now: float) -> None:
+        transport = leg.transport
+        if transport is None:
+            return
+        lines, leg.early_candidates = leg.early_candidates, []
+        for line, _mid in lines:
+            if not line:
+                continue
+            try:
+                transport.add_remote_candidate(parse_candidate(line), now)
+            except SdpError:
+                self._ended["candidates_malformed"] += 1
+        if leg.early_end:
+            leg.early_end = False
+            transport.add_remote_candidate(None, now)
+
+    def _connect(self, leg: _Leg) -> None:
+        """Join a leg with the other side's, if each is the one that speaks for its side."""
+        call = self._calls[leg.session_id]
+        other = call.legs.get(call.source.get(_other(leg.side), ""))
+        if call.source.get(leg.side) != leg.name or other is None:
+            return
+        if leg.transport is not None and other.transport is not None:
+            self._plane.connect(leg.name, other.name)
+            self._plane.connect(other.name, leg.name)
+
+    def _transport_event(self, leg: _Leg, event: SessionEvent) -> None:
+        if leg.name not in self._legs:
+            return
+        match event:
+            case ConnectionStateChanged(ConnectionState.CONNECTED):
+                if not leg.up:
+                    leg.up = True
+                    self.on_event(LegUp(leg.name))
+                self._found(leg)
+            case ConnectionStateChanged(ConnectionState.DISCONNECTED) | SessionSilent():
+                self._missed(leg)
+            case SessionResumed():
+                self._found(leg)
+            case ConnectionStateChanged(ConnectionState.FAILED | ConnectionState.CLOSED, reason):
+                self._missed(leg)
+                self.on_event(LegFailed(leg.name, reason))
+
+    def _missed(self, leg: _Leg) -> None:
+        if leg.up and not leg.lost:
+            leg.lost = True
+            self.on_event(LegLost(leg.name))
+
+    def _found(self, leg: _Leg) -> None:
+        if leg.lost:
+            leg.lost = False
+            self.on_event(LegRecovered(leg.name))
+
+
+def _other(side: Side) -> Side:
+    return "visitor" if side == "agent" else "agent"
+
+
+@asynccontextmanager
+async def open_leg_manager(configuration: MediaConfiguration) -> AsyncGenerator[LegManager]:
+    """Open the media side of calls; leaving it closes every leg and socket.
+
+    Raises:
+        ConfigurationError, OSError: the media address cannot be used.
+    """
+    # The engine's own clock is trio's; sender reports carry Unix time, so the difference is taken once, here.
+    configuration = configuration.with_wall_clock_offset(time.time() - trio.current_time())
+    async with open_endpoint(configuration.endpoint) as endpoint, trio.open_nursery() as nursery:
+        manager = LegManager(endpoint, PythonPlane(), nursery, configuration)
+        try:
+            yield manager
+        finally:
+            manager.close()
+            nursery.cancel_scope.cancel()

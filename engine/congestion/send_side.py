@@ -1,0 +1,251 @@
+"""How much may be sent: a send-side estimate from transport-wide feedback, loss and REMB.
+
+The rule, in the order in which it is applied to one rate (after draft-ietf-rmcat-gcc-02, RFC 8888 feedback being
+equivalent):
+
+1. A queue builds up (`DelayTrend`): the rate falls to `backoff` times what was acknowledged, at most once per round
+trip and 300 ms. 2. More than `high_loss` of the packets are lost: the rate falls by half the loss, as often. 3. Less
+than `low_loss` is lost and delays are steady: the rate grows exponentially, fast while it is unknown where the path
+is full,
+   slowly near the rate at which it last was. It grows no further than `headroom` times what was acknowledged: what was
+   not sent proves nothing. That bound never lowers the rate, so a pause does not lose it.
+4. A sender that uses little of its rate is not blamed for a queue or loss it can hardly have caused: its rate falls
+one step at a
+   time, and never below what gets through.
+5. No feedback while sending: the rate is halved for each `feedback_timeout_ms`.
+6. REMB of the receiver and the configured bounds cap the result; they do not change the rate.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Final
+
+from triortc.engine.congestion.configuration import CongestionConfiguration
+from triortc.engine.congestion.delay_trend import DelayTrend, PathUsage
+from triortc.engine.congestion.rate_meter import RateMeter
+from triortc.engine.congestion.sent_history import SentHistory
+from triortc.engine.rtcp.transport_feedback import TransportFeedback
+
+__all__ = ["SendSideEstimator"]
+
+_DEFAULT_RTT_S: Final = 0.1
+_DECREASE_PAUSE_S: Final = 0.3
+_GROWTH_PAUSE_S: Final = 0.1
+_MAXIMUM_GROWTH_STEP_S: Final = 1.0
+_GROWTH_ALLOWANCE_BPS: Final = 10_000
+_APPLICATION_LIMITED: Final = 0.7
+_GETS_THROUGH: Final = 0.9
+_NEAR_FULL: Final = 0.8
+_PAST_FULL: Final = 1.15
+_LOSS_SAMPLE_PACKETS: Final = 20
+_LOSS_SAMPLE_S: Final = 1.0
+_REFERENCE_RANGE: Final = 1 << 24
+_REFERENCE_TICK_S: Final = 0.064
+
+
+class SendSideEstimator:
+    """The estimate for one transport. `on_sent` runs for every packet; everything else a few times a second."""
+
+    __slots__ = (
+        "_acknowledged",
+        "_configuration",
+        "_decreased_at",
+        "_expected",
+        "_feedback_seen",
+        "_full_bps",
+        "_grown_at",
+        "_history",
+        "_lost",
+        "_rate_bps",
+        "_reference",
+        "_remb_bps",
+        "_sampled_at",
+        "_sent",
+        "_trend",
+        "_waiting_since",
+        "loss",
+        "rtt_s",
+    )
+
+    def __init__(self, configuration: CongestionConfiguration | None = None) -> None:
+        chosen = configuration or CongestionConfiguration()
+        window_s = chosen.acknowledged_window_ms / 1000
+        self._configuration = chosen
+        self._rate_bps = float(chosen.start_bps)
+        self._remb_bps = inf
+        self._history = SentHistory(chosen.history_packets)
+        self._trend = DelayTrend(chosen.overuse_threshold_ms)
+        self._acknowledged = RateMeter(window_s)
+        self._sent = RateMeter(window_s)
+        self._full_bps: float | None = None
+        self._decreased_at = -inf
+        self._grown_at: float | None = None
+        self._expected = 0
+        self._lost = 0
+        self._sampled_at: float | None = None
+        self._reference: int | None = None
+        self._feedback_seen = False
+        self._waiting_since: float | None = None
+        self.loss = 0.0
+        """The last sample of loss, 0 to 1."""
+        self.rtt_s = _DEFAULT_RTT_S
+        """From receiver reports, in seconds."""
+
+    @property
+    def target_bps(self) -> int:
+        """What may be sent, all streams of the transport together."""
+        configured = self._configuration
+        return int(max(min(self._rate_bps, self._remb_bps, configured.maximum_bps), configured.minimum_bps))
+
+    @property
+    def usage(self) -> PathUsage:
+        """What the delays say of the path at present."""
+        return self._trend.usage
+
+    def on_sent(self, transport_sequence_number: int | None, size_bytes: int, now: float) -> None:
+        """Take note of a sent packet; the number is None if it carries none."""
+        self._sent.add(size_bytes, now)
+        if transport_sequence_number is not None:
+            self._history.store(transport_sequence_number, size_bytes, now)
+        if self._waiting_since is None:
+            self._waiting_since = now
+        elif self._feedback_seen and now - self._waiting_since > self._configuration.feedback_timeout_ms / 1000:
+            self._waiting_since = now
+            self._decrease_to(self._rate_bps / 2, now)
+
+    def on_feedback(self, feedback: TransportFeedback, now: float) -> None:
+        """Take transport-wide feedback of the peer. What it says of packets that were never sent is ignored."""
+        self._feedback_seen = True
+        self._waiting_since = None
+        first, fresh = self._history.newly_reported(feedback.base_sequence_number, feedback.packet_status_count)
+        acknowledged_packets, arrived_at = self._note_arrivals(feedback)
+        lost = sum(self._history.is_pending((first + offset) & 0xFFFF) for offset in range(fresh))
+        self._expected += acknowledged_packets + lost
+        self._lost += lost
+        sampled = self._sample_loss(now)
+        if not acknowledged_packets:
+            acknowledged_bps = None
+        else:
+            acknowledged_bps = self._acknowledged.rate_bps(arrived_at)
+        if self._trend.usage is PathUsage.OVERUSED and acknowledged_bps is not None:
+            self._back_off(acknowledged_bps, now)
+        elif sampled and self.loss > self._configuration.high_loss:
+            self._fall_by_loss(acknowledged_bps, now)
+        elif self._trend.usage is PathUsage.NORMAL and acknowledged_bps is not None:
+            self._grow(acknowledged_bps, now)
+        else:
+            self._grown_at = now
+
+    def on_remb(self, bitrate_bps: int, now: float) -> None:
+        """Take the receiver's own estimate as a cap; the newest one counts."""
+        self._remb_bps = float(bitrate_bps)
+
+    def on_receiver_report(self, fraction_lost: float, rtt_s: float | None, now: float) -> None:
+        """Take a report block: `fraction_lost` from 0 to 1, the round trip in seconds or None.
+
+        Its loss counts only for a peer that sends no transport-wide feedback, which says the same, sooner and for all
+        streams.
+        """
+        if rtt_s is not None:
+            self.rtt_s = rtt_s
+        if self._feedback_seen:
+            return
+        self.loss = fraction_lost
+        sent_bps = self._sent.rate_bps(now)
+        received_bps = None if sent_bps is None else sent_bps * (1 - fraction_lost)
+        if fraction_lost > self._configuration.high_loss:
+            self._fall_by_loss(received_bps, now)
+        elif received_bps is not None:
+            self._grow(received_bps, now)
+
+    def _note_arrivals(self, feedback: TransportFeedback) -> tuple[int, float]:
+        """Feed arrivals to the meters.
+
+        Return how many were ours and the last arrival by the peer's clock, in seconds.
+        """
+        shift_s = self._unwrap_reference(feedback.reference_time)
+        count = 0
+        latest = -inf
+        for sequence_number, arrival_us in feedback.arrivals_us():
+            sent = self._history.take(sequence_number)
+            if sent is None:
+                continue
+            sent_at, size_bytes = sent
+            arrived_at = arrival_us / 1_000_000 + shift_s
+            latest = max(latest, arrived_at)
+            self._acknowledged.add(size_bytes, arrived_at)
+            self._trend.note(sent_at, arrived_at)
+            count += 1
+        return count, latest
+
+    def _unwrap_reference(self, reference: int) -> float:
+        """Return the seconds to add to times of this feedback: its 24-bit reference wraps every 12 days."""
+        previous = self._reference
+        half = _REFERENCE_RANGE >> 1
+        unwrapped = reference
+        if previous is not None:
+            unwrapped = previous + ((reference - previous + half) % _REFERENCE_RANGE) - half
+        self._reference = unwrapped
+        return (unwrapped - reference) * _REFERENCE_TICK_S
+
+    def _sample_loss(self, now: float) -> bool:
+        """Close a loss sample once it is large or old enough to mean something; True if one was closed."""
+        if self._sampled_at is None:
+            self._sampled_at = now
+        if not self._expected:
+            return False
+        if self._expected < _LOSS_SAMPLE_PACKETS and now - self._sampled_at < _LOSS_SAMPLE_S:
+            return False
+        self.loss = self._lost / self._expected
+        self._expected = self._lost = 0
+        self._sampled_at = now
+        return True
+
+    def _is_application_limited(self, acknowledged_bps: float, now: float) -> bool:
+        """Tell whether little of the rate is used and all of it gets through."""
+        sent_bps = self._sent.rate_bps(now)
+        if sent_bps is None:
+            return False
+        return sent_bps < _APPLICATION_LIMITED * self._rate_bps and acknowledged_bps > _GETS_THROUGH * sent_bps
+
+    def _back_off(self, acknowledged_bps: float, now: float) -> None:
+        backoff = self._configuration.backoff
+        wanted = backoff * acknowledged_bps
+        if self._is_application_limited(acknowledged_bps, now):
+            wanted = max(wanted, backoff * self._rate_bps)
+            self._decrease_to(wanted, now)
+        elif self._decrease_to(wanted, now):
+            self._full_bps = acknowledged_bps
+
+    def _fall_by_loss(self, acknowledged_bps: float | None, now: float) -> None:
+        wanted = self._rate_bps * (1 - self.loss / 2)
+        sent_bps = self._sent.rate_bps(now)
+        if acknowledged_bps is not None and sent_bps is not None and sent_bps < _APPLICATION_LIMITED * self._rate_bps:
+            wanted = max(wanted, acknowledged_bps)
+        if self._decrease_to(wanted, now) and acknowledged_bps is not None:
+            self._full_bps = acknowledged_bps
+
+    def _decrease_to(self, wanted_bps: float, now: float) -> bool:
+        self._grown_at = now
+        if now - self._decreased_at < _DECREASE_PAUSE_S + self.rtt_s:
+            return False
+        self._decreased_at = now
+        self._rate_bps = max(min(self._rate_bps, wanted_bps), self._configuration.minimum_bps)
+        return True
+
+    def _grow(self, acknowledged_bps: float, now: float) -> None:
+        before = self._grown_at
+        self._grown_at = now
+        settling = now - self._decreased_at < _GROWTH_PAUSE_S + self.rtt_s
+        if before is None or settling or self.loss >= self._configuration.low_loss:
+            return
+        if self._full_bps is not None and acknowledged_bps > _PAST_FULL * self._full_bps:
+            self._full_bps = None
+        configured = self._configuration
+        near_full = self._full_bps is not None and self._rate_bps > _NEAR_FULL * self._full_bps
+        per_s = configured.growth_per_s if near_full else configured.search_growth_per_s
+        elapsed_s = min(now - before, _MAXIMUM_GROWTH_STEP_S)
+        grown_bps = self._rate_bps * (1 + per_s) ** elapsed_s
+        proven_bps = configured.headroom * acknowledged_bps + _GROWTH_ALLOWANCE_BPS
+        self._rate_bps = min(max(self._rate_bps, min(grown_bps, proven_bps)), configured.maximum_bps)

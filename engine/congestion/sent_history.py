@@ -1,0 +1,63 @@
+"""When each packet with a transport-wide sequence number left, until feedback speaks of it."""
+
+from __future__ import annotations
+
+from math import inf
+
+from triortc.engine.rtp.sequence import sequence_difference
+
+__all__ = ["SentHistory"]
+
+
+class SentHistory:
+    """A ring of the last packets; `store` runs for every packet.
+
+    Args:
+        maximum_packets: rounded up to a power of two, 32768 at most.
+    """
+
+    __slots__ = ("_mask", "_sent_at", "_sequence_numbers", "_sizes", "highest_reported")
+
+    def __init__(self, maximum_packets: int) -> None:
+        size = min(1 << (maximum_packets - 1).bit_length(), 0x8000)
+        self._mask = size - 1
+        self._sequence_numbers = [-1] * size
+        self._sizes = [0] * size
+        self._sent_at = [-inf] * size
+        self.highest_reported: int | None = None
+
+    def store(self, sequence_number: int, size_bytes: int, now: float) -> None:
+        """Remember a packet."""
+        slot = sequence_number & self._mask
+        self._sequence_numbers[slot] = sequence_number
+        self._sizes[slot] = size_bytes
+        self._sent_at[slot] = now
+
+    def take(self, sequence_number: int) -> tuple[float, int] | None:
+        """Return (sent at, size) once; None for a packet that is unknown, pushed out or acknowledged already."""
+        slot = sequence_number & self._mask
+        if self._sequence_numbers[slot] != sequence_number:
+            return None
+        self._sequence_numbers[slot] = -1
+        return self._sent_at[slot], self._sizes[slot]
+
+    def newly_reported(self, base: int, count: int) -> tuple[int, int]:
+        """Return (first, count) of the numbers that no feedback spoke of before and that may have been sent.
+
+        A feedback packet may claim 65535 packets; only what fits the ring can be ours.
+        """
+        last = (base + count - 1) & 0xFFFF
+        highest = self.highest_reported
+        if highest is None:
+            self.highest_reported = last
+            return base, min(count, self._mask + 1)
+        advance = sequence_difference(last, highest)
+        if advance <= 0:
+            return base, 0
+        self.highest_reported = last
+        fresh = min(advance, count, self._mask + 1)
+        return (last - fresh + 1) & 0xFFFF, fresh
+
+    def is_pending(self, sequence_number: int) -> bool:
+        """Tell whether the packet was sent and not acknowledged."""
+        return self._sequence_numbers[sequence_number & self._mask] == sequence_number

@@ -1,0 +1,67 @@
+"""Checking the peer's certificate against the fingerprints of its session description (RFC 8122 section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hmac import compare_digest
+from typing import Final
+
+from OpenSSL import SSL, crypto
+
+from triortc.engine.sdp.fingerprint import DIGEST_BYTES, STRONG_ALGORITHMS, Fingerprint
+from triortc.errors import DtlsError
+
+__all__ = ["PeerVerification", "verify_callback"]
+
+_OPENSSL_NAMES: Final = {"sha-256": "sha256", "sha-384": "sha384", "sha-512": "sha512"}
+
+
+class PeerVerification:
+    """Which certificates a peer may show. Holds no connection, so that a connection can hold it without a cycle.
+
+    Of several fingerprints those of the strongest hash function count (RFC 8122 section 5), those of broken ones never.
+
+    Raises:
+        DtlsError: there is no usable fingerprint.
+    """
+
+    __slots__ = ("_digest_name", "_expected", "refused")
+
+    def __init__(self, fingerprints: Sequence[Fingerprint]) -> None:
+        algorithms = {fingerprint.algorithm for fingerprint in fingerprints}
+        usable = algorithms & STRONG_ALGORITHMS
+        if not usable:
+            given = ", ".join(sorted(algorithms)) or "none"
+            raise DtlsError(
+                f"no usable fingerprint of the peer's certificate (given: {given}); "
+                "sha-256, sha-384 and sha-512 are accepted, sha-1 and md5 are not"
+            )
+        algorithm = max(usable, key=lambda name: DIGEST_BYTES[name])
+        self._digest_name = _OPENSSL_NAMES[algorithm]
+        self._expected = tuple(
+            fingerprint.value.upper().encode("ascii", "replace")
+            for fingerprint in fingerprints
+            if fingerprint.algorithm == algorithm
+        )
+        if any(len(value) != 3 * DIGEST_BYTES[algorithm] - 1 for value in self._expected):
+            raise DtlsError(f"a fingerprint of {algorithm} has {DIGEST_BYTES[algorithm]} pairs of digits")
+        #: Whether a certificate has been shown that matches nothing.
+        self.refused = False
+
+    def accepts(self, certificate: crypto.X509) -> bool:
+        """Whether this is a certificate the peer announced; compared in constant time."""
+        digest = certificate.digest(self._digest_name)
+        # No short cut: every fingerprint is compared, so that time tells nothing about which one came near.
+        matches = [compare_digest(digest, expected) for expected in self._expected]
+        self.refused = not any(matches)
+        return not self.refused
+
+
+def verify_callback(
+    connection: SSL.Connection, certificate: crypto.X509, error_number: int, depth: int, preverified: int
+) -> bool:
+    """OpenSSL's question about one certificate of the chain. Only the peer's own counts: trust comes from signaling."""
+    if depth > 0:
+        return True
+    verification = connection.get_app_data()
+    return isinstance(verification, PeerVerification) and verification.accepts(certificate)

@@ -1,0 +1,263 @@
+"""The trio shell of the data plane: one UDP port for all sessions, drained in batches, and one timer.
+
+A packet goes from the socket it came from to the socket it leaves by within one synchronous pass: receive a batch,
+hand it to its sessions in runs, send what they (or the sessions they feed) have put out. Sessions are found by the
+local ICE username fragment of authenticated checks, afterwards by the address these came from (RFC 8445, RFC 7983).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import trio
+
+from triortc.engine.address import Address
+from triortc.engine.interfaces import local_addresses
+from triortc.engine.session.events import SessionEvent
+from triortc.engine.session.session import Session
+from triortc.engine.stun.peek import peek_local_ufrag
+from triortc.engine.udp import BATCH_DATAGRAMS, UdpSocket
+from triortc.errors import ConfigurationError
+
+__all__ = ["Endpoint", "EndpointConfiguration", "EndpointCounters", "open_endpoint"]
+
+#: Batches taken from one socket before the other tasks get a turn.
+BATCHES_PER_TURN: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointConfiguration:
+    """Where media is received.
+
+    Attributes:
+        media_host: addresses to bind; empty: every address of the machine.
+        media_port: the UDP port, the same on every address; 0: one that the system picks for each address.
+        media_advertise: a public address that a 1:1 NAT maps onto this machine; offered instead of the bound ones of
+            its IP version.
+        loopback: whether 127.0.0.1 and ::1 are bound and offered when `media_host` is empty.
+        socket_buffer_bytes: the kernel's buffer of each socket, each way.
+    """
+
+    media_host: tuple[str, ...] = ()
+    media_port: int = 0
+    media_advertise: str | None = None
+    loopback: bool = False
+    socket_buffer_bytes: int = 4 << 20
+
+
+@dataclass(slots=True)
+class EndpointCounters:
+    """What came for nobody, and how often the loop turned."""
+
+    wakeups: int = 0
+    unknown_username: int = 0
+    unknown_address: int = 0
+    refused_sessions: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Port:
+    socket: UdpSocket
+    routes: dict[Address, Session] = field(default_factory=dict)
+
+
+class Endpoint:
+    """The sockets and the timer that sessions live on. Made by :func:`open_endpoint`."""
+
+    def __init__(self, sockets: list[UdpSocket], configuration: EndpointConfiguration) -> None:
+        self._ports = [_Port(socket) for socket in sockets]
+        self._by_local = {port.socket.address: port for port in self._ports}
+        self._configuration = configuration
+        self._by_ufrag: dict[str, Session] = {}
+        self._on_event: dict[Session, Callable[[SessionEvent], None]] = {}
+        self._scheduled: dict[Session, float] = {}
+        self._heap: list[tuple[float, int, Session]] = []
+        self._heap_entries = 0
+        self._timer: trio.CancelScope | None = None
+        self._dirty: list[Session] = []
+        self.counters = EndpointCounters()
+
+    @property
+    def addresses(self) -> list[Address]:
+        """The bound addresses, one a socket."""
+        return [port.socket.address for port in self._ports]
+
+    @property
+    def sockets(self) -> list[UdpSocket]:
+        """The sockets, for their counters."""
+        return [port.socket for port in self._ports]
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions live here."""
+        return len(self._by_ufrag)
+
+    def add(self, session: Session, on_event: Callable[[SessionEvent], None]) -> None:
+        """Let a session live here: it gets host candidates for every socket, its datagrams and its timer.
+
+        Arguments:
+            on_event: called with every event of the session, from within the data plane: it must not block or raise.
+        """
+        if session.local_ufrag in self._by_ufrag:
+            raise ConfigurationError(
+                "the session's username fragment is taken: make each session with fresh randomness"
+            )
+        self._by_ufrag[session.local_ufrag] = session
+        self._on_event[session] = on_event
+        session.wake = self._dirty.append
+        advertise = self._configuration.media_advertise
+        for host, port in self.addresses:
+            public = advertise if advertise and (":" in advertise) == (":" in host) else None
+            session.add_host_candidate((host, port), advertised=public)
+        self._schedule(session)
+
+    def remove(self, session: Session) -> None:
+        """Send what the session still has to say, then forget it."""
+        if self._by_ufrag.pop(session.local_ufrag, None) is None:
+            return
+        self._send(session)
+        session.wake = None
+        del self._on_event[session]
+        self._scheduled.pop(session, None)
+        for port in self._ports:
+            for address in [address for address, owner in port.routes.items() if owner is session]:
+                del port.routes[address]
+
+    def flush(self, now: float) -> None:
+        """Send what sessions have put out since the last batch, and set the timer for them."""
+        while self._dirty:
+            dirty, self._dirty[:] = list(dict.fromkeys(self._dirty)), []
+            for session in dirty:
+                session.woken = False
+                if session.local_ufrag in self._by_ufrag:
+                    self._send(session)
+                    self._schedule(session)
+
+    def _send(self, session: Session) -> None:
+        while (transmit := session.poll_transmit()) is not None:
+            data, local, remote = transmit
+            port = self._by_local.get(local)
+            if port is not None:
+                port.routes.setdefault(remote, session)
+                port.socket.send(data, remote)
+        if session.outbox and session.path is not None:
+            local, remote = session.path
+            port = self._by_local.get(local)
+            if port is not None:
+                send_run = port.socket.send_run
+                session.outbox.drain(lambda run, segment_bytes: send_run(run, segment_bytes, remote))
+        while (event := session.poll_event()) is not None:
+            on_event = self._on_event.get(session)
+            if on_event is not None:
+                on_event(event)
+
+    def _schedule(self, session: Session) -> None:
+        deadline = session.next_deadline()
+        known = self._scheduled.get(session)
+        if deadline is None or (known is not None and known <= deadline):
+            return
+        self._scheduled[session] = deadline
+        self._heap_entries += 1
+        heapq.heappush(self._heap, (deadline, self._heap_entries, session))
+        if self._timer is not None and deadline < self._timer.deadline:
+            self._timer.deadline = deadline
+
+    def _run_due(self, now: float) -> None:
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            deadline, _, session = heapq.heappop(heap)
+            if self._scheduled.get(session) == deadline:
+                del self._scheduled[session]
+                session.handle_timeout(now)
+                self._send(session)
+                self._schedule(session)
+        self.flush(now)
+
+    async def run_timer(self) -> None:
+        """Call sessions when their deadlines pass; runs until cancelled."""
+        while True:
+            with trio.CancelScope(deadline=self._heap[0][0] if self._heap else float("inf")) as self._timer:
+                await trio.sleep_forever()
+            self._run_due(trio.current_time())
+
+    async def run_socket(self, index: int) -> None:
+        """Drain one socket whenever it is readable; runs until cancelled."""
+        port = self._ports[index]
+        while True:
+            await port.socket.wait_readable()
+            self.counters.wakeups += 1
+            for _ in range(BATCHES_PER_TURN):
+                batch = port.socket.receive_batch()
+                if batch:
+                    self._receive(port, batch, trio.current_time())
+                if len(batch) < BATCH_DATAGRAMS:
+                    break
+
+    def _receive(self, port: _Port, batch: list[tuple[memoryview, Address]], now: float) -> None:
+        """One batch, given to its sessions in runs, then everything that came of it is sent."""
+        routes = port.routes
+        runs: dict[Session, list[tuple[memoryview, Address]]] = {}
+        for datagram in batch:
+            packet, remote = datagram
+            session = routes.get(remote)
+            if session is None or (len(packet) and packet[0] < 4):
+                session = self._session_of_check(packet, session)
+                if session is None:
+                    continue
+            run = runs.get(session)
+            if run is None:
+                runs[session] = [datagram]
+            else:
+                run.append(datagram)
+        for session, run in runs.items():
+            for authenticated in session.receive(run, port.socket.address, now):
+                routes[authenticated] = session
+            self._send(session)
+            self._schedule(session)
+        if self._dirty:
+            self.flush(now)
+
+    def _session_of_check(self, packet: memoryview, by_address: Session | None) -> Session | None:
+        ufrag = peek_local_ufrag(packet) if len(packet) and packet[0] < 4 else None
+        if ufrag is None:
+            if by_address is None:
+                self.counters.unknown_address += 1
+            return by_address
+        session = self._by_ufrag.get(ufrag)
+        if session is None:
+            self.counters.unknown_username += 1
+        return session
+
+
+@asynccontextmanager
+async def open_endpoint(configuration: EndpointConfiguration) -> AsyncGenerator[Endpoint]:
+    """Bind the media sockets and run them until the block is left; nothing stays behind.
+
+    Raises:
+        ConfigurationError: an address is no IP address, or none is left to bind.
+        OSError: an address or port cannot be bound.
+    """
+    hosts = configuration.media_host or tuple(local_addresses(loopback=configuration.loopback))
+    if not hosts:
+        raise ConfigurationError("no address to bind: set media_host, or loopback=True on a machine without a network")
+    sockets: list[UdpSocket] = []
+    try:
+        for host in hosts:
+            sockets.append(UdpSocket(host, configuration.media_port, buffer_bytes=configuration.socket_buffer_bytes))
+        endpoint = Endpoint(sockets, configuration)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(endpoint.run_timer)
+            for index in range(len(sockets)):
+                nursery.start_soon(endpoint.run_socket, index)
+            try:
+                yield endpoint
+            finally:
+                endpoint.flush(trio.current_time())
+                nursery.cancel_scope.cancel()
+    finally:
+        for socket in sockets:
+            socket.close()

@@ -1,0 +1,105 @@
+"""The valve on everything that one leg sends: nothing passes but in the state OPEN."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from triortc.codecs.registry import MediaKind
+from triortc.engine.relay.payloads import is_keyframe
+from triortc.engine.rtp.header import MARKER, PAYLOAD_TYPE, SEQUENCE_NUMBER, TIMESTAMP, RtpHeader
+
+if TYPE_CHECKING:
+    from triortc.engine.relay.outlet import Outlet
+    from triortc.engine.session.inbound import InboundStream
+
+__all__ = ["Gate", "GateState", "GateStatistics"]
+
+
+class GateState(Enum):
+    """The states of a gate; what each is for is told in docs/calls.md."""
+
+    CLOSED = "closed"
+    ARMED = "armed"
+    OPEN = "open"
+    MUTED = "muted"
+    FROZEN = "frozen"
+    SEALED = "sealed"
+
+
+@dataclass(slots=True)
+class GateStatistics:
+    """What came to one gate.
+
+    Attributes:
+        forwarded: packets that left on the other side.
+        dropped: packets that came while the gate was not open, or while an open one waited for a keyframe.
+        late: packets older than what has been forwarded before them allows.
+        unmapped: packets in a format that the other side does not take.
+    """
+
+    forwarded: int = 0
+    dropped: int = 0
+    late: int = 0
+    unmapped: int = 0
+
+
+class Gate:
+    """One leg's packets of one kind. A closed gate looks at packets only to learn whether the leg could take over."""
+
+    __slots__ = (
+        "_frame_next",
+        "_frame_timestamp",
+        "clock_offset",
+        "kind",
+        "on_ready",
+        "outlet",
+        "ready",
+        "state",
+        "statistics",
+        "tap",
+    )
+
+    def __init__(self, kind: MediaKind, clock_offset: Callable[[], float | None]) -> None:
+        self.kind = kind
+        #: Our Unix time less that of the leg's device, in seconds; None while unknown.
+        self.clock_offset = clock_offset
+        self.state = GateState.CLOSED
+        self.statistics = GateStatistics()
+        self.outlet: Outlet | None = None
+        #: Whether enough has come for this leg to take over: a packet of sound, a whole keyframe of video.
+        self.ready = False
+        self.on_ready: Callable[[Gate], None] | None = None
+        #: Gets what is forwarded: (codec name, header, payload, now). For recordings and stills.
+        self.tap: Callable[[str, RtpHeader, memoryview, float], None] | None = None
+        self._frame_timestamp = -1
+        self._frame_next = 0
+
+    def receive(
+        self, stream: InboundStream, header: RtpHeader, packet: memoryview, payload: memoryview, now: float
+    ) -> None:
+        """One packet of the leg, decrypted. `packet` holds the header extensions, `payload` may be written to."""
+        if not self.ready:
+            self._look(stream, header, payload)
+        if self.state is not GateState.OPEN or self.outlet is None:
+            self.statistics.dropped += 1
+            return
+        self.outlet.forward(self, stream, header, packet, payload, now)
+
+    def _look(self, stream: InboundStream, header: RtpHeader, payload: memoryview) -> None:
+        """Watch for the first sound packet, or for a keyframe whose packets have all come in order."""
+        if self.kind == "video":
+            begins = is_keyframe(stream.codec_name(header[PAYLOAD_TYPE]), payload)
+            if begins and header[TIMESTAMP] != self._frame_timestamp:
+                self._frame_timestamp = header[TIMESTAMP]
+                self._frame_next = header[SEQUENCE_NUMBER]
+            if header[TIMESTAMP] != self._frame_timestamp or header[SEQUENCE_NUMBER] != self._frame_next:
+                return
+            self._frame_next = (self._frame_next + 1) & 0xFFFF
+            if not header[MARKER]:
+                return
+        self.ready = True
+        if self.on_ready is not None:
+            self.on_ready(self)

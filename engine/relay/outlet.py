@@ -1,0 +1,190 @@
+"""The other end of a gate: one outgoing stream, fed by one source at a time, without a seam between sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from triortc.codecs.registry import MediaKind
+from triortc.engine.relay.gate import Gate, GateState
+from triortc.engine.relay.payloads import is_keyframe, renumber_pictures
+from triortc.engine.relay.rewriter import StreamRewriter
+from triortc.engine.rtp.extensions import AUDIO_LEVEL_URI, VIDEO_ORIENTATION_URI, elements
+from triortc.engine.rtp.header import EXTENSION_OFFSET, MARKER, PAYLOAD_TYPE, SEQUENCE_NUMBER, TIMESTAMP, RtpHeader
+from triortc.engine.sdp.negotiated import NegotiatedMedia
+from triortc.engine.session.inbound import InboundStream
+from triortc.engine.session.outbound import OutboundStream
+
+__all__ = ["Outlet"]
+
+#: Extensions that belong to the picture or the sound and are passed on; all others are made anew for each leg.
+PASSED_ON = (AUDIO_LEVEL_URI, VIDEO_ORIENTATION_URI)
+
+
+class Outlet:
+    """One outgoing stream of a leg and the numbering that it keeps whoever feeds it.
+
+    Arguments:
+        stream: where packets leave.
+        negotiated: the section that the receiving leg has agreed to.
+    """
+
+    __slots__ = (
+        "_extension_ids",
+        "_fed_by",
+        "_payload_types",
+        "_restart",
+        "_rewriter",
+        "_source_media",
+        "kind",
+        "negotiated",
+        "own_packets",
+        "source",
+        "stream",
+    )
+
+    def __init__(self, stream: OutboundStream, negotiated: NegotiatedMedia) -> None:
+        self.kind: MediaKind = negotiated.kind
+        self.stream = stream
+        self.negotiated = negotiated
+        self.source: Gate | None = None
+        #: Packets of the engine's own slate and ringback: no leg has sent them.
+        self.own_packets = 0
+        self._rewriter = StreamRewriter(
+            clock_rate=stream.clock_rate,
+            sequence_number=stream.first_sequence_number,
+            timestamp=stream.first_timestamp,
+        )
+        self._source_media: NegotiatedMedia | None = None
+        self._payload_types: Mapping[int, tuple[int, str]] = {}
+        self._extension_ids: Mapping[int, int] = {}
+        #: What fed the rewriter last: a gate, or this outlet itself for own packets.
+        self._fed_by: object | None = None
+        self._restart = True
+
+    def attach(self, gate: Gate, source_media: NegotiatedMedia) -> None:
+        """From the next packet on, this gate is the source; video starts with its next keyframe."""
+        if self.source is not None:
+            self.source.outlet = None
+        self.source = gate
+        gate.outlet = self
+        self._restart = True
+        self.remap(source_media)
+
+    def detach(self) -> None:
+        """No source any more."""
+        if self.source is not None:
+            self.source.outlet = None
+            self.source = None
+
+    def renegotiate(self, negotiated: NegotiatedMedia) -> None:
+        """The receiving leg has agreed to something else."""
+        self.negotiated = negotiated
+        if self._source_media is not None:
+            self.remap(self._source_media)
+
+    def remap(self, source: NegotiatedMedia) -> None:
+        """Find, for every payload type and extension id of the source, what it is called on this side."""
+        self._source_media = source
+        mine = {
+            _format_of(entry.codec.name, entry.codec.parameters): entry for entry in reversed(self.negotiated.codecs)
+        }
+        mapped: dict[int, tuple[int, str]] = {}
+        for entry in source.codecs:
+            own = mine.get(_format_of(entry.codec.name, entry.codec.parameters))
+            if own is not None:
+                mapped[entry.payload_type] = (own.payload_type, own.codec.name.lower())
+        self._payload_types = mapped
+        self._extension_ids = {
+            source.extensions[uri]: self.negotiated.extensions[uri]
+            for uri in PASSED_ON
+            if uri in source.extensions and uri in self.negotiated.extensions
+        }
+
+    @property
+    def waits_for_keyframe(self) -> bool:
+        """Whether an open source has not yet sent the keyframe that this stream must begin with."""
+        return (
+            self._restart and self.kind == "video" and self.source is not None and self.source.state is GateState.OPEN
+        )
+
+    def hold(self) -> None:
+        """The source was held back: it begins anew, with a keyframe if it is video."""
+        self._restart = True
+
+    def forward(
+        self,
+        gate: Gate,
+        stream: InboundStream,
+        header: RtpHeader,
+        packet: memoryview,
+        payload: memoryview,
+        now: float,
+    ) -> None:
+        """Send one packet of the source on, renumbered."""
+        mapped = self._payload_types.get(header[PAYLOAD_TYPE])
+        if mapped is None:
+            gate.statistics.unmapped += 1
+            return
+        payload_type, codec_name = mapped
+        if self._restart:
+            if self.kind == "video" and not is_keyframe(codec_name, payload):
+                gate.statistics.dropped += 1
+                return
+            self._restart = False
+            self._rewriter.restart(header[SEQUENCE_NUMBER], header[TIMESTAMP], now, same_source=self._fed_by is stream)
+            self._fed_by = stream
+            self.stream.follow(stream, self._rewriter.timestamp_shift, gate.clock_offset)
+        elif self._fed_by is not stream:
+            # The source has a new SSRC (a sender that restarted): to the receiver it must look like the old one.
+            self._restart = True
+            self.forward(gate, stream, header, packet, payload, now)
+            return
+        numbers = self._rewriter.rewrite(header[SEQUENCE_NUMBER], header[TIMESTAMP], now)
+        if numbers is None:
+            gate.statistics.late += 1
+            return
+        gate.statistics.forwarded += 1
+        if gate.tap is not None:
+            gate.tap(codec_name, header, payload, now)
+        if self.kind == "video":
+            renumber_pictures(codec_name, payload, self._rewriter)
+        passed = b""
+        if header[EXTENSION_OFFSET] and self._extension_ids:
+            passed = self._pass_extensions(packet, header)
+        self.stream.send(header[MARKER], payload_type, numbers[0], numbers[1], passed, payload, now)
+
+    def _pass_extensions(self, packet: memoryview, header: RtpHeader) -> bytes:
+        ids = self._extension_ids
+        passed = b""
+        for element_id, offset, length in elements(packet, header):
+            own = ids.get(element_id)
+            if own is not None and own < 15 and 0 < length <= 16:
+                passed += bytes(((own << 4) | (length - 1),)) + bytes(packet[offset : offset + length])
+        return passed
+
+    def send_own(self, payloads: Iterable[tuple[bytes, bool]], payload_type: int, timestamp: int, now: float) -> None:
+        """Send packets that the engine itself has made (slate, ringback), in this stream's numbering.
+
+        Arguments:
+            payloads: (payload, marker) in order; sequence numbers are given here.
+            timestamp: the engine's own RTP clock for them.
+        """
+        entry = self.negotiated.codec_of(payload_type)
+        codec_name = "" if entry is None else entry.codec.name.lower()
+        for payload, marker in payloads:
+            sequence_number = self.own_packets & 0xFFFF
+            if self._fed_by is not self:
+                self._fed_by = self
+                self._rewriter.restart(sequence_number, timestamp, now, same_source=False)
+                self.stream.follow(None, self._rewriter.timestamp_shift)
+            self.own_packets += 1
+            numbers = self._rewriter.rewrite(sequence_number, timestamp, now)
+            if numbers is not None:
+                view = memoryview(bytearray(payload))
+                renumber_pictures(codec_name, view, self._rewriter)
+                self.stream.send(marker, payload_type, numbers[0], numbers[1], b"", view, now)
+
+
+def _format_of(name: str, parameters: Mapping[str, str]) -> tuple[str, str, str]:
+    """What makes two formats one in a relay: H264's packetization mode and profile count, its level does not."""
+    return name.lower(), parameters.get("packetization-mode", ""), parameters.get("profile-level-id", "")[:4].lower()

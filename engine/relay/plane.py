@@ -1,0 +1,89 @@
+"""The data plane's interface: legs, gates, sources, statistics. Policy stays above it.
+
+The implementation in plain Python (:mod:`triortc.engine.relay.python_plane`) is the readable truth. An accelerated
+one has the same methods and takes over below them: it knows five-tuples and SSRCs, and hands everything else up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from triortc.codecs.registry import MediaKind
+from triortc.engine.relay.gate import GateState, GateStatistics
+from triortc.engine.rtp.header import RtpHeader
+from triortc.engine.session.session import Session
+
+__all__ = ["DataPlane", "MediaTap"]
+
+#: Gets what a leg sends and a gate lets through: (kind, codec name, header, payload, now). The payload is lent.
+MediaTap = Callable[[MediaKind, str, RtpHeader, memoryview, float], None]
+
+
+class DataPlane(Protocol):
+    """Forwards packets between legs. Legs are named by the caller; everything is synchronous.
+
+    A method that names an unknown leg raises CallError: that is a mistake of the caller, never of a peer.
+    """
+
+    def add_leg(
+        self,
+        leg: str,
+        session: Session,
+        *,
+        on_ready: Callable[[str], None],
+        on_own_keyframe: Callable[[str], None],
+    ) -> None:
+        """Take a session in. Its gates are closed.
+
+        Arguments:
+            on_ready: called once with the leg's name when a packet of every kind that it sends has come, of video a
+                whole keyframe; kinds that :meth:`expect` takes out do not count.
+            on_own_keyframe: called with the leg's name when it needs a keyframe of the engine's own packets.
+        """
+
+    def remove_leg(self, leg: str) -> None:
+        """Forget a leg, its gates and what it feeds. Unknown legs are ignored."""
+
+    def negotiated(self, leg: str) -> None:
+        """The leg's offer and answer are exchanged (again): its formats are known."""
+
+    def expect(self, leg: str, kind: MediaKind, expected: bool) -> None:
+        """Whether the leg's readiness waits for this kind: not for one that its sender has muted."""
+
+    def connect(self, source: str, destination: str) -> None:
+        """From the next packet on, `source` and no other leg feeds `destination`; numbers go on without a seam."""
+
+    def disconnect(self, destination: str) -> None:
+        """Nothing feeds `destination` any more."""
+
+    def set_gate(self, leg: str, kind: MediaKind, state: GateState, now: float) -> None:
+        """Set the valve on what a leg sends. Opening asks the leg for a keyframe and forwards from there."""
+
+    def request_keyframe(self, leg: str, now: float) -> None:
+        """Ask a leg for a keyframe, throttled."""
+
+    def send_own(
+        self,
+        leg: str,
+        kind: MediaKind,
+        codec_name: str,
+        payloads: list[tuple[bytes, bool]],
+        timestamp: int,
+        now: float,
+    ) -> bool:
+        """Send the engine's own packets (slate, ringback) to a leg while no source reaches it.
+
+        Arguments:
+            payloads: (payload, marker) in order.
+            timestamp: the sender's own RTP clock.
+
+        Returns:
+            False when the leg cannot take them now: no keys yet, or no such format, or an open source.
+        """
+
+    def tap(self, leg: str, tap: MediaTap | None) -> None:
+        """Show what the leg's gates let through to `tap`; None ends it."""
+
+    def statistics(self, leg: str) -> Mapping[MediaKind, GateStatistics]:
+        """The counters of a leg's gates."""

@@ -1,0 +1,215 @@
+"""The data plane in plain Python: every packet is decrypted, renumbered and encrypted within the batch it came in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from triortc.codecs.registry import MediaKind
+from triortc.engine.relay.gate import Gate, GateState, GateStatistics
+from triortc.engine.relay.outlet import Outlet
+from triortc.engine.relay.plane import MediaTap
+from triortc.engine.rtp.header import RtpHeader
+from triortc.engine.session.inbound import InboundStream
+from triortc.engine.session.outbound import OutboundStream
+from triortc.engine.session.session import Session
+from triortc.errors import CallError
+
+__all__ = ["PythonPlane"]
+
+KINDS: Final[tuple[MediaKind, ...]] = ("audio", "video")
+
+
+@dataclass(slots=True, eq=False)
+class _Leg:
+    name: str
+    session: Session
+    on_ready: Callable[[str], None]
+    on_own_keyframe: Callable[[str], None]
+    gates: dict[MediaKind, Gate]
+    outlets: dict[MediaKind, Outlet] = field(default_factory=dict)
+    fed_by: _Leg | None = None
+    expected: set[MediaKind] = field(default_factory=set)
+    told_ready: bool = False
+
+
+class PythonPlane:
+    """The reference implementation of :class:`triortc.engine.relay.plane.DataPlane`."""
+
+    def __init__(self) -> None:
+        self._legs: dict[str, _Leg] = {}
+
+    def _leg(self, name: str) -> _Leg:
+        leg = self._legs.get(name)
+        if leg is None:
+            raise CallError(f"the data plane has no leg {name!r}: add it first")
+        return leg
+
+    def add_leg(
+        self,
+        leg: str,
+        session: Session,
+        *,
+        on_ready: Callable[[str], None],
+        on_own_keyframe: Callable[[str], None],
+    ) -> None:
+        """Take a session in; its gates are closed. Raises CallError when the name is taken."""
+        if leg in self._legs:
+            raise CallError(f"the data plane already has a leg {leg!r}: leg names are unique")
+        media = session.media
+
+        def clock_offset() -> float | None:
+            return media.source_clock_offset_s
+
+        added = _Leg(leg, session, on_ready, on_own_keyframe, {kind: Gate(kind, clock_offset) for kind in KINDS})
+        self._legs[leg] = added
+
+        def on_stream(stream: InboundStream) -> None:
+            stream.deliver = added.gates[stream.kind].receive
+
+        def on_gate_ready(gate: Gate) -> None:
+            _tell_ready(added)
+
+        for gate in added.gates.values():
+            gate.on_ready = on_gate_ready
+        session.media.on_stream = on_stream
+        session.media.on_keyframe_request = lambda stream, now: self._keyframe_wanted(added, stream, now)
+        session.media.on_target_bitrate = lambda bitrate_bps, now: _limit_source(added, bitrate_bps, now)
+
+    def remove_leg(self, leg: str) -> None:
+        """Forget a leg, its gates and what it feeds. Unknown legs are ignored."""
+        removed = self._legs.pop(leg, None)
+        if removed is None:
+            return
+        for outlet in removed.outlets.values():
+            outlet.detach()
+        for other in self._legs.values():
+            if other.fed_by is removed:
+                other.fed_by = None
+                for outlet in other.outlets.values():
+                    outlet.detach()
+
+    def negotiated(self, leg: str) -> None:
+        """The leg's formats are known: make its outgoing streams, or tell them what has changed."""
+        target = self._leg(leg)
+        for negotiated in target.session.media.sections:
+            kind = negotiated.kind
+            if negotiated.receive and not target.told_ready:
+                target.expected.add(kind)
+            outlet = target.outlets.get(kind)
+            if outlet is not None:
+                outlet.renegotiate(negotiated)
+                continue
+            stream = target.session.media.outbound(kind)
+            if stream is not None:
+                target.outlets[kind] = Outlet(stream, negotiated)
+        if target.fed_by is not None:
+            self._attach(target.fed_by, target)
+        for other in self._legs.values():
+            if other.fed_by is target:
+                self._attach(target, other)
+
+    def expect(self, leg: str, kind: MediaKind, expected: bool) -> None:
+        """Whether the leg's readiness waits for this kind."""
+        target = self._leg(leg)
+        if expected:
+            target.expected.add(kind)
+        else:
+            target.expected.discard(kind)
+            _tell_ready(target)
+
+    def connect(self, source: str, destination: str) -> None:
+        """From the next packet on, `source` and no other leg feeds `destination`."""
+        feeding, target = self._leg(source), self._leg(destination)
+        target.fed_by = feeding
+        self._attach(feeding, target)
+
+    def _attach(self, feeding: _Leg, target: _Leg) -> None:
+        for kind, outlet in target.outlets.items():
+            gate = feeding.gates[kind]
+            section = next((media for media in feeding.session.media.sections if media.kind == kind), None)
+            if section is not None and (outlet.source is not gate or gate.outlet is not outlet):
+                outlet.attach(gate, section)
+            elif section is not None:
+                outlet.remap(section)
+
+    def disconnect(self, destination: str) -> None:
+        """Nothing feeds `destination` any more."""
+        target = self._leg(destination)
+        target.fed_by = None
+        for outlet in target.outlets.values():
+            outlet.detach()
+
+    def set_gate(self, leg: str, kind: MediaKind, state: GateState, now: float) -> None:
+        """Set the valve on what a leg sends."""
+        target = self._leg(leg)
+        gate = target.gates[kind]
+        if gate.state is GateState.SEALED or gate.state is state:
+            return
+        gate.state = state
+        if gate.outlet is not None:
+            gate.outlet.hold()
+        if state is GateState.OPEN and kind == "video":
+            target.session.media.request_keyframe(now)
+
+    def request_keyframe(self, leg: str, now: float) -> None:
+        """Ask a leg for a keyframe, throttled."""
+        self._leg(leg).session.media.request_keyframe(now)
+
+    def _keyframe_wanted(self, receiver: _Leg, stream: OutboundStream, now: float) -> None:
+        """A receiver lost pictures: only its source can help, and only while it is let through."""
+        outlet = receiver.outlets.get(stream.kind)
+        if outlet is None:
+            return
+        if outlet.source is not None and outlet.source.state is GateState.OPEN and receiver.fed_by is not None:
+            receiver.fed_by.session.media.request_keyframe(now)
+        else:
+            receiver.on_own_keyframe(receiver.name)
+
+    def send_own(
+        self,
+        leg: str,
+        kind: MediaKind,
+        codec_name: str,
+        payloads: list[tuple[bytes, bool]],
+        timestamp: int,
+        now: float,
+    ) -> bool:
+        """Send the engine's own packets to a leg while no source reaches it."""
+        target = self._leg(leg)
+        outlet = target.outlets.get(kind)
+        if outlet is None or not target.session.media.secured or not outlet.negotiated.send:
+            return False
+        if outlet.source is not None and outlet.source.state is GateState.OPEN and not outlet.waits_for_keyframe:
+            return False
+        entry = next((entry for entry in outlet.negotiated.codecs if entry.codec.name.lower() == codec_name), None)
+        if entry is None:
+            return False
+        outlet.send_own(payloads, entry.payload_type, timestamp, now)
+        return True
+
+    def tap(self, leg: str, tap: MediaTap | None) -> None:
+        """Show what the leg's gates let through to `tap`; None ends it."""
+        for kind, gate in self._leg(leg).gates.items():
+            gate.tap = None if tap is None else _bind(tap, kind)
+
+    def statistics(self, leg: str) -> Mapping[MediaKind, GateStatistics]:
+        """The counters of a leg's gates."""
+        return {kind: gate.statistics for kind, gate in self._leg(leg).gates.items()}
+
+
+def _bind(tap: MediaTap, kind: MediaKind) -> Callable[[str, RtpHeader, memoryview, float], None]:
+    return lambda codec_name, header, payload, now: tap(kind, codec_name, header, payload, now)
+
+
+def _tell_ready(leg: _Leg) -> None:
+    if not leg.told_ready and leg.expected and all(leg.gates[kind].ready for kind in leg.expected):
+        leg.told_ready = True
+        leg.on_ready(leg.name)
+
+
+def _limit_source(receiver: _Leg, bitrate_bps: int, now: float) -> None:
+    """What the receiver's way can carry caps what its source sends; the source's own way is estimated on its own."""
+    if receiver.fed_by is not None:
+        receiver.fed_by.session.media.limit_bitrate(bitrate_bps, now)

@@ -1,0 +1,184 @@
+"""Transport-wide congestion control feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01 section 3.1).
+
+A packet of 24 bytes may speak of 65535 packets, so a parsed message keeps only those that arrived: its size is
+bounded by the packet's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from struct import Struct
+from typing import Final
+
+from triortc.errors import ConfigurationError, RtpError
+
+__all__ = ["REFERENCE_TIME_US", "TICK_US", "TransportFeedback", "parse_transport_feedback"]
+
+TICK_US: Final = 250
+REFERENCE_TIME_US: Final = 64_000
+
+_HEAD = Struct("!IIHH")
+_NOT_RECEIVED: Final = 0
+_SMALL: Final = 1
+_LARGE: Final = 2
+_RUN_LIMIT: Final = 0x1FFF
+_ONE_BIT_SYMBOLS: Final = 14
+_TWO_BIT_SYMBOLS: Final = 7
+_FIXED_BYTES: Final = 16
+
+
+@dataclass(slots=True, frozen=True)
+class TransportFeedback:
+    """Which of `packet_status_count` packets from `base_sequence_number` on arrived, and when.
+
+    `reference_time` is signed (24 bits) in units of 64 ms. `received` holds (offset from the base, delta) in rising
+    order of offset; a delta is in units of 250 µs and counts from the received packet before, the first from the
+    reference time.
+    """
+
+    sender_ssrc: int
+    media_ssrc: int
+    base_sequence_number: int
+    packet_status_count: int
+    reference_time: int
+    feedback_count: int
+    received: tuple[tuple[int, int], ...]
+
+    packet_type = 205
+    format = 15
+
+    def arrivals_us(self) -> Iterator[tuple[int, int]]:
+        """Iterate (16-bit sequence number, arrival in µs of the receiver's clock) of the packets that arrived."""
+        arrival = self.reference_time * REFERENCE_TIME_US
+        for offset, delta in self.received:
+            arrival += delta * TICK_US
+            yield (self.base_sequence_number + offset) & 0xFFFF, arrival
+
+    def build(self) -> tuple[int, bytes]:
+        """Return the format and the body, unpadded: `build_compound` pads it.
+
+        Raises ConfigurationError for what does not fit.
+        """
+        symbols = self._symbols()
+        head = _HEAD.pack(self.sender_ssrc, self.media_ssrc, self.base_sequence_number, self.packet_status_count)
+        timing = ((self.reference_time & 0xFFFFFF) << 8 | (self.feedback_count & 0xFF)).to_bytes(4, "big")
+        deltas = b"".join(
+            delta.to_bytes(1, "big") if symbols[offset] == _SMALL else delta.to_bytes(2, "big", signed=True)
+            for offset, delta in self.received
+        )
+        return self.format, head + timing + _build_chunks(symbols) + deltas
+
+    def _symbols(self) -> bytearray:
+        if not 0 < self.packet_status_count <= 0xFFFF:
+            raise ConfigurationError("transport feedback speaks of 1 to 65535 packets; split it")
+        symbols = bytearray(self.packet_status_count)
+        before = -1
+        for offset, delta in self.received:
+            if not before < offset < self.packet_status_count or not -0x8000 <= delta <= 0x7FFF:
+                raise ConfigurationError(
+                    "transport feedback needs rising offsets below its count and deltas of 16 bits"
+                )
+            symbols[offset] = _SMALL if 0 <= delta <= 0xFF else _LARGE
+            before = offset
+        return symbols
+
+
+def parse_transport_feedback(body: bytes) -> TransportFeedback:
+    """Parse the body of transport-wide feedback; padding behind it is ignored.
+
+    Raises RtpError if chunks or deltas are cut off.
+    """
+    if len(body) < _FIXED_BYTES:
+        raise RtpError("transport feedback is shorter than its head")
+    sender_ssrc, media_ssrc, base, count = _HEAD.unpack_from(body)
+    timing = int.from_bytes(body[12:16], "big")
+    reference_time = ((timing >> 8) ^ 0x800000) - 0x800000
+    symbols, offset = _parse_chunks(body, count)
+    received = []
+    for position, symbol in symbols:
+        end = offset + symbol
+        if end > len(body):
+            raise RtpError("transport feedback is shorter than its arrival times")
+        received.append((position, int.from_bytes(body[offset:end], "big", signed=symbol == _LARGE)))
+        offset = end
+    return TransportFeedback(sender_ssrc, media_ssrc, base, count, reference_time, timing & 0xFF, tuple(received))
+
+
+def _parse_chunks(body: bytes, count: int) -> tuple[list[tuple[int, int]], int]:
+    """Return (position, symbol) of each packet that arrived, and where the deltas begin."""
+    offset = _FIXED_BYTES
+    position = 0
+    arrived: list[tuple[int, int]] = []
+    while position < count:
+        if offset + 2 > len(body):
+            raise RtpError("transport feedback is shorter than its packet statuses")
+        chunk = (body[offset] << 8) | body[offset + 1]
+        offset += 2
+        if chunk & 0x8000:
+            position = _parse_vector(chunk, position, count, arrived)
+            continue
+        symbol = chunk >> 13
+        run = min(chunk & _RUN_LIMIT, count - position)
+        if not run:
+            raise RtpError("transport feedback has a run of no packets")
+        if symbol:
+            _check_symbol(symbol)
+            if len(arrived) + run > len(body):  # each packet that arrived has at least one byte of delta
+                raise RtpError("transport feedback is shorter than its arrival times")
+            arrived.extend((at, symbol) for at in range(position, position + run))
+        position += run
+    return arrived, offset
+
+
+def _parse_vector(chunk: int, position: int, count: int, arrived: list[tuple[int, int]]) -> int:
+    bits, symbols = (2, _TWO_BIT_SYMBOLS) if chunk & 0x4000 else (1, _ONE_BIT_SYMBOLS)
+    mask = (1 << bits) - 1
+    end = min(position + symbols, count)
+    shift = 14 - bits
+    for at in range(position, end):
+        symbol = (chunk >> shift) & mask
+        shift -= bits
+        if symbol:
+            _check_symbol(symbol)
+            arrived.append((at, symbol))
+    return end
+
+
+def _check_symbol(symbol: int) -> None:
+    if symbol > _LARGE:
+        raise RtpError("transport feedback uses the reserved packet status")
+
+
+def _build_chunks(symbols: bytearray) -> bytes:
+    """Runs where they are longer than a vector would be, else vectors of one bit, of two where a delta is large."""
+    chunks = bytearray()
+    position = 0
+    while position < len(symbols):
+        symbol = symbols[position]
+        end = position + 1
+        limit = min(len(symbols), position + _RUN_LIMIT)
+        while end < limit and symbols[end] == symbol:
+            end += 1
+        run = end - position
+        window = symbols[position : position + _ONE_BIT_SYMBOLS]
+        one_bit = _LARGE not in window
+        if run >= (_ONE_BIT_SYMBOLS if one_bit else _TWO_BIT_SYMBOLS) or end == len(symbols):
+            chunk = symbol << 13 | run
+        elif one_bit:
+            chunk = 0x8000 | _pack(window, 1, _ONE_BIT_SYMBOLS)
+            end = position + len(window)
+        else:
+            window = window[:_TWO_BIT_SYMBOLS]
+            chunk = 0xC000 | _pack(window, 2, _TWO_BIT_SYMBOLS)
+            end = position + len(window)
+        chunks += chunk.to_bytes(2, "big")
+        position = end
+    return bytes(chunks)
+
+
+def _pack(symbols: bytearray, bits: int, width: int) -> int:
+    packed = 0
+    for symbol in symbols:
+        packed = packed << bits | symbol
+    return packed << bits * (width - len(symbols))

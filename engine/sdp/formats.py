@@ -1,0 +1,182 @@
+"""Payload formats and header extensions of a media section, and what an answer takes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal, TypeAlias
+
+from triortc.codecs.registry import (
+    RTX_NAME,
+    Codec,
+    MediaKind,
+    answer_parameters,
+    find_static,
+    matches,
+    parse_fmtp,
+    retransmission_of,
+    with_parameters,
+)
+from triortc.engine.sdp.attributes import ExtensionMap
+from triortc.engine.sdp.grammar import MediaDescription, SessionDescription
+from triortc.engine.sdp.local import LocalMedia
+from triortc.engine.sdp.negotiated import NegotiatedCodec
+
+__all__ = [
+    "CodecPreference",
+    "Formats",
+    "agree",
+    "choose_codecs",
+    "choose_extensions",
+    "opposite",
+    "read_extensions",
+    "read_formats",
+]
+
+CodecPreference: TypeAlias = Literal["local", "remote"]
+_ONE_BYTE_IDS: Final = range(1, 15)
+_TWO_BYTE_IDS: Final = range(1, 256)
+_OPPOSITES: Final = {"sendonly": "recvonly", "recvonly": "sendonly"}
+
+
+@dataclass(frozen=True, slots=True)
+class Formats:
+    """The payload formats of a section.
+
+    Attributes:
+        codecs: payload type to codec, in the order of the media line; the codec's feedback is what the section says.
+        retransmissions: payload type of a codec to that of its retransmissions.
+    """
+
+    codecs: Mapping[int, Codec]
+    retransmissions: Mapping[int, int]
+
+
+def read_formats(section: MediaDescription, kind: MediaKind) -> Formats:
+    """Read the formats of a section; those without a known meaning are left out.
+
+    Payload types 64 to 95 are left out too: with rtcp-mux they look like RTCP (RFC 5761 section 4).
+    """
+    rtpmaps, parameters = section.rtpmaps, section.fmtp
+    for_all: list[str] = []
+    feedback: dict[int, list[str]] = {}
+    for entry in section.feedback:
+        (for_all if entry.payload_type is None else feedback.setdefault(entry.payload_type, [])).append(entry.value)
+    codecs: dict[int, Codec] = {}
+    companions: dict[int, tuple[int, int]] = {}
+    for payload_type in dict.fromkeys(int(item) for item in section.media.formats):
+        if 64 <= payload_type <= 95:
+            continue
+        entry_map = rtpmaps.get(payload_type)
+        values = parse_fmtp(parameters.get(str(payload_type), ""))
+        if entry_map is None:
+            base = find_static(payload_type)
+        elif entry_map.name.lower() == RTX_NAME:
+            original = retransmission_of(values)
+            if original is not None:
+                companions.setdefault(original, (payload_type, entry_map.clock_rate))
+            continue
+        else:
+            base = Codec(kind, entry_map.name, entry_map.clock_rate, entry_map.channels)
+        if base is not None and base.kind == kind:
+            understood = tuple(dict.fromkeys([*feedback.get(payload_type, ()), *for_all]))
+            codecs[payload_type] = replace(
+                base, parameters=values, feedback=understood, rtx=False, payload_type=payload_type
+            )
+    retransmissions: dict[int, int] = {}
+    for original, (payload_type, clock_rate) in companions.items():
+        if original in codecs and codecs[original].clock_rate == clock_rate:
+            retransmissions[original] = payload_type
+            codecs[original] = replace(codecs[original], rtx=True)
+    return Formats(codecs, retransmissions)
+
+
+def choose_codecs(
+    local: LocalMedia, offered: Formats, constraint: Sequence[Codec] | None, prefer: CodecPreference
+) -> tuple[NegotiatedCodec, ...]:
+    """Return what an answer takes of the offered codecs, the most preferred first; payload types are the offerer's.
+
+    Args:
+        local: what we want; each codec is taken once.
+        offered: what the offer has.
+        constraint: if given, nothing else may be taken; its order is the preference, and its format parameters are
+            what the answer promises to receive.
+        prefer: without a constraint, whose order counts.
+    """
+    wanted: Iterable[Codec] = local.preferred_codecs
+    if constraint is not None:
+        wanted = [
+            with_parameters(own, item.parameters)
+            for item in constraint
+            for own in local.preferred_codecs
+            if matches(own, item)
+        ]
+    chosen: dict[int, NegotiatedCodec] = {}
+    for own in wanted:
+        for payload_type, remote in offered.codecs.items():
+            parameters = answer_parameters(own, remote)
+            if parameters is None or payload_type in chosen:
+                continue
+            companion = offered.retransmissions.get(payload_type) if own.rtx and local.rtx else None
+            chosen[payload_type] = NegotiatedCodec(
+                codec=replace(own, parameters=dict(parameters), payload_type=payload_type, rtx=companion is not None),
+                remote=remote,
+                payload_type=payload_type,
+                rtx_payload_type=companion,
+                feedback=frozenset(own.feedback) & frozenset(remote.feedback),
+            )
+            break
+    if constraint is None and prefer == "remote":
+        return tuple(chosen[payload_type] for payload_type in offered.codecs if payload_type in chosen)
+    return tuple(chosen.values())
+
+
+def agree(offered: Formats, answered: Formats, *, local_offers: bool) -> tuple[NegotiatedCodec, ...]:
+    """Return the codecs that offer and answer have in common, in the order of the answer (RFC 3264 section 6.1).
+
+    A codec that the answer gives another payload type than the offer did does not count: we use one number both ways.
+    """
+    found: list[NegotiatedCodec] = []
+    for payload_type, answer in answered.codecs.items():
+        offer = offered.codecs.get(payload_type)
+        if offer is None or not matches(offer, answer):
+            continue
+        companion = answered.retransmissions.get(payload_type)
+        found.append(
+            NegotiatedCodec(
+                codec=offer if local_offers else answer,
+                remote=answer if local_offers else offer,
+                payload_type=payload_type,
+                rtx_payload_type=companion if companion == offered.retransmissions.get(payload_type) else None,
+                feedback=frozenset(offer.feedback) & frozenset(answer.feedback),
+            )
+        )
+    return tuple(found)
+
+
+def read_extensions(description: SessionDescription, section: MediaDescription) -> dict[str, ExtensionMap]:
+    """Return URI to mapping of the header extensions that can be used (RFC 8285).
+
+    Ids over 14 need the two-byte form, for which the description must allow both forms (``extmap-allow-mixed``); those
+    over 255 are to be renumbered by the answerer, which we do not. The first of two mappings of a URI or id counts.
+    """
+    mixed = description.has("extmap-allow-mixed") or section.has("extmap-allow-mixed")
+    allowed = _TWO_BYTE_IDS if mixed else _ONE_BYTE_IDS
+    found: dict[str, ExtensionMap] = {}
+    taken: set[int] = set()
+    for entry in (*section.extensions, *description.extensions):
+        if entry.id in allowed and entry.id not in taken and entry.uri not in found:
+            taken.add(entry.id)
+            found[entry.uri] = entry
+    return found
+
+
+def choose_extensions(offered: Mapping[str, ExtensionMap], allowed: Iterable[str]) -> list[ExtensionMap]:
+    """Return what an answer takes of the offered extensions: with the offerer's ids (RFC 8285 section 6)."""
+    wanted = frozenset(allowed)
+    return [entry._replace(direction=opposite(entry.direction)) for uri, entry in offered.items() if uri in wanted]
+
+
+def opposite(direction: str) -> str:
+    """Return the direction as the other side sees it."""
+    return _OPPOSITES.get(direction, direction)

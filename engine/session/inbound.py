@@ -1,0 +1,120 @@
+"""One stream that the peer sends: what is known of it, and the pieces that watch over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from triortc.codecs.payload.formats import Depacketizer, depacketizer_for
+from triortc.codecs.registry import MediaKind
+from triortc.engine.rtp.header import PAYLOAD_TYPE, SEQUENCE_NUMBER, TIMESTAMP, RtpHeader
+from triortc.engine.sdp.negotiated import NegotiatedMedia
+from triortc.engine.streams.configuration import KeyframeConfiguration, NackConfiguration
+from triortc.engine.streams.keyframe_requests import KeyframeRequestThrottle
+from triortc.engine.streams.nack_generator import NackGenerator
+from triortc.engine.streams.receive_statistics import ReceiveStatistics
+from triortc.engine.streams.rtx import RtxReceiver
+from triortc.engine.streams.sender_statistics import ClockMapping
+
+__all__ = ["Deliver", "InboundStream"]
+
+#: Gets a packet: (stream, header, whole packet for its extensions, writable payload without padding, now). All is lent.
+Deliver = Callable[["InboundStream", RtpHeader, memoryview, memoryview, float], None]
+
+
+def _nobody(stream: InboundStream, header: RtpHeader, packet: memoryview, payload: memoryview, now: float) -> None:
+    """A stream that nobody wants is received and reported all the same."""
+
+
+class InboundStream:
+    """A media stream of the peer, by SSRC, with its retransmissions.
+
+    Arguments:
+        ssrc: its source.
+        section: the media section it belongs to.
+        payload_type: of its first packet; gives the clock rate.
+        nack, keyframes: the numbers of repair.
+    """
+
+    __slots__ = (
+        "_depacketizers",
+        "_names",
+        "clock",
+        "deliver",
+        "keyframes",
+        "kind",
+        "nack",
+        "retransmissions",
+        "rtx_ssrc",
+        "section",
+        "ssrc",
+        "statistics",
+    )
+
+    def __init__(
+        self,
+        ssrc: int,
+        section: NegotiatedMedia,
+        payload_type: int,
+        nack: NackConfiguration,
+        keyframes: KeyframeConfiguration,
+    ) -> None:
+        self.ssrc = ssrc
+        self.kind: MediaKind = section.kind
+        self.section = section
+        entry = section.codec_of(payload_type)
+        clock_rate = section.codecs[0].codec.clock_rate if entry is None else entry.codec.clock_rate
+        self.statistics = ReceiveStatistics(ssrc, clock_rate)
+        self.clock = ClockMapping(clock_rate)
+        asks = any("nack" in codec.feedback for codec in section.codecs)
+        self.nack = NackGenerator(nack) if asks else None
+        self.keyframes = KeyframeRequestThrottle(keyframes) if section.kind == "video" else None
+        self.retransmissions = RtxReceiver(
+            ssrc,
+            {
+                codec.rtx_payload_type: codec.payload_type
+                for codec in section.codecs
+                if codec.rtx_payload_type is not None
+            },
+        )
+        self.rtx_ssrc: int | None = None
+        self.deliver: Deliver = _nobody
+        self._names = {codec.payload_type: codec.codec.name.lower() for codec in section.codecs}
+        self._depacketizers: dict[int, Depacketizer] = {
+            payload_type: depacketizer_for(name) for payload_type, name in self._names.items()
+        }
+
+    def codec_name(self, payload_type: int) -> str:
+        """The codec of a payload type, in lower case; empty for one that was not agreed on."""
+        return self._names.get(payload_type, "")
+
+    def receive(self, header: RtpHeader, packet: memoryview, payload: memoryview, now: float) -> None:
+        """A packet in time: count it, look for gaps before it, pass it on."""
+        if self.statistics.note(header[SEQUENCE_NUMBER], header[TIMESTAMP], now, len(payload)) < 0:
+            return
+        self._take(header, packet, payload, now)
+
+    def receive_retransmission(self, header: RtpHeader, packet: memoryview, payload: memoryview, now: float) -> None:
+        """A packet of the retransmission stream (RFC 4588): restore the original and pass it on."""
+        restored = self.retransmissions.restore(header, payload)
+        if restored is not None:
+            self._take(restored[0], packet, restored[1], now)
+
+    def _take(self, header: RtpHeader, packet: memoryview, payload: memoryview, now: float) -> None:
+        if self.nack is not None:
+            self.nack.note(header[SEQUENCE_NUMBER], now)
+        keyframes = self.keyframes
+        if keyframes is not None and keyframes.waiting:
+            depacketizer = self._depacketizers.get(header[PAYLOAD_TYPE])
+            if depacketizer is not None and depacketizer.is_keyframe(payload):
+                keyframes.keyframe_arrived()
+                if self.nack is not None:
+                    self.nack.forget_before(header[SEQUENCE_NUMBER])
+        self.deliver(self, header, packet, payload, now)
+
+    def next_deadline(self) -> float | None:
+        """When a request for packets or for a keyframe is due."""
+        nack = None if self.nack is None else self.nack.next_deadline()
+        keyframe = None if self.keyframes is None else self.keyframes.next_deadline()
+        if nack is None or (keyframe is not None and keyframe < nack):
+            return keyframe
+        return nack

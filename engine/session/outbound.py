@@ -1,0 +1,247 @@
+"""One stream that we send: header, extensions, protection, history for retransmission."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from struct import Struct
+from typing import Final
+
+from triortc.codecs.registry import MediaKind
+from triortc.engine.congestion.send_side import SendSideEstimator
+from triortc.engine.rtp.extensions import ABS_SEND_TIME_URI, ONE_BYTE_PROFILE, TRANSPORT_WIDE_CC_URI
+from triortc.engine.sdp.negotiated import NegotiatedMedia
+from triortc.engine.session.inbound import InboundStream
+from triortc.engine.session.outbox import Outbox
+from triortc.engine.srtp.outbound import SrtpOutbound
+from triortc.engine.streams.configuration import RetransmissionConfiguration
+from triortc.engine.streams.retransmission_history import RetransmissionHistory
+from triortc.engine.streams.rtx import RtxSender
+from triortc.engine.streams.sender_statistics import SenderStatistics
+
+__all__ = ["OutboundStream", "Sender", "Source"]
+
+_PLAIN: Final = Struct("!BBHII")
+_EXTENDED: Final = Struct("!BBHIIHH")
+_PADS: Final = (b"", b"\0\0\0", b"\0\0", b"\0")
+#: Where the values of our own extensions lie in a header that begins with them (see OutboundStream.send).
+_TRANSPORT_SEQUENCE_NUMBER_AT: Final = 17
+#: Room for tag and header behind the payload.
+_OVERHEAD_BYTES: Final = 128
+
+
+class Source:
+    """The numbers of a stream that we may send: chosen once, before anything is negotiated."""
+
+    __slots__ = ("first_sequence_number", "first_timestamp", "kind", "rtx_first_sequence_number", "rtx_ssrc", "ssrc")
+
+    def __init__(self, kind: MediaKind, random_bytes: Callable[[int], bytes]) -> None:
+        self.kind: MediaKind = kind
+        self.ssrc = int.from_bytes(random_bytes(4), "big") or 1
+        self.rtx_ssrc = (self.ssrc + 1) & 0xFFFFFFFF
+        # RFC 3711 section 3.3.1: a first number below 2^15 spares receivers a guess at the roll-over counter.
+        self.first_sequence_number = int.from_bytes(random_bytes(2), "big") & 0x3FFF
+        self.rtx_first_sequence_number = int.from_bytes(random_bytes(2), "big") & 0x3FFF
+        self.first_timestamp = int.from_bytes(random_bytes(4), "big")
+
+
+class Sender:
+    """What all outgoing streams of one session share: keys, outbox, transport-wide numbering, estimate."""
+
+    __slots__ = ("estimator", "outbox", "srtp", "transport_sequence_number", "wake")
+
+    def __init__(self, outbox: Outbox, wake: Callable[[], None]) -> None:
+        self.outbox = outbox
+        self.wake = wake
+        self.srtp: SrtpOutbound | None = None
+        self.estimator: SendSideEstimator | None = None
+        self.transport_sequence_number = 0
+
+
+class OutboundStream:
+    """A stream that we send, as negotiated.
+
+    Arguments:
+        sender: what it shares with the session's other streams.
+        source: its numbers.
+        section: the media section it belongs to.
+        retransmission: the numbers of its history.
+    """
+
+    __slots__ = (
+        "_abs_send_time_id",
+        "_follows",
+        "_history",
+        "_rtx",
+        "_sender",
+        "_source_offset",
+        "_timestamp_shift",
+        "_transport_cc_id",
+        "clock_rate",
+        "first_sequence_number",
+        "first_timestamp",
+        "kind",
+        "section",
+        "ssrc",
+        "statistics",
+        "unprotected",
+    )
+
+    def __init__(
+        self, sender: Sender, source: Source, section: NegotiatedMedia, retransmission: RetransmissionConfiguration
+    ) -> None:
+        self.kind: MediaKind = section.kind
+        self.ssrc = source.ssrc
+        self.first_sequence_number = source.first_sequence_number
+        self.first_timestamp = source.first_timestamp
+        self.clock_rate = section.codecs[0].codec.clock_rate
+        self.statistics = SenderStatistics(self.ssrc, self.clock_rate)
+        #: Packets that could not be sent: no keys yet, outbox full, or a number that was used before.
+        self.unprotected = 0
+        self._sender = sender
+        self._follows: InboundStream | None = None
+        self._timestamp_shift = 0
+        self._source_offset: Callable[[], float | None] | None = None
+        repairs = any("nack" in codec.feedback for codec in section.codecs)
+        self._history = RetransmissionHistory(retransmission) if repairs else None
+        rtx_types = {
+            codec.payload_type: codec.rtx_payload_type for codec in section.codecs if codec.rtx_payload_type is not None
+        }
+        self._rtx = (
+            RtxSender(source.rtx_ssrc, rtx_types, source.rtx_first_sequence_number)
+            if rtx_types and section.local_rtx_ssrc is not None
+            else None
+        )
+        self.configure(section)
+
+    def configure(self, section: NegotiatedMedia) -> None:
+        """Take over what was negotiated again."""
+        self.section = section
+        transport_cc = section.extensions.get(TRANSPORT_WIDE_CC_URI, 0)
+        abs_send_time = section.extensions.get(ABS_SEND_TIME_URI, 0)
+        self._transport_cc_id = transport_cc if 0 < transport_cc < 15 else 0
+        # The receiver estimates from abs-send-time only where it does not report arrivals, so one of them is enough.
+        self._abs_send_time_id = abs_send_time if 0 < abs_send_time < 15 and not self._transport_cc_id else 0
+
+    def send(
+        self,
+        marker: bool,
+        payload_type: int,
+        sequence_number: int,
+        timestamp: int,
+        elements: bytes,
+        payload: bytes | memoryview,
+        now: float,
+    ) -> None:
+        """Send one packet.
+
+        Arguments:
+            elements: further header extension elements in the one-byte form (RFC 8285 section 4.2), without padding.
+            payload: at most 1200 bytes or so; it is copied.
+        """
+        sender = self._sender
+        own = b""
+        if self._transport_cc_id:
+            own = bytes((self._transport_cc_id << 4 | 1,)) + sender.transport_sequence_number.to_bytes(2, "big")
+        elif self._abs_send_time_id:
+            own = bytes((self._abs_send_time_id << 4 | 2,)) + (int(now * 262144) & 0xFFFFFF).to_bytes(3, "big")
+        second = payload_type | 0x80 if marker else payload_type
+        if own or elements:
+            block = own + elements
+            pad = _PADS[len(block) & 3]
+            words = (len(block) + 3) >> 2
+            header = (
+                _EXTENDED.pack(0x90, second, sequence_number, timestamp, self.ssrc, ONE_BYTE_PROFILE, words)
+                + block
+                + pad
+            )
+        else:
+            header = _PLAIN.pack(0x80, second, sequence_number, timestamp, self.ssrc)
+        protected = self._protect(header, sequence_number, self.ssrc, payload, now)
+        if protected is None:
+            return
+        self.statistics.note(timestamp, len(payload), now)
+        if self._history is not None:
+            if self._rtx is not None:
+                self._history.store(sequence_number, header, payload, now)
+            else:
+                # Without RTX the same packet goes out again, and SRTP never protects one number twice.
+                self._history.store(sequence_number, b"", protected, now)
+
+    def _protect(
+        self, header: bytes, sequence_number: int, ssrc: int, payload: bytes | memoryview, now: float
+    ) -> memoryview | None:
+        sender = self._sender
+        outbox = sender.outbox
+        room = outbox.reserve(len(header) + len(payload) + _OVERHEAD_BYTES) if sender.srtp is not None else None
+        if room is None or sender.srtp is None:
+            self.unprotected += 1
+            return None
+        length = sender.srtp.protect_rtp(header, sequence_number, ssrc, payload, room)
+        if length <= 0:
+            self.unprotected += 1
+            return None
+        outbox.commit(length)
+        if self._transport_cc_id:
+            if sender.estimator is not None:
+                sender.estimator.on_sent(sender.transport_sequence_number, length, now)
+            sender.transport_sequence_number = (sender.transport_sequence_number + 1) & 0xFFFF
+        sender.wake()
+        return room[:length]
+
+    def retransmit(self, sequence_numbers: tuple[int, ...], now: float) -> int:
+        """Send lost packets again (RFC 4585 section 6.2.1); the count of those that were still there and allowed."""
+        history, rtx, sent = self._history, self._rtx, 0
+        if history is None:
+            return sent
+        for sequence_number in sequence_numbers:
+            found = history.lookup(sequence_number, now)
+            if found is None:
+                continue
+            if rtx is None:
+                room = self._sender.outbox.reserve(len(found[1]))
+                if room is not None:
+                    room[:] = found[1]
+                    self._sender.outbox.commit(len(found[1]))
+                    self._sender.wake()
+                    sent += 1
+                continue
+            header = found[0]
+            if self._transport_cc_id:
+                at = _TRANSPORT_SEQUENCE_NUMBER_AT
+                fresh = self._sender.transport_sequence_number.to_bytes(2, "big")
+                header = header[:at] + fresh + header[at + 2 :]
+            wrapped = rtx.wrap(header, found[1])
+            if wrapped is not None:
+                sent += self._protect(wrapped[0], wrapped[2], rtx.ssrc, wrapped[1], now) is not None
+        return sent
+
+    def set_rtt(self, rtt_s: float) -> None:
+        """Keep the history's round-trip time up to date."""
+        if self._history is not None:
+            self._history.rtt_s = rtt_s
+
+    def follow(
+        self,
+        stream: InboundStream | None,
+        timestamp_shift: int,
+        source_offset: Callable[[], float | None] | None = None,
+    ) -> None:
+        """Timestamps now are those of `stream` plus a shift, so reports can use its sender's clock; None: our own.
+
+        Arguments:
+            source_offset: gives our Unix time less that of the stream's sender in seconds, None while unknown.
+        """
+        self._follows = stream
+        self._timestamp_shift = timestamp_shift
+        self._source_offset = source_offset
+
+    def source_timestamp(self, unix_time_s: float) -> int | None:
+        """The RTP time of a moment by the clock of the source that is relayed here; None when it has no reports.
+
+        Sound and picture of one source then keep their true distance, whatever jitter they had on the way in.
+        """
+        if self._follows is None or self._source_offset is None:
+            return None
+        offset_s = self._source_offset()
+        timestamp = None if offset_s is None else self._follows.clock.rtp_timestamp(unix_time_s - offset_s)
+        return None if timestamp is None else (timestamp + self._timestamp_shift) & 0xFFFFFFFF

@@ -1,0 +1,345 @@
+"""One remote endpoint: ICE, DTLS, SRTP and the RTP session composed, without I/O.
+
+    session.add_host_candidate(("192.0.2.7", 40000))
+    session.set_remote(negotiated, now)
+    session.receive([(datagram, source), …], local, now)
+    while (transmit := session.poll_transmit()) is not None: …      # checks and handshakes, with their addresses
+    session.outbox.drain(send_run)                                   # media, along session.path
+    while (event := session.poll_event()) is not None: …
+    session.next_deadline()
+
+Nothing that a peer sends raises: what is malformed or not authentic is counted in ``counters`` and dropped.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from triortc.engine.address import Address
+from triortc.engine.dtls.certificate import Certificate
+from triortc.engine.dtls.events import DtlsClosed, DtlsConnected, DtlsFailed
+from triortc.engine.dtls.transport import DtlsTransport
+from triortc.engine.ice.agent import IceAgent
+from triortc.engine.ice.candidates import host_candidate
+from triortc.engine.ice.events import IceState, IceStateChanged, SelectedPairChanged
+from triortc.engine.sdp.candidate import Candidate
+from triortc.engine.sdp.negotiated import Negotiated
+from triortc.engine.session.configuration import SessionConfiguration
+from triortc.engine.session.events import (
+    ConnectionState,
+    ConnectionStateChanged,
+    PathChanged,
+    SessionEvent,
+    SessionResumed,
+    SessionSilent,
+)
+from triortc.engine.session.media import MediaSession
+from triortc.engine.session.outbox import Outbox
+from triortc.engine.srtp.keying import create_srtp
+from triortc.errors import ConfigurationError
+
+__all__ = ["Session", "SessionCounters"]
+
+#: DTLS datagrams that came before ICE knew where to answer (RFC 8842: they may overtake the checks).
+MAX_EARLY_DTLS: Final = 8
+
+
+@dataclass(slots=True)
+class SessionCounters:
+    """Datagrams that were not understood, by the first byte of RFC 7983."""
+
+    unknown_protocol: int = 0
+    empty: int = 0
+    media_before_keys: int = 0
+    dtls_before_ice: int = 0
+
+
+class Session:
+    """One remote endpoint, from the first connectivity check to the last media packet.
+
+    Arguments:
+        controlling: our ICE role to begin with (RFC 8445 section 6.1.1): the offerer controls.
+        certificate: ours, for DTLS; one for the process is enough.
+        configuration: the numbers.
+        random_bytes: the source of credentials, tie-breakers and SSRCs.
+    """
+
+    def __init__(
+        self,
+        *,
+        controlling: bool,
+        certificate: Certificate,
+        configuration: SessionConfiguration,
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
+        self.configuration = configuration
+        self.certificate = certificate
+        self.ice = IceAgent(controlling=controlling, configuration=configuration.ice, random_bytes=random_bytes)
+        self.dtls: DtlsTransport | None = None
+        self.outbox = Outbox(configuration.outbox_bytes)
+        self.media = MediaSession(
+            configuration=configuration, outbox=self.outbox, random_bytes=random_bytes, wake=self._wake
+        )
+        self.counters = SessionCounters()
+        self.state = ConnectionState.NEW
+        #: Where media goes: (local, remote); None before ICE has found a way.
+        self.path: tuple[Address, Address] | None = None
+        #: Set by the shell: called when something is to be sent although nothing was received.
+        self.wake: Callable[[Session], None] | None = None
+        self.woken = False
+        #: What the session can be reached at, in the order of preference.
+        self.local_candidates: list[Candidate] = []
+        self._negotiated: Negotiated | None = None
+        self._events: deque[SessionEvent] = deque()
+        self._early_dtls: list[bytes] = []
+        self._handshake_started = False
+        self._heard_at: float | None = None
+        self._silent = False
+        self._control_deadline: float | None = None
+
+    @property
+    def local_ufrag(self) -> str:
+        """Our ICE username fragment, by which the first check of the peer finds this session."""
+        return self.ice.local_ufrag
+
+    def _wake(self) -> None:
+        if not self.woken and self.wake is not None:
+            self.woken = True
+            self.wake(self)
+
+    # -- description
+
+    def add_host_candidate(self, base: Address, *, advertised: str | None = None) -> None:
+        """Media can be received at `base`; `advertised` is the public address that a 1:1 NAT shows instead."""
+        candidate = host_candidate(
+            base,
+            advertised=None if advertised is None else (advertised, base[1]),
+            local_preference=65535 - len(self.local_candidates),
+        )
+        self.ice.add_local_candidate(candidate, base)
+        self.local_candidates.append(candidate)
+
+    def set_remote(self, negotiated: Negotiated, now: float) -> None:
+        """Offer and answer are exchanged: start checks, and DTLS as soon as a pair is valid.
+
+        May be called again after a renegotiation; the transport stays, media sections are taken over.
+
+        Raises:
+            ConfigurationError: the peer's ICE credentials changed (an ICE restart, which this session cannot do).
+        """
+        previous, self._negotiated = self._negotiated, negotiated
+        self.media.configure(negotiated.media)
+        if previous is None:
+            self.ice.set_remote_credentials(negotiated.remote_ufrag, negotiated.remote_password)
+            self.dtls = DtlsTransport(
+                certificate=self.certificate,
+                role=negotiated.dtls_role,
+                remote_fingerprints=negotiated.remote_fingerprints,
+                configuration=self.configuration.dtls,
+            )
+            self._set_state(ConnectionState.CONNECTING)
+        elif negotiated.ice_restart:
+            raise ConfigurationError("the peer restarts ICE: open a new session for its offer instead")
+        for candidate in negotiated.remote_candidates:
+            self.ice.add_remote_candidate(candidate, now)
+        if negotiated.end_of_candidates:
+            self.ice.end_of_remote_candidates(now)
+        if previous is None:
+            self.ice.start(now)
+        self._pump(now)
+
+    def add_remote_candidate(self, candidate: Candidate | None, now: float) -> None:
+        """A trickled candidate of the peer (RFC 8838); None: there are no more."""
+        if candidate is None:
+            self.ice.end_of_remote_candidates(now)
+        else:
+            self.ice.add_remote_candidate(candidate, now)
+        self._pump(now)
+
+    def close(self, now: float) -> None:
+        """Say good-bye (RTCP BYE, DTLS close_notify) and stop. What is to be sent is still polled afterwards."""
+        if self.state is ConnectionState.CLOSED:
+            return
+        self.media.say_goodbye(now)
+        if self.dtls is not None and self._handshake_started:
+            self.dtls.close(now)
+        self._set_state(ConnectionState.CLOSED, "closed here")
+        self._wake()
+
+    # -- datagrams
+
+    def receive(self, datagrams: Sequence[tuple[memoryview, Address]], local: Address, now: float) -> list[Address]:
+        """Take a run of datagrams that came to `local`, each with its source.
+
+        Returns the sources that have proved to be this session's peer: their further datagrams belong here.
+        """
+        authenticated: list[Address] = []
+        if self.state is ConnectionState.CLOSED:
+            return authenticated
+        counters, media = self.counters, self.media
+        control = False
+        for packet, remote in datagrams:
+            if not packet:
+                counters.empty += 1
+                continue
+            first = packet[0]
+            if 128 <= first <= 191:
+                if not media.secured:
+                    counters.media_before_keys += 1
+                elif len(packet) > 1 and 192 <= packet[1] <= 223:
+                    media.receive_rtcp(packet, now)
+                    control = True
+                else:
+                    media.receive_rtp(packet, now)
+            elif first < 4:
+                control = True
+                if self.ice.receive(bytes(packet), local, remote, now):
+                    authenticated.append(remote)
+                    self._heard(now)
+            elif 20 <= first <= 63:
+                control = True
+                self._receive_dtls(bytes(packet), now)
+            else:
+                counters.unknown_protocol += 1
+        if media.heard_at is not None:
+            self._heard(media.heard_at)
+            media.heard_at = None
+        if control:
+            self._pump(now)
+        return authenticated
+
+    def _receive_dtls(self, datagram: bytes, now: float) -> None:
+        if self.dtls is None or self.path is None:
+            self.counters.dtls_before_ice += 1
+            if len(self._early_dtls) < MAX_EARLY_DTLS:
+                self._early_dtls.append(datagram)
+            return
+        self.dtls.receive(datagram, now)
+
+    def _heard(self, now: float) -> None:
+        self._heard_at = now
+        if self._silent:
+            self._silent = False
+            self._events.append(SessionResumed())
+
+    def poll_transmit(self) -> tuple[bytes, Address, Address] | None:
+        """The next connectivity check or handshake datagram, as (data, local, remote)."""
+        transmit = self.ice.poll_transmit()
+        if transmit is not None:
+            return transmit
+        if self.dtls is not None and self.path is not None and self._handshake_started:
+            datagram = self.dtls.poll_transmit()
+            if datagram is not None:
+                return datagram, *self.path
+        return None
+
+    def poll_event(self) -> SessionEvent | None:
+        """The next thing that happened, None when there is no more."""
+        return self._events.popleft() if self._events else None
+
+    # -- time
+
+    def next_deadline(self) -> float | None:
+        """When :meth:`handle_timeout` wants to be called."""
+        control, media = self._control_deadline, self.media.deadline
+        if control is None or (media is not None and media < control):
+            return media
+        return control
+
+    def handle_timeout(self, now: float) -> None:
+        """A deadline has passed."""
+        if self.state is ConnectionState.CLOSED:
+            return
+        self.ice.handle_timeout(now)
+        if self.dtls is not None and self._handshake_started:
+            self.dtls.handle_timeout(now)
+        self.media.handle_timeout(now)
+        silence = self._silence_deadline()
+        if silence is not None and now >= silence:
+            self._silent = True
+            self._events.append(SessionSilent())
+        self._pump(now)
+
+    def _silence_deadline(self) -> float | None:
+        if self._silent or self._heard_at is None or self.state is ConnectionState.CLOSED:
+            return None
+        return self._heard_at + self.configuration.silence_timeout_s
+
+    def dropped(self) -> dict[str, int]:
+        """What was not taken, by reason, from every part of the session."""
+        media, srtp = self.media.counters, self.media.srtp_in
+        drops = {
+            "unknown_protocol": self.counters.unknown_protocol + self.counters.empty,
+            "media_before_keys": self.counters.media_before_keys,
+            "malformed": media.malformed,
+            "malformed_rtcp": media.malformed_rtcp,
+            "unknown_stream": media.unknown_stream + media.too_many_streams,
+        }
+        if srtp is not None:
+            drops["srtp_replay"] = srtp.dropped_replay
+            drops["srtp_authentication"] = srtp.dropped_authentication
+            drops["srtp_malformed"] = srtp.dropped_malformed
+        return drops
+
+    # -- inside
+
+    def _pump(self, now: float) -> None:
+        """Carry the parts' events to each other until nothing moves, then find the next deadline."""
+        while self._pump_ice(now) or self._pump_dtls(now):
+            pass
+        closed = self.state is ConnectionState.CLOSED
+        deadlines = [] if closed else [self.ice.next_deadline(), self._silence_deadline()]
+        if self.dtls is not None and self._handshake_started:
+            deadlines.append(self.dtls.next_deadline())
+        known = [deadline for deadline in deadlines if deadline is not None]
+        self._control_deadline = min(known) if known else None
+        self._wake()
+
+    def _pump_ice(self, now: float) -> bool:
+        event = self.ice.poll_event()
+        if isinstance(event, SelectedPairChanged):
+            self.path = (event.local, event.remote)
+            self._events.append(PathChanged(event.local, event.remote))
+            self._start_handshake(now)
+        elif isinstance(event, IceStateChanged):
+            if event.state is IceState.FAILED:
+                self._set_state(ConnectionState.FAILED, "no path to the peer (ICE failed)")
+            elif event.state is IceState.DISCONNECTED and self.state is ConnectionState.CONNECTED:
+                self._set_state(ConnectionState.DISCONNECTED, "the peer does not answer connectivity checks")
+            elif event.state in (IceState.CONNECTED, IceState.COMPLETED) and self.media.secured:
+                self._set_state(ConnectionState.CONNECTED)
+        return event is not None
+
+    def _start_handshake(self, now: float) -> None:
+        # A ClientHello into a path that is not valid yet would be a lost flight: ICE first.
+        if self._handshake_started or self.dtls is None:
+            return
+        self._handshake_started = True
+        self.dtls.start(now)
+        early, self._early_dtls = self._early_dtls, []
+        for datagram in early:
+            self.dtls.receive(datagram, now)
+
+    def _pump_dtls(self, now: float) -> bool:
+        if self.dtls is None or not self._handshake_started:
+            return False
+        event = self.dtls.poll_event()
+        if isinstance(event, DtlsConnected):
+            outbound, inbound = create_srtp(event, self.configuration.srtp)
+            self.media.secure(inbound, outbound, on_first_packet=self.dtls.media_arrived, now=now)
+            self._set_state(ConnectionState.CONNECTED)
+        elif isinstance(event, DtlsFailed):
+            self._set_state(ConnectionState.FAILED, event.reason)
+        elif isinstance(event, DtlsClosed):
+            self._set_state(ConnectionState.CLOSED, "closed by the peer")
+        return event is not None
+
+    def _set_state(self, state: ConnectionState, reason: str = "") -> None:
+        final = (ConnectionState.CLOSED, ConnectionState.FAILED)
+        if state is self.state or (self.state in final and state is not ConnectionState.CLOSED):
+            return
+        self.state = state
+        self._events.append(ConnectionStateChanged(state, reason))

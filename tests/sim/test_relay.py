@@ -1,0 +1,351 @@
+"""Devices and the engine's legs over a simulated network: gates, sources, numbering, repair on each side."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+
+import pytest
+
+from support.session_host import SessionHost, connect
+from support.virtual_network import Conditions, VirtualNetwork
+from triortc.codecs.registry import MediaKind
+from triortc.engine.relay.gate import GateState
+from triortc.engine.relay.python_plane import PythonPlane
+from triortc.engine.rtp.header import MARKER, SEQUENCE_NUMBER, SSRC, TIMESTAMP, RtpHeader
+from triortc.engine.session.inbound import InboundStream
+from triortc.errors import CallError
+
+OPEN, CLOSED, MUTED = GateState.OPEN, GateState.CLOSED, GateState.MUTED
+
+
+@dataclass(slots=True)
+class Received:
+    """One packet as a device got it."""
+
+    kind: str
+    ssrc: int
+    sequence_number: int
+    timestamp: int
+    marker: bool
+    payload: bytes
+
+    @property
+    def source(self) -> int:
+        """Which device sent it (the byte behind the VP8 descriptor and keyframe bit, or the first of sound)."""
+        return self.payload[7] if self.kind == "video" else self.payload[1]
+
+    @property
+    def picture_id(self) -> int:
+        """PictureID of the VP8 descriptor."""
+        return ((self.payload[2] & 0x7F) << 8) | self.payload[3]
+
+
+@dataclass
+class Device:
+    """A browser's stand-in: sends sound and VP8 pictures that carry its number, makes keyframes when asked."""
+
+    number: int
+    host: SessionHost
+    leg: SessionHost
+    received: list[Received] = field(default_factory=list)
+    keyframe_asked: int = 0
+    frame: int = 0
+    packet: int = 0
+    wants_keyframe: bool = True
+
+    def __post_init__(self) -> None:
+        media = self.host.session.media
+        media.on_stream = self._on_stream
+        media.on_keyframe_request = self._on_keyframe_request
+
+    def _on_stream(self, stream: InboundStream) -> None:
+        stream.deliver = self._deliver
+
+    def _on_keyframe_request(self, stream: object, now: float) -> None:
+        self.keyframe_asked += 1
+        self.wants_keyframe = True
+
+    def _deliver(
+        self, stream: InboundStream, header: RtpHeader, packet: memoryview, payload: memoryview, now: float
+    ) -> None:
+        self.received.append(
+            Received(
+                stream.kind, header[SSRC], header[SEQUENCE_NUMBER], header[TIMESTAMP], header[MARKER], bytes(payload)
+            )
+        )
+
+    def send(self, now: float, kind: MediaKind | None = None) -> None:
+        """Send one picture of three packets and one packet of sound."""
+        media = self.host.session.media
+        if kind in (None, "audio"):
+            stream = media.outbound("audio")
+            assert stream is not None
+            number = (stream.first_sequence_number + self.frame) & 0xFFFF
+            stream.send(False, 111, number, 960 * self.frame, b"", bytes((0xFC, self.number)) + bytes(60), now)
+        if kind in (None, "video"):
+            stream = media.outbound("video")
+            assert stream is not None
+            key, self.wants_keyframe = self.wants_keyframe, False
+            for part in range(3):
+                picture = 0x8000 | (self.number * 1000 + self.frame) & 0x7FFF
+                descriptor = bytes((0x90 if part == 0 else 0x80, 0xC0)) + picture.to_bytes(2, "big")
+                descriptor += bytes((self.frame & 0xFF,))
+                first = 0 if key and part == 0 else 1
+                payload = descriptor + bytes((first, 0, self.number)) + bytes(700)
+                number = (stream.first_sequence_number + self.packet) & 0xFFFF
+                self.packet += 1
+                stream.send(part == 2, 96, number, 3000 * self.frame, b"", payload, now)
+        self.frame += 1
+
+
+class Call:
+    """A visitor and up to two agent devices, each with a leg of the engine's, joined by the data plane."""
+
+    def __init__(self, *, seed: int = 0, conditions: Conditions | None = None, agents: int = 1) -> None:
+        self.network = VirtualNetwork(seed=seed, conditions=conditions or Conditions(delay_s=0.005))
+        self.plane = PythonPlane()
+        self.ready: list[str] = []
+        self.own_keyframes: list[str] = []
+        self.visitor = self._device(0, "visitor")
+        self.agents = [self._device(n, f"agent{n}") for n in range(1, agents + 1)]
+        self.devices = [self.visitor, *self.agents]
+
+    def _device(self, number: int, name: str) -> Device:
+        host = SessionHost(10 + 2 * number, (f"10.0.1.{number + 1}", 5000), controlling=True)
+        leg = SessionHost(11 + 2 * number, ("10.0.0.1", 4000 + number), controlling=False)
+        device = Device(number, host, leg)
+        self.plane.add_leg(name, leg.session, on_ready=self.ready.append, on_own_keyframe=self.own_keyframes.append)
+        assert connect(self.network, host, leg)
+        self.plane.negotiated(name)
+        return device
+
+    def join(self, agent: str = "agent1") -> None:
+        self.plane.connect(agent, "visitor")
+        self.plane.connect("visitor", agent)
+
+    def gates(self, leg: str, state: GateState, *kinds: MediaKind) -> None:
+        for kind in kinds or ("audio", "video"):
+            self.plane.set_gate(leg, kind, state, self.network.now)
+
+    def talk(self, frames: int, *devices: Device) -> None:
+        """Let the devices send so many pictures and sounds, 33 ms apart."""
+        for _ in range(frames):
+            for device in devices or self.devices:
+                device.send(self.network.now)
+            self.network.run_for(0.033)
+
+    def seen(self, kind: str = "video") -> list[Received]:
+        return [packet for packet in self.visitor.received if packet.kind == kind]
+
+
+def continuous(packets: list[Received]) -> None:
+    """I19: one SSRC, sequence numbers without gap or repetition, timestamps that do not go back."""
+    assert len({packet.ssrc for packet in packets}) == 1
+    ordered = sorted(
+        packets, key=lambda packet: (packet.sequence_number - packets[0].sequence_number + 0x4000) & 0xFFFF
+    )
+    for before, after in itertools.pairwise(ordered):
+        assert (after.sequence_number - before.sequence_number) & 0xFFFF == 1
+        assert (after.timestamp - before.timestamp) & 0xFFFFFFFF < 0x80000000
+
+
+def test_i13_nothing_of_the_agent_passes_a_closed_gate_and_all_of_it_is_counted() -> None:
+    call = Call()
+    call.join()
+    call.talk(30)
+    assert call.visitor.received == []
+    statistics = call.plane.statistics("agent1")
+    assert statistics["video"].dropped == 90
+    assert statistics["audio"].dropped == 30
+    assert statistics["video"].forwarded == statistics["audio"].forwarded == 0
+
+
+def test_g2_an_open_gate_begins_with_a_keyframe_asked_for_after_go() -> None:
+    call = Call()
+    call.join()
+    call.talk(10)
+    call.agents[0].keyframe_asked = 0
+    call.gates("agent1", OPEN)
+    call.talk(10)
+    assert call.agents[0].keyframe_asked == 1
+    first = call.seen()[0]
+    assert first.payload[0] == 0x90
+    assert first.payload[5] & 1 == 0
+    continuous(call.seen())
+    continuous(call.seen("audio"))
+
+
+def test_both_directions_pass_at_the_same_time() -> None:
+    call = Call()
+    call.join()
+    call.gates("agent1", OPEN)
+    call.gates("visitor", OPEN)
+    call.talk(10)
+    assert {packet.source for packet in call.seen()} == {1}
+    assert {packet.source for packet in call.agents[0].received} == {0}
+
+
+def test_i15_a_muted_kind_stops_and_the_other_goes_on() -> None:
+    call = Call()
+    call.join()
+    call.gates("agent1", OPEN)
+    call.talk(10)
+    call.gates("agent1", MUTED, "video")
+    call.network.run_for(0.05)
+    call.visitor.received.clear()
+    call.talk(10)
+    assert call.seen() == []
+    assert len(call.seen("audio")) == 10
+
+
+def test_i18_i19_after_a_mute_the_picture_goes_on_with_a_keyframe_and_without_a_seam() -> None:
+    call = Call()
+    call.join()
+    call.gates("agent1", OPEN)
+    call.talk(10)
+    for _ in range(3):
+        call.gates("agent1", MUTED, "video")
+        call.talk(7)
+        before = len(call.seen())
+        call.gates("agent1", OPEN, "video")
+        call.talk(10)
+        assert call.seen()[before].payload[5] & 1 == 0
+    continuous(call.seen())
+
+
+def test_i5_i19_a_handoff_switches_at_once_and_leaves_no_seam() -> None:
+    call = Call(agents=2)
+    call.join("agent1")
+    call.gates("agent1", OPEN)
+    call.talk(20)
+    assert call.ready == ["visitor", "agent1", "agent2"]
+    call.gates("agent2", OPEN)
+    call.join("agent2")
+    call.gates("agent1", CLOSED)
+    call.talk(20)
+    sources = [packet.source for packet in call.seen()]
+    assert sources == sorted(sources)
+    assert set(sources) == {1, 2}
+    continuous(call.seen())
+    continuous(call.seen("audio"))
+    pictures = list(dict.fromkeys(packet.picture_id for packet in call.seen()))
+    assert [(b - a) & 0x7FFF for a, b in itertools.pairwise(pictures)] == [1] * (len(pictures) - 1)
+
+
+def test_i17_the_old_device_is_never_forwarded_after_the_switch() -> None:
+    call = Call(agents=2)
+    call.join("agent1")
+    call.gates("agent1", OPEN)
+    call.gates("agent2", OPEN)
+    call.talk(5)
+    call.join("agent2")
+    call.network.run_for(0.1)
+    call.visitor.received.clear()
+    call.talk(10)
+    assert {packet.source for packet in call.visitor.received} == {2}
+
+
+def test_a_leg_is_ready_when_sound_and_a_whole_keyframe_have_come() -> None:
+    call = Call()
+    agent = call.agents[0]
+    agent.send(call.network.now, "audio")
+    call.network.run_for(0.05)
+    assert call.ready == []
+    agent.wants_keyframe = False
+    agent.send(call.network.now, "video")
+    call.network.run_for(0.05)
+    assert call.ready == []
+    agent.wants_keyframe = True
+    agent.send(call.network.now, "video")
+    call.network.run_for(0.05)
+    assert call.ready == ["agent1"]
+
+
+def test_a_kind_that_is_muted_is_not_waited_for() -> None:
+    call = Call()
+    call.plane.expect("agent1", "video", False)
+    call.agents[0].send(call.network.now, "audio")
+    call.network.run_for(0.05)
+    assert call.ready == ["agent1"]
+
+
+def test_i16_a_sealed_gate_never_opens_again() -> None:
+    call = Call()
+    call.join()
+    call.gates("agent1", GateState.SEALED)
+    call.gates("agent1", OPEN)
+    call.talk(5)
+    assert call.visitor.received == []
+
+
+def test_a_visitors_keyframe_request_is_passed_to_the_agent() -> None:
+    call = Call()
+    call.join()
+    call.gates("agent1", OPEN)
+    call.talk(10)
+    call.agents[0].keyframe_asked = 0
+    call.network.run_for(1.0)
+    call.visitor.host.session.media.request_keyframe(call.network.now)
+    call.network.run_for(0.1)
+    assert call.agents[0].keyframe_asked == 1
+
+
+def test_a_keyframe_request_behind_a_closed_gate_goes_to_the_slate_not_to_the_agent() -> None:
+    call = Call()
+    call.join()
+    call.plane.send_own("visitor", "video", "vp8", [(b"\x10\x00" + bytes(50), True)], 0, call.network.now)
+    call.network.run_for(0.1)
+    call.agents[0].keyframe_asked = 0
+    call.visitor.host.session.media.request_keyframe(call.network.now)
+    call.network.run_for(0.1)
+    assert call.own_keyframes == ["visitor"]
+    assert call.agents[0].keyframe_asked == 0
+
+
+def test_the_slate_shares_the_visitors_numbering_and_gives_way_to_the_agent() -> None:
+    call = Call()
+    call.join()
+    for n in range(10):
+        payload = b"\x90\xc0\x80" + bytes((n, n)) + bytes((0 if n == 0 else 1, 0, 9)) + bytes(60)
+        assert call.plane.send_own("visitor", "video", "vp8", [(payload, True)], 9000 * n, call.network.now)
+        call.network.run_for(0.1)
+    call.gates("agent1", OPEN)
+    call.talk(10)
+    assert not call.plane.send_own("visitor", "video", "vp8", [(b"\x10\x00", True)], 0, call.network.now)
+    assert [packet.source for packet in call.seen()][:10] == [9] * 10
+    assert {packet.source for packet in call.seen()[10:]} == {1}
+    continuous(call.seen())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_losses_on_both_ways_are_repaired_on_each_side_by_itself(seed: int) -> None:
+    call = Call(seed=seed, conditions=Conditions(delay_s=0.015, jitter_s=0.008, loss=0.05))
+    call.join()
+    call.gates("agent1", OPEN)
+    call.talk(100)
+    call.network.run_for(1.0)
+    numbers = sorted({(p.sequence_number - call.seen()[0].sequence_number) & 0xFFFF for p in call.seen()})
+    span = [n for n in numbers if n < 0x8000]
+    assert len(span) >= 0.99 * (span[-1] + 1)
+    assert len(span) > 200
+
+
+def test_removing_a_leg_stops_what_it_feeds_and_the_other_leg_goes_on() -> None:
+    call = Call(agents=2)
+    call.join("agent1")
+    call.gates("agent1", OPEN)
+    call.talk(5)
+    call.plane.remove_leg("agent1")
+    call.plane.remove_leg("agent1")
+    call.talk(5, call.visitor)
+    call.join("agent2")
+    call.gates("agent2", OPEN)
+    call.talk(10, call.visitor, call.agents[1])
+    assert {packet.source for packet in call.seen()} == {1, 2}
+    continuous(call.seen())
+
+
+def test_an_unknown_leg_is_the_callers_mistake() -> None:
+    with pytest.raises(CallError, match="no leg"):
+        PythonPlane().connect("a", "b")

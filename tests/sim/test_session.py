@@ -1,0 +1,173 @@
+"""Two whole sessions over a simulated network, in virtual time."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.session_host import SessionHost, connect, negotiate
+from support.virtual_network import Conditions, VirtualNetwork
+from triortc.engine.rtp.header import SEQUENCE_NUMBER, RtpHeader
+from triortc.engine.session.events import ConnectionState, ConnectionStateChanged, SessionResumed, SessionSilent
+from triortc.engine.session.inbound import InboundStream
+from triortc.engine.session.session import Session
+
+
+def two(network: VirtualNetwork, seed: int = 1) -> tuple[SessionHost, SessionHost]:
+    return (
+        SessionHost(2 * seed, ("10.0.0.1", 5000), controlling=True),
+        SessionHost(2 * seed + 1, ("10.0.0.2", 6000), controlling=False),
+    )
+
+
+def collect(session: Session) -> list[tuple[str, int, bytes]]:
+    """What the session receives, as (kind, sequence number, payload)."""
+    found: list[tuple[str, int, bytes]] = []
+
+    def deliver(stream: InboundStream, header: RtpHeader, packet: memoryview, payload: memoryview, now: float) -> None:
+        found.append((stream.kind, header[SEQUENCE_NUMBER], bytes(payload)))
+
+    def on_stream(stream: InboundStream) -> None:
+        stream.deliver = deliver
+
+    session.media.on_stream = on_stream
+    return found
+
+
+def send_video(host: SessionHost, count: int, now: float, first: int = 0, size: int = 800) -> None:
+    stream = host.session.media.outbound("video")
+    assert stream is not None
+    for n in range(first, first + count):
+        payload = b"\x10\x01" + n.to_bytes(2, "big") + bytes(size)
+        stream.send(True, 96, (stream.first_sequence_number + n) & 0xFFFF, 3000 * n, b"", payload, now)
+
+
+def test_connects_within_five_round_trips_when_nothing_is_lost() -> None:
+    network = VirtualNetwork(conditions=Conditions(delay_s=0.01))
+    client, server = two(network)
+    assert connect(network, client, server)
+    assert network.now - 1000.0 <= 5 * 0.020 + 1e-6
+    assert client.session.state is server.session.state is ConnectionState.CONNECTED
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_connects_and_repairs_video_over_a_network_that_loses_a_fifth(seed: int) -> None:
+    network = VirtualNetwork(seed=seed, conditions=Conditions(delay_s=0.015, jitter_s=0.01, loss=0.2))
+    client, server = two(network, seed)
+    received = collect(server.session)
+    assert connect(network, client, server)
+    for n in range(120):
+        send_video(client, 2, network.now, first=2 * n)
+        network.run_for(0.03)
+    network.run_for(1.0)
+    stream = client.session.media.outbound("video")
+    assert stream is not None
+    numbers = {number for kind, number, _ in received if kind == "video"}
+    sent = {(stream.first_sequence_number + n) & 0xFFFF for n in range(240)}
+    # The very first packets and those whose retransmissions were lost ten times may be missing.
+    assert len(sent - numbers) <= 12
+    assert numbers <= sent
+
+
+def test_media_that_overtakes_the_handshake_is_counted_and_dropped() -> None:
+    network = VirtualNetwork()
+    server = two(network)[1]
+    network.attach(server, server.address)
+    server.receive(bytes((0x80, 96)) + bytes(40), server.address, ("10.0.0.9", 9), network.now)
+    assert server.session.counters.media_before_keys == 1
+    assert server.events == []
+
+
+def test_rfc_3550_reports_give_both_sides_the_round_trip_time() -> None:
+    network = VirtualNetwork(conditions=Conditions(delay_s=0.03))
+    client, server = two(network)
+    collect(server.session)
+    assert connect(network, client, server)
+    for n in range(100):
+        send_video(client, 1, network.now, first=n)
+        network.run_for(0.05)
+    assert client.session.media.rtt.rtt_s == pytest.approx(0.06, abs=0.005)
+
+
+def test_a_closed_session_tells_its_peer_by_bye_and_close_notify() -> None:
+    network = VirtualNetwork()
+    client, server = two(network)
+    assert connect(network, client, server)
+    client.session.close(network.now)
+    network.run_for(0.2)
+    assert server.session.state is ConnectionState.CLOSED
+    assert client.session.state is ConnectionState.CLOSED
+    client.session.close(network.now)
+
+
+def test_a_peer_that_vanishes_is_silent_and_one_that_returns_is_heard_again() -> None:
+    network = VirtualNetwork()
+    client, server = two(network)
+    assert connect(network, client, server)
+    network.block("10.0.0.1", "10.0.0.2")
+    network.run_for(12.0)
+    assert SessionSilent() in server.events
+    assert server.session.state is ConnectionState.DISCONNECTED
+    network.unblock("10.0.0.1", "10.0.0.2")
+    network.run_for(8.0)
+    assert SessionResumed() in server.events
+    assert server.session.state is ConnectionState.CONNECTED
+
+
+def test_rfc_7675_without_consent_for_thirty_seconds_the_session_fails_and_says_why() -> None:
+    network = VirtualNetwork()
+    client, server = two(network)
+    assert connect(network, client, server)
+    network.block("10.0.0.1", "10.0.0.2")
+    network.run_for(60.0)
+    changes = [event for event in server.events if isinstance(event, ConnectionStateChanged)]
+    assert changes[-1].state is ConnectionState.FAILED
+    assert "ICE" in changes[-1].reason
+
+
+def test_no_key_is_installed_when_the_certificate_is_not_the_signalled_one() -> None:
+    network = VirtualNetwork()
+    client, server = two(network)
+    other = SessionHost(99, ("10.0.0.3", 7000), controlling=False)
+    for host in (client, server):
+        network.attach(host, host.address)
+    # The client is told another certificate than the one that the server will show.
+    other.session.certificate = client.session.certificate
+    shown, server.session.certificate = server.session.certificate, client.session.certificate
+    negotiate(client.session, server.session, network.now)
+    assert server.session.dtls is not None
+    server.session.dtls._context = shown.context(server.session.configuration.dtls.srtp_profiles)
+    network.run_for(5.0)
+    assert not client.session.media.secured
+    assert client.session.state is ConnectionState.FAILED
+
+
+def test_a_keyframe_request_reaches_the_sender_once_per_interval() -> None:
+    network = VirtualNetwork()
+    client, server = two(network)
+    asked: list[float] = []
+    client.session.media.on_keyframe_request = lambda stream, now: asked.append(now)
+    assert connect(network, client, server)
+    send_video(client, 1, network.now)
+    network.run_for(0.1)
+    for _ in range(20):
+        server.session.media.request_keyframe(network.now)
+        network.run_for(0.01)
+    assert len(asked) == 1
+
+
+def test_rfc_4585_a_packet_that_was_lost_comes_again_as_rtx() -> None:
+    network = VirtualNetwork()
+    client, server = two(network)
+    received = collect(server.session)
+    assert connect(network, client, server)
+    send_video(client, 3, network.now)
+    network.run_for(0.05)
+    network.block("10.0.0.1", "10.0.0.2", both_ways=False)
+    send_video(client, 1, network.now, first=3)
+    network.run_for(0.001)
+    network.unblock("10.0.0.1", "10.0.0.2")
+    send_video(client, 3, network.now, first=4)
+    network.run_for(0.3)
+    assert sorted({payload[2:4] for _, _, payload in received}) == [n.to_bytes(2, "big") for n in range(7)]
+    stream = next(iter(server.session.media.inbound.values()))
+    assert stream.retransmissions.restored == 1

@@ -1,0 +1,127 @@
+"""Sessions on the virtual network, and the offer and answer between two of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cache
+
+from support.virtual_network import Address, VirtualNetwork, seeded_random_bytes
+from triortc.codecs.registry import DEFAULT_CODECS, Codec, MediaKind
+from triortc.engine.dtls.certificate import Certificate
+from triortc.engine.ice.configuration import IceConfiguration
+from triortc.engine.sdp.local import AnswerConstraints
+from triortc.engine.sdp.negotiation import apply_answer, create_answer, create_offer
+from triortc.engine.session.configuration import SessionConfiguration
+from triortc.engine.session.description import describe_media, describe_transport
+from triortc.engine.session.events import SessionEvent
+from triortc.engine.session.session import Session
+
+__all__ = ["SessionHost", "connect", "negotiate"]
+
+
+@cache
+def certificate(number: int) -> Certificate:
+    """One of a few certificates that tests share: making one costs more than a test."""
+    return Certificate.generate(valid_from=datetime(2026, 1, 1, tzinfo=UTC), common_name=f"test {number}")
+
+
+class SessionHost:
+    """A session with one address, as the virtual network wants it.
+
+    Args:
+        seed: gives credentials and SSRCs.
+        address: where it is reached.
+        controlling: whether it offers.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        address: Address,
+        *,
+        controlling: bool,
+        configuration: SessionConfiguration | None = None,
+    ) -> None:
+        self.address = address
+        self.session = Session(
+            controlling=controlling,
+            certificate=certificate(seed % 2),
+            configuration=configuration or SessionConfiguration(ice=IceConfiguration(allow_loopback=True)),
+            random_bytes=seeded_random_bytes(seed),
+        )
+        self.session.add_host_candidate(address)
+        self.events: list[SessionEvent] = []
+        self._outgoing: deque[tuple[bytes, Address, Address]] = deque()
+
+    def receive(self, data: bytes, local: Address, remote: Address, now: float) -> None:
+        self.session.receive([(memoryview(bytearray(data)), remote)], local, now)
+        self._collect()
+
+    def handle_timeout(self, now: float) -> None:
+        self.session.handle_timeout(now)
+        self._collect()
+
+    def next_deadline(self) -> float | None:
+        return self.session.next_deadline()
+
+    def poll_transmit(self) -> tuple[bytes, Address, Address] | None:
+        self._collect()
+        return self._outgoing.popleft() if self._outgoing else None
+
+    def _collect(self) -> None:
+        while (transmit := self.session.poll_transmit()) is not None:
+            self._outgoing.append(transmit)
+        if self.session.path is not None:
+            local, remote = self.session.path
+
+            def send(run: memoryview, segment: int) -> None:
+                for start in range(0, len(run), segment):
+                    self._outgoing.append((bytes(run[start : start + segment]), local, remote))
+
+            self.session.outbox.drain(send)
+        while (event := self.session.poll_event()) is not None:
+            self.events.append(event)
+
+
+def negotiate(
+    offerer: Session,
+    answerer: Session,
+    now: float,
+    *,
+    codecs: dict[MediaKind, Sequence[Codec]] | None = None,
+    constraints: AnswerConstraints | None = None,
+) -> None:
+    """Exchange one offer and answer between two sessions."""
+    chosen = codecs or dict(DEFAULT_CODECS)
+    offer = create_offer(
+        describe_transport(offerer),
+        [
+            describe_media(offerer, kind, direction="sendrecv", codecs=tuple(chosen[kind]))
+            for kind in ("audio", "video")
+        ],
+        session_id=1,
+        session_version=1,
+    )
+    answer, agreed = create_answer(
+        offer,
+        describe_transport(answerer),
+        [
+            describe_media(answerer, kind, direction="sendrecv", codecs=DEFAULT_CODECS[kind])
+            for kind in ("audio", "video")
+        ],
+        session_id=2,
+        constraints=constraints,
+        prefer="remote",
+    )
+    answerer.set_remote(agreed, now)
+    offerer.set_remote(apply_answer(offer, answer), now)
+
+
+def connect(network: VirtualNetwork, offerer: SessionHost, answerer: SessionHost) -> bool:
+    """Let two sessions find each other; whether media can go both ways after at most ten seconds."""
+    for host in (offerer, answerer):
+        network.attach(host, host.address)
+    negotiate(offerer.session, answerer.session, network.now)
+    return network.run_until(lambda: offerer.session.media.secured and answerer.session.media.secured, timeout_s=10.0)
