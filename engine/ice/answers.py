@@ -95,7 +95,8 @@ class AnswerHandler:
         if local is not None and local != pair.local:
             pair.local = local
             pair.rank(self._binding.controlling)
-        if transaction.kind is CheckKind.NOMINATION and transaction.controlling and self._binding.controlling:
+        told = transaction.use_candidate and transaction.controlling and self._binding.controlling
+        if told and pair is self._paths.pair and not pair.nominated:
             self._nomination.confirmed(pair, now)
         else:
             self._nomination.valid(pair, now)
@@ -115,7 +116,7 @@ class AnswerHandler:
         """A request got no answer, or none that helps."""
         pair = transaction.pair
         if transaction.kind is CheckKind.NOMINATION:
-            self._nomination.unanswered(pair, now)
+            self._nomination.unanswered(transaction, now)
         elif transaction.kind is CheckKind.PROBE:
             self._nomination.probe_unanswered(transaction, now)
         elif transaction.kind is CheckKind.CONSENT or transaction.cancelled:

@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 __all__ = ["CheckSender"]
 
 _TRANSACTION_ID_BYTES = 12
+# The path of these two was good a moment ago. A long back-off would only be slow to see that it no longer is, or to get
+# through a lossy one: better to fail early and try again.
 _PROBE_TRANSMISSIONS = 3
 _PROBE_LAST_WAIT_FACTOR = 2
+_NOMINATION_TRANSMISSIONS = 3
+_NOMINATION_LAST_WAIT_FACTOR = 3
 
 
 class CheckSender:
@@ -96,9 +100,8 @@ class CheckSender:
             return False
         transaction_id = self._random_bytes(_TRANSACTION_ID_BYTES)
         priority = peer_reflexive_priority(pair.local.priority)
-        data = self._binding.check(
-            transaction_id, priority=priority, use_candidate=kind is CheckKind.NOMINATION or self._keeps_nominated(pair)
-        )
+        use_candidate = kind is CheckKind.NOMINATION or self._is_nomination_told(pair)
+        data = self._binding.check(transaction_id, priority=priority, use_candidate=use_candidate)
         self.transactions.add(
             Transaction(
                 transaction_id=transaction_id,
@@ -108,6 +111,7 @@ class CheckSender:
                 timer=self._timer(pair, kind, now),
                 sent_at=now,
                 controlling=self._binding.controlling,
+                use_candidate=use_candidate,
                 mapped_priority=priority,
             )
         )
@@ -122,9 +126,11 @@ class CheckSender:
         self.transmit(data, pair.base, pair.remote_address)
         return True
 
-    def _keeps_nominated(self, pair: CandidatePair) -> bool:
-        # A peer that lost its memory of the nomination (it moved, or restarted its checks) learns it again this way.
-        return pair.nominated and self._binding.controlling
+    def _is_nomination_told(self, pair: CandidatePair) -> bool:
+        # Consent checks repeat the nomination: a peer that moved, or missed it so far, learns it from them.
+        if not self._binding.controlling:
+            return False
+        return pair.nominated or bool(self.transactions.of_pair(pair, CheckKind.NOMINATION))
 
     def _timer(self, pair: CandidatePair, kind: CheckKind, now: float) -> RetransmissionTimer:
         configuration = self._configuration
@@ -138,6 +144,13 @@ class CheckSender:
         if kind is CheckKind.PROBE:
             return RetransmissionTimer(
                 now, rto_s=rto_s, transmissions=_PROBE_TRANSMISSIONS, last_wait_factor=_PROBE_LAST_WAIT_FACTOR
+            )
+        if kind is CheckKind.NOMINATION:
+            return RetransmissionTimer(
+                now,
+                rto_s=rto_s,
+                transmissions=_NOMINATION_TRANSMISSIONS,
+                last_wait_factor=_NOMINATION_LAST_WAIT_FACTOR,
             )
         return RetransmissionTimer(now, rto_s=rto_s, transmissions=configuration.check_transmissions)
 

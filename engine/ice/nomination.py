@@ -100,12 +100,14 @@ class Nomination:
     def _better_is_pending(self, pair: CandidatePair) -> bool:
         return any(o.pending and o.priority > pair.priority for o in self._checks.checklist.pairs.values())
 
-    def unanswered(self, pair: CandidatePair, now: float) -> None:
-        """Our nominating check failed: try the next valid pair, or this one again while its consent lasts."""
+    def unanswered(self, check: Transaction, now: float) -> None:
+        """Our nominating check failed: try it again if the peer was heard since, else the next valid pair."""
+        pair = check.pair
         if pair is not self._paths.pair or pair.nominated:
             return
-        if not self._leave(pair, heard_since=float("-inf"), now=now):
-            self._not_before = now + self._configuration.rto_ms / 1000
+        self._not_before = now + self._configuration.check_interval_ms / 1000
+        if pair.last_heard_at < check.sent_at:
+            self._leave(pair, heard_since=float("-inf"), now=now)
 
     def heard(self, pair: CandidatePair, now: float) -> bool:
         """The peer was heard on this pair: if it is not the selected one and that one is quiet, probe the selected one.

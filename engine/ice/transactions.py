@@ -35,6 +35,7 @@ class Transaction:
     timer: RetransmissionTimer
     sent_at: float
     controlling: bool
+    use_candidate: bool
     mapped_priority: int
     transmissions: int = 1
     cancelled: bool = False

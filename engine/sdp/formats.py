@@ -17,7 +17,7 @@ from triortc.codecs.registry import (
     retransmission_of,
     with_parameters,
 )
-from triortc.engine.sdp.attributes import ExtensionMap
+from triortc.engine.sdp.attributes import ExtensionMap, RtpMap
 from triortc.engine.sdp.grammar import MediaDescription, SessionDescription
 from triortc.engine.sdp.local import LocalMedia
 from triortc.engine.sdp.negotiated import NegotiatedCodec
@@ -62,33 +62,42 @@ def read_formats(section: MediaDescription, kind: MediaKind) -> Formats:
     feedback: dict[int, list[str]] = {}
     for entry in section.feedback:
         (for_all if entry.payload_type is None else feedback.setdefault(entry.payload_type, [])).append(entry.value)
-    codecs: dict[int, Codec] = {}
-    companions: dict[int, tuple[int, int]] = {}
-    for payload_type in dict.fromkeys(int(item) for item in section.media.formats):
-        if 64 <= payload_type <= 95:
-            continue
-        entry_map = rtpmaps.get(payload_type)
-        values = parse_fmtp(parameters.get(str(payload_type), ""))
-        if entry_map is None:
-            base = find_static(payload_type)
-        elif entry_map.name.lower() == RTX_NAME:
-            original = retransmission_of(values)
+    numbers = [number for number in dict.fromkeys(map(int, section.media.formats)) if not 64 <= number <= 95]
+    values = {number: parse_fmtp(parameters[str(number)]) for number in numbers if str(number) in parameters}
+    companions: dict[int, RtpMap] = {}
+    for number in numbers:
+        mapping = rtpmaps.get(number)
+        if mapping is not None and mapping.name.lower() == RTX_NAME:
+            original = retransmission_of(values.get(number, {}))
             if original is not None:
-                companions.setdefault(original, (payload_type, entry_map.clock_rate))
-            continue
-        else:
-            base = Codec(kind, entry_map.name, entry_map.clock_rate, entry_map.channels)
-        if base is not None and base.kind == kind:
-            understood = tuple(dict.fromkeys([*feedback.get(payload_type, ()), *for_all]))
-            codecs[payload_type] = replace(
-                base, parameters=values, feedback=understood, rtx=False, payload_type=payload_type
-            )
+                companions.setdefault(original, mapping)
+    codecs: dict[int, Codec] = {}
     retransmissions: dict[int, int] = {}
-    for original, (payload_type, clock_rate) in companions.items():
-        if original in codecs and codecs[original].clock_rate == clock_rate:
-            retransmissions[original] = payload_type
-            codecs[original] = replace(codecs[original], rtx=True)
+    for number in numbers:
+        mapping = rtpmaps.get(number) or _static(number, kind)
+        if mapping is None or mapping.name.lower() == RTX_NAME:
+            continue
+        companion = companions.get(number)
+        if companion is not None and companion.clock_rate == mapping.clock_rate:
+            retransmissions[number] = companion.payload_type
+        codecs[number] = Codec(
+            kind,
+            mapping.name,
+            mapping.clock_rate,
+            mapping.channels,
+            parameters=values.get(number, {}),
+            feedback=tuple(dict.fromkeys([*feedback.get(number, ()), *for_all])),
+            rtx=number in retransmissions,
+            payload_type=number,
+        )
     return Formats(codecs, retransmissions)
+
+
+def _static(payload_type: int, kind: MediaKind) -> RtpMap | None:
+    codec = find_static(payload_type)
+    if codec is None or codec.kind != kind:
+        return None
+    return RtpMap(payload_type, codec.name, codec.clock_rate, codec.channels)
 
 
 def choose_codecs(

@@ -45,8 +45,8 @@ class NackConfiguration(_Positive):
     """... or after this time, whichever comes first."""
     minimum_interval_ms: int = 20
     """The least time between two requests for one packet; a longer round trip counts instead."""
-    interval_per_rtt: float = 1.25
-    backoff: float = 1.3
+    interval_per_rtt: float = 1.1
+    backoff: float = 1.15
     """Each further wait for the same packet is this much longer."""
     maximum_requests: int = 10
     maximum_age_ms: int = 1000

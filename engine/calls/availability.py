@@ -1,0 +1,76 @@
+"""Presence of agents inside call control: collecting the facts, telling what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from triortc.engine.calls.actor import Principal
+from triortc.engine.calls.effects import Order
+from triortc.engine.calls.notifications import ChannelStatus, PresenceChanged
+from triortc.engine.calls.ports import Candidate
+from triortc.engine.calls.presence import CHANNELS, Channel, PresenceFacts, effective_status
+from triortc.engine.calls.world import Agent, World
+
+__all__ = ["agents_of_group", "candidate", "presence_facts", "recompute_presence"]
+
+
+def _open_chats(world: World, agent: Agent) -> int:
+    """Open chats, but for the conversation of a video that is on: that one has a reason of its own."""
+    return sum(world.conversations[key].live_session is None for key in agent.chats)
+
+
+def presence_facts(world: World, agent: Agent) -> PresenceFacts:
+    """Everything that this agent's availability depends on, now."""
+    claim = world.claims.get(agent.principal)
+    reachable = [device for device in world.devices_of(agent.principal) if device.reachable]
+    return PresenceFacts(
+        declared=agent.declared,
+        reachable=bool(reachable),
+        claim_origin=None if claim is None else claim.origin,
+        claim_phase=None if claim is None else claim.phase,
+        open_chats=_open_chats(world, agent),
+        open_calls=len(agent.occupied["call"]),
+        third_party=len(agent.occupied["third_party"]),
+        max_chats=world.configuration.max_chats,
+        wrap_up=any(world.conversations[key].held_by_video for key in agent.chats),
+        no_permission=bool(reachable)
+        and all("restricted" in (device.information.camera, device.information.mic) for device in reachable),
+    )
+
+
+def _update(agent: Agent, channel: Channel, facts: PresenceFacts) -> bool:
+    effective, color, api, reasons = effective_status(channel, facts)
+    old = agent.statuses.get(channel)
+    declared = agent.declared[channel]
+    if old is not None and (old.declared, old.effective, old.reasons) == (declared, effective, reasons):
+        return False
+    version = 1 if old is None else old.version + 1
+    agent.statuses[channel] = ChannelStatus(
+        agent.principal.sub, channel, declared, effective, color, api, reasons, version
+    )
+    return True
+
+
+def recompute_presence(world: World, principal: Principal) -> None:
+    """Recompute one agent's channels and tell the agent's devices and the supervisors what changed."""
+    agent = world.agents.get(principal)
+    if agent is None:
+        return
+    facts = presence_facts(world, agent)
+    for channel in CHANNELS:
+        if not _update(agent, channel, facts):
+            continue
+        status = agent.statuses[channel]
+        event = PresenceChanged(**{name: getattr(status, name) for name in ChannelStatus.__dataclass_fields__})
+        for device in (*world.devices_of(principal), *world.supervisors(principal.org)):
+            world.notify(Order.PRESENCE, device.address, event)
+
+
+def agents_of_group(world: World, org: str, group: str) -> Iterator[Agent]:
+    """The tenant's agents of a routing group."""
+    return (agent for agent in world.agents.values() if agent.principal.org == org and group in agent.groups)
+
+
+def candidate(world: World, agent: Agent) -> Candidate:
+    """The agent as a router sees it."""
+    return Candidate(agent.principal.sub, agent.idle_since, _open_chats(world, agent))

@@ -1,0 +1,112 @@
+"""The exclusive right of a session to an agent: table C of docs/calls.md, fenced by an epoch that only grows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+from triortc.engine.calls.actor import Principal
+from triortc.engine.calls.machine import Machine, Row
+
+__all__ = ["CLAIMS", "Busy", "Claim", "ClaimFacts", "ClaimRegistry", "Fenced"]
+
+_HELD: Final = ("ringing", "in_call")
+
+
+class ClaimFacts(NamedTuple):
+    """What guards look at: may a routed call start now, and does the caller hold the present epoch?"""
+
+    assignable: bool
+    current: bool
+
+
+CLAIMS: Final[Machine[ClaimFacts]] = Machine(
+    "claim",
+    (
+        Row("C1", ("free",), "acquire", "assignable", "ringing"),
+        Row("C8", ("free", *_HELD), "commit", "stale", "(fenced)"),
+        Row("C8", ("free", *_HELD), "release", "stale", "(fenced)"),
+        Row("C3", ("ringing",), "commit", "", "in_call"),
+        Row("C5", _HELD, "release", "", "free"),
+    ),
+    {"assignable": lambda facts: facts.assignable, "stale": lambda facts: not facts.current},
+)
+
+
+@dataclass(slots=True, frozen=True)
+class Claim:
+    session: str
+    origin: Literal["routed", "invited"]
+    phase: str
+    epoch: int
+
+
+@dataclass(slots=True, frozen=True)
+class Busy:
+    """The agent is claimed by this session, or not assignable at all (None)."""
+
+    session: str | None
+
+
+@dataclass(slots=True, frozen=True)
+class Fenced:
+    """The caller's epoch is out of date: nothing was done."""
+
+
+class ClaimRegistry:
+    """Claims by agent. Every method either takes a row of the table or changes nothing."""
+
+    def __init__(self) -> None:
+        self._claims: dict[Principal, Claim] = {}
+        self._epochs: dict[Principal, int] = {}
+        self.rows_taken: dict[str, int] = {}
+
+    def get(self, agent: Principal) -> Claim | None:
+        return self._claims.get(agent)
+
+    def __len__(self) -> int:
+        return len(self._claims)
+
+    def acquire(
+        self, agent: Principal, session: str, origin: Literal["routed", "invited"], *, assignable: bool
+    ) -> int | Busy:
+        """Claim a free agent: the new epoch, or who has it.
+
+        `assignable`: no ongoing chat or call, and video declared available; the caller asks in the same step.
+        """
+        claim = self._claims.get(agent)
+        row = self._select(agent, "acquire", ClaimFacts(assignable, True))
+        if row is None:
+            return Busy(None if claim is None else claim.session)
+        epoch = self._epochs.get(agent, 0) + 1
+        self._epochs[agent] = epoch
+        self._claims[agent] = Claim(session, origin, row.next, epoch)
+        return epoch
+
+    def commit(self, agent: Principal, session: str, epoch: int) -> Fenced | None:
+        """The agent is in the call now."""
+        row = self._select(agent, "commit", ClaimFacts(False, self._current(agent, session, epoch)))
+        if row is None or row.next == "(fenced)":
+            return Fenced()
+        claim = self._claims[agent]
+        self._claims[agent] = Claim(claim.session, claim.origin, row.next, claim.epoch)
+        return None
+
+    def release(self, agent: Principal, session: str, epoch: int) -> Fenced | None:
+        """The agent is free again."""
+        row = self._select(agent, "release", ClaimFacts(False, self._current(agent, session, epoch)))
+        if row is None or row.next == "(fenced)":
+            return Fenced()
+        del self._claims[agent]
+        return None
+
+    def _current(self, agent: Principal, session: str, epoch: int) -> bool:
+        claim = self._claims.get(agent)
+        return claim is not None and (claim.session, claim.epoch) == (session, epoch)
+
+    def _select(self, agent: Principal, event: str, facts: ClaimFacts) -> Row | None:
+        claim = self._claims.get(agent)
+        row = CLAIMS.select("free" if claim is None else claim.phase, event, facts)
+        if row is not None:
+            self.rows_taken[row.number] = self.rows_taken.get(row.number, 0) + 1
+        return row

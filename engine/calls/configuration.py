@@ -1,0 +1,86 @@
+"""Every timer and policy of call control, with its default and its unit in the name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from triortc.errors import ConfigurationError
+
+__all__ = ["CallConfiguration"]
+
+
+@dataclass(slots=True, frozen=True)
+class CallConfiguration:
+    """Timers and policies of calls.
+
+    Attributes:
+        ring_timeout_s: from the commit of the ring to `no_answer`, permission dialogs included (5 to 120).
+        connect_timeout_s: from "Go" to both legs up.
+        leg_grace_s: how long a lost leg may come back, for each leg.
+        visitor_ring_grace_s: how long a visitor may be without signaling while it rings.
+        handoff_timeout_s: how long a new device may take to deliver media.
+        device_grace_s: how long after its socket was lost a device still counts as reachable.
+        revoked_device_grace_s: how long a call goes on after its device was revoked.
+        close_reminder_s, close_reminder_repeat_s, close_reminders: reminders to close a conversation after its video.
+        require_permissions: what a device needs before it may accept: `camera+mic` or `mic`.
+        hold_channels_until: how long an answered routed video keeps all channels busy.
+        visitor_sees_decline: whether the visitor may tell a decline from no answer.
+        fail_fast_when_unreachable: end the ring when the last ringing device is lost, not at the deadline.
+        handoff_paths: allowed (from, to) pairs of platforms; None allows all.
+        max_chats: open chats at which an agent is busy on the chat channel.
+        requests_per_minute: `call.request`s of one visitor that make a new session.
+        warm_legs_per_ring: devices that may set up media before "Go".
+        create_conversations: whether a visitor's conversation that does not exist is made on first use.
+        default_group: the group of conversations and requests that name none.
+        ended_sessions_kept: ended sessions that still get idempotent answers.
+        closed_conversations_kept: closed conversations that are still listed on request.
+        event_log_limit: records of one session's log after which events that change no state are not logged.
+        backlog_messages: messages kept for the first assignee of a conversation.
+        conversations_per_page: length of a page of the conversation list, and of the snapshot.
+        unread_kept: unread messages that are counted one by one, for each side of a conversation.
+        cleanup_timeout_s: bound of the shielded clean-up of one session.
+    """
+
+    ring_timeout_s: float = 30.0
+    connect_timeout_s: float = 15.0
+    leg_grace_s: float = 30.0
+    visitor_ring_grace_s: float = 5.0
+    handoff_timeout_s: float = 10.0
+    device_grace_s: float = 35.0
+    revoked_device_grace_s: float = 5.0
+    close_reminder_s: float = 30.0
+    close_reminder_repeat_s: float = 300.0
+    close_reminders: int = 3
+    require_permissions: Literal["camera+mic", "mic"] = "camera+mic"
+    hold_channels_until: Literal["conversation_closed", "video_ended"] = "conversation_closed"
+    visitor_sees_decline: bool = False
+    fail_fast_when_unreachable: bool = False
+    handoff_paths: frozenset[tuple[str, str]] | None = None
+    max_chats: int = 3
+    requests_per_minute: int = 5
+    warm_legs_per_ring: int = 2
+    create_conversations: bool = True
+    default_group: str = "default"
+    ended_sessions_kept: int = 1024
+    closed_conversations_kept: int = 1024
+    event_log_limit: int = 10_000
+    backlog_messages: int = 100
+    conversations_per_page: int = 50
+    unread_kept: int = 1000
+    cleanup_timeout_s: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not 5.0 <= self.ring_timeout_s <= 120.0:
+            raise ConfigurationError(f"ring_timeout_s is {self.ring_timeout_s}; choose 5 to 120 seconds")
+        for name in (
+            "connect_timeout_s",
+            "leg_grace_s",
+            "visitor_ring_grace_s",
+            "handoff_timeout_s",
+            "cleanup_timeout_s",
+        ):
+            if getattr(self, name) <= 0:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}; choose a positive number of seconds")
+        if self.max_chats < 1 or self.requests_per_minute < 1:
+            raise ConfigurationError("max_chats and requests_per_minute must be at least 1")

@@ -1,0 +1,316 @@
+"""Call control without I/O: events go in, effects come out, and the next deadline.
+
+`CallControl` owns the state and hands every event to the part that knows what to do with it. It reads no clock, opens nothing
+and waits for nothing; the supervisor does, and performs the effects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, TypeAlias, TypeVar
+
+from triortc.engine.calls import threads
+from triortc.engine.calls.actor import Actor, DeviceAddress, Principal
+from triortc.engine.calls.availability import recompute_presence
+from triortc.engine.calls.calling import Calling
+from triortc.engine.calls.chatting import Chatting
+from triortc.engine.calls.commands import (
+    CallAccept,
+    CallCancel,
+    CallDecline,
+    CallEnd,
+    CallHangup,
+    CallRequest,
+    ConversationClose,
+    ConversationFocus,
+    ConversationList,
+    ConversationMessageSend,
+    ConversationRead,
+    ConversationTag,
+    DeviceRevoke,
+    DeviceUpdate,
+    HandoffCancel,
+    HandoffOffer,
+    HandoffRequest,
+    HistoryGet,
+    IceCandidates,
+    IceRestart,
+    MediaSet,
+    PresenceGet,
+    PresenceSet,
+    RingAck,
+    RingOpened,
+    RingSilence,
+    SdpAnswer,
+    SdpOffer,
+    SyncGet,
+)
+from triortc.engine.calls.configuration import CallConfiguration
+from triortc.engine.calls.effects import Effect, Order, ReplyTo
+from triortc.engine.calls.events import (
+    CommandReceived,
+    DeviceConnected,
+    DeviceGone,
+    DeviceLost,
+    DeviceResumed,
+    Event,
+    SessionCrashed,
+    ShutDown,
+)
+from triortc.engine.calls.history import MemoryHistory
+from triortc.engine.calls.lifecycle import Lifecycle
+from triortc.engine.calls.mediating import Mediating
+from triortc.engine.calls.notifications import Snapshot
+from triortc.engine.calls.people import People
+from triortc.engine.calls.ports import HistoryPort, RouterPort
+from triortc.engine.calls.replies import CallFault, Ok, Reply
+from triortc.engine.calls.routing import LongestIdleRouter
+from triortc.engine.calls.session import LogRecord
+from triortc.engine.calls.world import Refused, World
+
+__all__ = ["CallControl"]
+
+
+_Handler: TypeAlias = Callable[[CommandReceived], Ok]
+CommandT = TypeVar("CommandT")
+
+
+def _handler(kind: type[CommandT], method: Callable[[Actor, CommandT], Ok]) -> dict[type, _Handler]:
+    """An entry of the dispatch table: the method gets the author and the command, with its own type."""
+
+    def handle(event: CommandReceived) -> Ok:
+        assert isinstance(event.command, kind)
+        return method(event.actor, event.command)
+
+    return {kind: handle}
+
+
+class CallControl:
+    """The rules of calls.
+
+    Arguments:
+        configuration: timers and policies.
+        random_bytes: source of ids.
+        unix_ms_at_zero: what monotonic zero is on the wall clock, in unix milliseconds; for stamps only, never for decisions.
+        router: orders candidates; by default the agent idle longest comes first.
+        history: where ended sessions are looked up (they are written by the shell).
+    """
+
+    def __init__(
+        self,
+        configuration: CallConfiguration,
+        random_bytes: Callable[[int], bytes],
+        *,
+        unix_ms_at_zero: int = 0,
+        router: RouterPort | None = None,
+        history: HistoryPort | None = None,
+    ) -> None:
+        world = self.world = World(configuration, random_bytes, unix_ms_at_zero)
+        self._router = router or LongestIdleRouter()
+        self._lifecycle = Lifecycle(world)
+        self._calling = Calling(world, self._lifecycle, self._router)
+        self._mediating = Mediating(world, self._lifecycle, self._calling)
+        self._chatting = Chatting(world, self._lifecycle, self._router, history or MemoryHistory())
+        self._people = People(world, self._lifecycle)
+        self._last_snapshot = Snapshot()
+        calling, mediating, chatting, people = self._calling, self._mediating, self._chatting, self._people
+        self._handlers: Final[Mapping[type, _Handler]] = {
+            **_handler(CallRequest, calling.request),
+            **_handler(RingAck, calling.ring_ack),
+            **_handler(RingOpened, calling.ring_opened),
+            **_handler(RingSilence, calling.ring_silence),
+            CallAccept: calling.accept,
+            **_handler(CallDecline, calling.decline),
+            **_handler(CallCancel, calling.hangup),
+            **_handler(CallHangup, calling.hangup),
+            **_handler(CallEnd, calling.end),
+            **_handler(SdpOffer, mediating.sdp_offer),
+            **_handler(SdpAnswer, mediating.sdp_answer),
+            **_handler(IceCandidates, mediating.ice_candidates),
+            **_handler(IceRestart, mediating.ice_restart),
+            **_handler(MediaSet, mediating.media_set),
+            **_handler(HandoffRequest, mediating.handoff_request),
+            **_handler(HandoffOffer, mediating.handoff_offer),
+            **_handler(HandoffCancel, mediating.handoff_cancel),
+            **_handler(ConversationMessageSend, chatting.message),
+            **_handler(ConversationRead, chatting.read),
+            **_handler(ConversationFocus, chatting.focus),
+            **_handler(ConversationTag, chatting.tag),
+            **_handler(ConversationClose, chatting.close),
+            **_handler(ConversationList, chatting.list),
+            **_handler(HistoryGet, chatting.history),
+            **_handler(DeviceUpdate, people.update),
+            **_handler(DeviceRevoke, people.revoke),
+            **_handler(PresenceSet, people.presence_set),
+            **_handler(PresenceGet, people.presence_get),
+            **_handler(SyncGet, people.sync),
+        }
+
+    # --- events
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Take in an event.
+
+        Arguments:
+            event: what happened.
+            now: monotonic seconds.
+
+        Returns:
+            what the shell has to do, in order; for a command, one `ReplyTo` is among it.
+        """
+        self.world.now = now
+        match event:
+            case CommandReceived():
+                self._command(event)
+            case DeviceConnected(actor, device):
+                self._last_snapshot = self._people.connected(actor, device)
+            case DeviceLost(address):
+                self._people.lost(address)
+            case DeviceResumed(address, information):
+                self._people.resumed(address, information)
+            case DeviceGone(address):
+                self._people.gone(address)
+            case SessionCrashed(session):
+                if session in self.world.sessions:
+                    self._lifecycle.apply(session, "int.crash", "system", {})
+            case ShutDown():
+                self.world.draining = True
+                for session in [item.id for item in self.world.sessions.values() if not item.ended]:
+                    self._lifecycle.apply(session, "int.shutdown", "system", {})
+            case _:
+                self._mediating.event(event)
+        return self._settle()
+
+    @property
+    def last_snapshot(self) -> Snapshot:
+        """What the last `DeviceConnected` shows its device."""
+        return self._last_snapshot
+
+    def _command(self, event: CommandReceived) -> None:
+        reply: Reply
+        handler = self._handlers.get(type(event.command))
+        if handler is None:
+            reply = CallFault("proto.not_implemented", "this build does not have this command yet")
+        else:
+            try:
+                self._expire_ring(event)
+                reply = handler(event)
+            except Refused as refused:
+                reply = refused.fault
+        self.world.emit(Order.REPLY, ReplyTo(reply))
+
+    def _expire_ring(self, event: CommandReceived) -> None:
+        """A command that came after the deadline finds the ring ended, even if the timer has not run yet (R5, R6).
+
+        `call.accept` is answered by its own row (V13).
+        """
+        session_id = getattr(event.command, "session", None)
+        session = self.world.sessions.get(session_id) if isinstance(session_id, str) else None
+        if session is not None and session.state == "ringing" and not isinstance(event.command, CallAccept):
+            if session.deadline < event.rx_time:
+                self._fire(session.id, "T_ring")
+
+    # --- time
+
+    def next_deadline(self, session: str | None = None) -> float | None:
+        """When `handle_timeout` wants to be called.
+
+        Arguments:
+            session: for the timers of this session; None: for those that belong to no session.
+        """
+        return self.world.next_deadline(session)
+
+    def handle_timeout(self, now: float, session: str | None = None) -> list[Effect]:
+        """Let everything that is due happen, earliest first.
+
+        Arguments:
+            now: monotonic seconds.
+            session: as for `next_deadline`.
+        """
+        self.world.now = now
+        if session is None:
+            for key, at in sorted(self.world.timers.items(), key=lambda item: item[1]):
+                if at <= now and self.world.timers.pop(key, None) is not None:
+                    self._fire_house(key)
+            return self._settle()
+        while True:
+            found = self.world.sessions.get(session)
+            due = [] if found is None else [(at, name) for name, at in found.timers.items() if at <= now]
+            if not due:
+                return self._settle()
+            self._fire(session, min(due)[1])
+
+    def _fire(self, session_id: str, name: str) -> None:
+        world = self.world
+        session = world.sessions[session_id]
+        session.timers.pop(name, None)
+        match name.partition(":"):
+            case ("T_grace", _, leg):
+                self._mediating.fire_grace(session, leg)
+            case ("T_handoff", _, _):
+                self._mediating.handoff_timeout(session)
+            case ("T_vis_ring", _, _):
+                self._lifecycle.apply(session_id, "int.visitor_gone", "system", {})
+            case ("T_revoked", _, _):
+                self._lifecycle.apply(session_id, "call.hangup", "system", {"side": "agent"})
+            case _:
+                self._lifecycle.apply(session_id, name, "system", {})
+
+    def _fire_house(self, key: tuple[str, ...]) -> None:
+        match key:
+            case ("T_reachable", org, role, sub, device):
+                self._people.unreachable(DeviceAddress._make((org, role, sub, device)))
+            case ("T_close_reminder", org, conversation):
+                threads.fire_reminder(self.world, (org, conversation))
+            case ("requests", org, role, sub):
+                self.world.requests.pop(Principal._make((org, role, sub)), None)
+
+    # --- after every step
+
+    def _settle(self) -> list[Effect]:
+        """Recompute presence where it may have changed, hand waiting chats to who became free, and order the effects."""
+        world = self.world
+        for _ in range(2 + len(world.waiting_chats)):
+            if not world.dirty:
+                break
+            dirty, world.dirty = world.dirty, {}
+            for principal in dirty:
+                recompute_presence(world, principal)
+            for key in list(world.waiting_chats):
+                if threads.route_chat(world, self._router, world.conversations[key]):
+                    break
+        return world.take_effects()
+
+    # --- for embedders' servers
+
+    def open_conversation(self, visitor: Principal, conversation: str, group: str | None, now: float) -> None:
+        """Make an open, unassigned conversation."""
+        self.world.now = now
+        if (visitor.org, conversation) not in self.world.conversations:
+            threads.open_conversation(self.world, visitor, conversation, group)
+
+    def assign_conversation(self, org: str, conversation: str, agent: str, now: float) -> list[Effect]:
+        """Give an unassigned conversation to an agent; nothing happens if it has one."""
+        self.world.now = now
+        found = self.world.conversations.get((org, conversation))
+        if found is not None and found.state == "open" and found.assignee is None:
+            threads.assign(self.world, found, agent)
+        return self._settle()
+
+    def occupy(self, agent: Principal, kind: str, item: str, now: float) -> list[Effect]:
+        """A call or third-party conversation outside the engine begins. `kind`: `call` or `third_party`."""
+        self.world.now = now
+        self.world.agent(agent).occupied[kind].add(item)
+        self.world.touch(agent)
+        return self._settle()
+
+    def vacate(self, agent: Principal, kind: str, item: str, now: float) -> list[Effect]:
+        """It ends."""
+        self.world.now = now
+        self.world.agent(agent).occupied[kind].discard(item)
+        self.world.touch(agent)
+        return self._settle()
+
+    def event_log(self, session: str) -> list[LogRecord]:
+        """The event log of a session that is on or ended not long ago."""
+        return list(self.world.logs.get(session, ()))

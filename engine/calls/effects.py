@@ -1,0 +1,154 @@
+"""What call control asks the shell to do, and in which order.
+
+The order inside one step is fixed: gates close first, then the reply, then those who lost, then the other side, then
+presence, then history; gates open last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TypeAlias
+
+from triortc.engine.calls.actor import DeviceAddress
+from triortc.engine.calls.commands import IceCandidate
+from triortc.engine.calls.gate_table import GateState
+from triortc.engine.calls.notifications import Notification, SessionRecord
+from triortc.engine.calls.ports import Kind, Side
+from triortc.engine.calls.replies import Reply
+
+__all__ = [
+    "AddCandidates",
+    "AnswerOffer",
+    "AppendHistory",
+    "CloseLeg",
+    "Effect",
+    "Notify",
+    "OpenLeg",
+    "Order",
+    "ReplyTo",
+    "RequestKeyframe",
+    "SessionEnded",
+    "SessionStarted",
+    "SetGate",
+    "SetSource",
+]
+
+
+class Order(IntEnum):
+    """The place of an effect inside its step."""
+
+    LIFETIME = 0
+    CLOSE_GATES = 1
+    LEGS = 2
+    REPLY = 3
+    LOSERS = 4
+    OTHER_SIDE = 5
+    CONVERSATION = 6
+    PRESENCE = 7
+    HISTORY = 8
+    OPEN_GATES = 9
+    RELEASE = 10
+
+
+@dataclass(slots=True, frozen=True)
+class SessionStarted:
+    """Open a nursery for this session."""
+
+    session: str
+
+
+@dataclass(slots=True, frozen=True)
+class SessionEnded:
+    """Close the session's media and its nursery."""
+
+    session: str
+
+
+@dataclass(slots=True, frozen=True)
+class OpenLeg:
+    session: str
+    leg: str
+    side: Side
+
+
+@dataclass(slots=True, frozen=True)
+class CloseLeg:
+    session: str
+    leg: str
+
+
+@dataclass(slots=True, frozen=True)
+class SetGate:
+    session: str
+    leg: str
+    kind: Kind
+    state: GateState
+    epoch: int
+
+
+@dataclass(slots=True, frozen=True)
+class SetSource:
+    session: str
+    side: Side
+    leg: str
+
+
+@dataclass(slots=True, frozen=True)
+class RequestKeyframe:
+    session: str
+    leg: str
+
+
+@dataclass(slots=True, frozen=True)
+class AnswerOffer:
+    """Answer the client's offer; the answer goes into the reply that follows."""
+
+    session: str
+    leg: str
+    neg: int
+    sdp: str
+
+
+@dataclass(slots=True, frozen=True)
+class AddCandidates:
+    session: str
+    leg: str
+    neg: int
+    ufrag: str
+    candidates: tuple[IceCandidate, ...]
+    end: bool
+
+
+@dataclass(slots=True, frozen=True)
+class ReplyTo:
+    """The reply to the command that is being handled."""
+
+    reply: Reply
+
+
+@dataclass(slots=True, frozen=True)
+class Notify:
+    address: DeviceAddress
+    notification: Notification
+
+
+@dataclass(slots=True, frozen=True)
+class AppendHistory:
+    record: SessionRecord
+
+
+Effect: TypeAlias = (
+    SessionStarted
+    | SessionEnded
+    | OpenLeg
+    | CloseLeg
+    | SetGate
+    | SetSource
+    | RequestKeyframe
+    | AnswerOffer
+    | AddCandidates
+    | ReplyTo
+    | Notify
+    | AppendHistory
+)

@@ -1,0 +1,425 @@
+"""Runs sessions: takes the transition of table V for an event, logs it, and gives the names of its effects a meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, Literal
+
+from triortc.engine.calls import gates, threads, views
+from triortc.engine.calls.actor import DeviceAddress
+from triortc.engine.calls.conversation_table import ConversationFacts
+from triortc.engine.calls.effects import AppendHistory, Order, SessionEnded, SessionStarted
+from triortc.engine.calls.machine import SAME, Row
+from triortc.engine.calls.notifications import (
+    CallAccepted,
+    CallActive,
+    CallEnded,
+    CallPeer,
+    HandoffFailed,
+    HandoffMoved,
+    HandoffStarted,
+    Identity,
+    Notice,
+    Notification,
+    RingEnded,
+)
+from triortc.engine.calls.ring_table import RINGS, Ring, RingFacts, RingLeg
+from triortc.engine.calls.session import LogRecord, Session, SessionEvent, step
+from triortc.engine.calls.session_table import Value
+from triortc.engine.calls.world import Device, MediaStatus, World
+
+__all__ = ["Lifecycle"]
+
+Data = Mapping[str, Value]
+
+_FAILURES: Final[Mapping[str, Literal["timeout", "media", "cancelled"]]] = {
+    "timeout": "timeout",
+    "media": "media",
+    "cancelled": "cancelled",
+}
+_RING_REASONS: Final = {"no_answer": "timeout", "declined": "declined_elsewhere"}
+
+
+class Lifecycle:
+    """Sessions and their rings over a shared world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._effects: Final[Mapping[str, Callable[[Session, Data], None]]] = {
+            "offer_ring": self._offer_ring,
+            "tell_ringing": self._tell_ringing,
+            "commit": self._commit,
+            "arm_gates": self._arm_gates,
+            "end_other_rings": self._end_other_rings,
+            "tell_accepted": self._tell_accepted,
+            "tell_active": self._tell_active,
+            "open_gates": self._open_gates,
+            "freeze_gates": self._freeze_gates,
+            "thaw_gates": self._thaw_gates,
+            "tell_reconnecting": self._tell_reconnecting,
+            "tell_resumed": self._tell_resumed,
+            "add_pending": self._open_pending,
+            "tell_handoff_started": self._tell_handoff_started,
+            "move_source": self._move_source,
+            "tell_moved": self._tell_moved,
+            "close_pending": self._close_pending,
+        }
+
+    # --- the step
+
+    def create(self, session: Session) -> None:
+        """Make a session known; its log begins."""
+        world = self._world
+        world.sessions[session.id] = session
+        world.logs[session.id] = [LogRecord.created(session)]
+        world.told[session.id] = {}
+        world.media[session.id] = {"agent": MediaStatus(), "visitor": MediaStatus(camera=session.video)}
+        world.conversation_of(session).live_session = session.id
+
+    def apply(self, session_id: str, event: str, actor: str, data: Data) -> Row | None:
+        """Take the transition for an event: the row, or None if the table has none for it (nothing changes)."""
+        world = self._world
+        before = world.sessions[session_id]
+        after, row, record = step(before, SessionEvent(event, actor, data), world.now)
+        if row is None or record is None:
+            if event.startswith(("int.", "T_")):
+                world.stale_events_total += 1
+            return None
+        world.sessions[session_id] = after
+        world.take(row)
+        log = world.logs[session_id]
+        if row.next != SAME or len(log) < world.configuration.event_log_limit:
+            log.append(record)
+        if event == "handoff.request" and row.next != SAME:
+            world.touch(after.agent_principal)
+        for effect in row.effects:
+            if effect in self._effects:
+                self._effects[effect](after, data)
+        if after.ended and not before.ended:
+            self._end(before, after, data)
+        return row
+
+    # --- telling
+
+    def tell(self, session: Session, device: Device, notification: Notification, order: Order) -> None:
+        """Tell a device about a session; it will be told the end as well."""
+        self._world.told[session.id][device.address] = None
+        self._world.notify(order, device.address, notification)
+
+    def _tell_side(self, session: Session, side: str, notification: Notification) -> None:
+        """Tell the side's device that is in the call; of the visitor, every tab."""
+        world = self._world
+        if side == "visitor":
+            devices = world.devices_of(session.visitor_principal)
+        else:
+            device = None if session.agent_address is None else world.devices.get(session.agent_address)
+            devices = [] if device is None else [device]
+        for device in devices:
+            self.tell(session, device, notification, Order.OTHER_SIDE)
+
+    def tell_state(self, session: Session, device: Device) -> None:
+        """`call.state` for one device."""
+        self.tell(session, device, views.session_state(self._world, session, device), Order.OTHER_SIDE)
+
+    # --- ringing
+
+    def _offer_ring(self, session: Session, data: Data) -> None:
+        world = self._world
+        assert session.ring is not None
+        assert session.visitor_leg is None or session.visitor_address is not None
+        world.emit(Order.LIFETIME, SessionStarted(session.id))
+        if session.visitor_leg is not None and session.visitor_address is not None:
+            gates.open_leg(world, session, session.visitor_leg, "visitor", session.visitor_address)
+        ring = world.rings[session.id] = Ring(session.ring, session.id)
+        world.session_of_ring[ring.id] = session.id
+        for device in world.devices_of(session.agent_principal):
+            ring.legs[device.address] = RingLeg(device.information.platform)
+            self.ring_event(session, device.address, "int.start")
+        conversation = world.conversation_of(session)
+        if world.conversation_step(conversation, "int.video_rang", ConversationFacts()) is not None:
+            conversation.video_icon = True
+        threads.tell_changed(world, conversation)
+        world.touch(session.agent_principal)
+
+    def ring_event(self, session: Session, address: DeviceAddress, event: str, *, silent: bool = False) -> Row | None:
+        """Send an event to the ring on one device.
+
+        Arguments:
+            session: the session that rings.
+            address: the device.
+            event: its name in table L.
+            silent: do not send the offer, because a snapshot shows it.
+        """
+        world = self._world
+        ring = world.rings[session.id]
+        leg = ring.legs[address]
+        device = world.devices.get(address)
+        row = RINGS.select(leg.state, event, RingFacts(device is not None and device.live))
+        if row is None:
+            return None
+        world.take(row)
+        if row.next != SAME:
+            leg.state = row.next
+        if leg.state == "done" and leg.reason is None:
+            leg.reason = event.removeprefix("int.")
+        if device is None:
+            return row
+        if "offer" in row.effects:
+            world.told[session.id][address] = None
+            if not silent:
+                self.tell(session, device, views.ring_offer(world, session, ring, device), Order.OTHER_SIDE)
+        if "tell_ended" in row.effects:
+            self._tell_ring_ended(session, ring, leg, device)
+        return row
+
+    def _tell_ring_ended(self, session: Session, ring: Ring, leg: RingLeg, device: Device) -> None:
+        world = self._world
+        by = None
+        if leg.reason in ("answered_elsewhere", "declined_elsewhere"):
+            other = "won" if leg.reason == "answered_elsewhere" else "declined_here"
+            address = next((address for address, entry in ring.legs.items() if entry.reason == other), None)
+            actor = None if address is None else world.devices.get(address)
+            by = None if actor is None else actor.reference
+        missed = leg.reason in ("timeout", "cancelled")
+        ended = RingEnded(ring.id, session.id, leg.reason or "cancelled", missed, by)
+        self.tell(session, device, ended, Order.LOSERS)
+
+    def alerting_changed(self, session: Session) -> None:
+        """Tell the visitor if the ring began or ceased to be heard."""
+        ring = self._world.rings[session.id]
+        if session.state == "ringing" and ring.alerting != ring.told_alerting:
+            self._tell_ringing(session, {})
+
+    def _tell_ringing(self, session: Session, data: Data) -> None:
+        world = self._world
+        ring = world.rings[session.id]
+        ring.told_alerting = ring.alerting
+        for device in world.devices_of(session.visitor_principal):
+            self.tell_state(session, device)
+
+    def _end_other_rings(self, session: Session, data: Data) -> None:
+        world = self._world
+        assert session.agent_address is not None
+        self.ring_event(session, session.agent_address, "int.won")
+        for address, leg in world.rings[session.id].legs.items():
+            if address == session.agent_address:
+                continue
+            self.ring_event(session, address, "int.answered_elsewhere")
+            warm = None if leg.leg is None else world.legs.get(leg.leg)
+            if warm is not None:
+                gates.close_leg(world, session, warm)
+
+    # --- answered
+
+    def _commit(self, session: Session, data: Data) -> None:
+        world = self._world
+        assert session.agent_principal is not None
+        assert session.agent_address is not None
+        assert session.agent_leg is not None
+        world.claims.commit(session.agent_principal, session.id, session.epoch)
+        gates.open_leg(world, session, session.agent_leg, "agent", session.agent_address)
+        world.touch(session.agent_principal)
+
+    def _arm_gates(self, session: Session, data: Data) -> None:
+        self._gates_of_committed(session, "commit")
+
+    def _open_gates(self, session: Session, data: Data) -> None:
+        self._gates_of_committed(session, "ready")
+
+    def _gates_of_committed(self, session: Session, event: str) -> None:
+        for leg_id in (session.agent_leg, session.visitor_leg):
+            leg = None if leg_id is None else self._world.legs.get(leg_id)
+            if leg is not None:
+                gates.gate_event(self._world, session, leg, event)
+
+    def _identity(self, session: Session) -> Identity:
+        agent = None if session.agent_principal is None else self._world.agents.get(session.agent_principal)
+        return Identity(None) if agent is None else Identity(agent.name, agent.avatar)
+
+    def _tell_accepted(self, session: Session, data: Data) -> None:
+        world = self._world
+        device = None if session.agent_address is None else world.devices.get(session.agent_address)
+        platform = None if device is None else device.information.platform
+        self._tell_side(session, "visitor", CallAccepted(session.id, self._identity(session), platform))
+        threads.tell_changed(world, world.conversation_of(session))
+
+    def _tell_active(self, session: Session, data: Data) -> None:
+        for side in ("agent", "visitor"):
+            self._tell_side(session, side, CallActive(session.id, self._world.unix_ms(self._world.now)))
+        threads.tell_changed(self._world, self._world.conversation_of(session))
+
+    # --- a leg lost and found
+
+    def _freeze_gates(self, session: Session, data: Data) -> None:
+        gates.gate_event(self._world, session, self._world.legs[str(data["leg"])], "freeze")
+
+    def _thaw_gates(self, session: Session, data: Data) -> None:
+        gates.gate_event(self._world, session, self._world.legs[str(data["leg"])], "thaw")
+
+    def _tell_reconnecting(self, session: Session, data: Data) -> None:
+        remaining = round((session.grace[str(data["leg"])] - self._world.now) * 1000)
+        self._tell_side(session, _other(data["side"]), CallPeer(session.id, "reconnecting", deadline_ms=remaining))
+
+    def _tell_resumed(self, session: Session, data: Data) -> None:
+        self._tell_side(session, _other(data["side"]), CallPeer(session.id, "resumed"))
+
+    # --- handoff
+
+    def _open_pending(self, session: Session, data: Data) -> None:
+        pending = session.pending
+        assert pending is not None
+        address = DeviceAddress(
+            session.org,
+            pending.side,
+            session.agent or "" if pending.side == "agent" else session.visitor,
+            pending.device,
+        )
+        gates.open_leg(self._world, session, pending.leg, pending.side, address)
+
+    def _tell_handoff_started(self, session: Session, data: Data) -> None:
+        world = self._world
+        assert session.pending is not None
+        target = world.legs[session.pending.leg].address
+        source = session.agent_address if session.pending.side == "agent" else session.visitor_address
+        old, new = None if source is None else world.devices.get(source), world.devices.get(target)
+        if old is not None and new is not None:
+            self.tell(session, old, HandoffStarted(session.id, new.reference), Order.OTHER_SIDE)
+        world.told[session.id][target] = None
+
+    def _move_source(self, session: Session, data: Data) -> None:
+        world = self._world
+        new = world.legs[str(data["leg"])]
+        old = next((leg for leg in world.legs_in(session.id) if leg.side == new.side and leg is not new), None)
+        gates.switch_source(world, session, new.side, new, old)
+
+    def _tell_moved(self, session: Session, data: Data) -> None:
+        world = self._world
+        new = world.legs[str(data["leg"])]
+        device = world.devices.get(new.address)
+        old = world.devices.get(DeviceAddress(*new.address.principal, str(data["from"])))
+        notices = world.notices.setdefault(session.id, {})
+        notices.pop(new.address, None)
+        if device is not None:
+            self.tell(
+                session, device, CallActive(session.id, world.unix_ms(session.active_at or 0.0)), Order.OTHER_SIDE
+            )
+        if new.side == "visitor":
+            if old is not None:
+                self.tell_state(session, old)
+        elif device is not None:
+            address = DeviceAddress(*new.address.principal, str(data["from"]))
+            notices[address] = Notice("session_moved", session.id, device.reference, True)
+            if old is not None:
+                moved = HandoffMoved(session.id, "session_moved", device.reference, True)
+                self.tell(session, old, moved, Order.LOSERS)
+        self._tell_side(session, _other(new.side), CallPeer(session.id, "device_changed"))
+        threads.tell_changed(world, world.conversation_of(session))
+
+    def _close_pending(self, session: Session, data: Data) -> None:
+        world = self._world
+        leg = world.legs[str(data["leg"])]
+        failed = HandoffFailed(session.id, _FAILURES[str(data["why"])])
+        source = session.agent_address if leg.side == "agent" else session.visitor_address
+        for address in (leg.address, source):
+            device = None if address is None else world.devices.get(address)
+            if device is not None:
+                self.tell(session, device, failed, Order.LOSERS)
+        gates.close_leg(world, session, leg)
+
+    # --- the end
+
+    def _end(self, before: Session, session: Session, data: Data) -> None:
+        world = self._world
+        assert session.outcome is not None
+        gates.seal_session(world, session)
+        self._end_rings(session, data)
+        if before.pending is not None:
+            target = world.devices.get(world.legs[before.pending.leg].address)
+            if target is not None:
+                self.tell(session, target, HandoffFailed(session.id, "ended"), Order.LOSERS)
+        conversation = world.conversation_of(session)
+        conversation.live_session = None
+        self._release(before, session)
+        self._tell_ended(session)
+        if before.state != "new":
+            threads.video_ended(world, conversation, session)
+            threads.tell_changed(world, conversation)
+            world.emit(Order.RELEASE, SessionEnded(session.id))
+        world.emit(Order.HISTORY, AppendHistory(views.session_record(world, session)))
+        world.notices.pop(session.id, None)
+        world.ended.append(session.id)
+        if len(world.ended) > world.configuration.ended_sessions_kept:
+            self._forget(world.ended.popleft())
+
+    def _end_rings(self, session: Session, data: Data) -> None:
+        ring = self._world.rings.get(session.id)
+        if ring is None or session.outcome is None:
+            return
+        decliner = data.get("device") if session.outcome == "declined" else None
+        for address in sorted(ring.legs, key=lambda address: address.device != decliner):
+            if address.device == decliner:
+                self.ring_event(session, address, "int.declined_here")
+            else:
+                self.ring_event(session, address, f"int.{_RING_REASONS.get(session.outcome, 'cancelled')}")
+
+    def _release(self, before: Session, session: Session) -> None:
+        world = self._world
+        agent = session.agent_principal
+        if agent is None:
+            return
+        conversation = world.conversation_of(session)
+        world.claims.release(agent, session.id, session.epoch)
+        world.agent(agent).idle_since = world.now
+        world.touch(agent)
+        if session.outcome == "cancelled" and session.was_unassigned and session.reason != "conversation_closed":
+            threads.unclaim_conversation(world, conversation)
+        elif before.answered and world.configuration.hold_channels_until == "conversation_closed":
+            conversation.held_by_video = True
+
+    def _tell_ended(self, session: Session) -> None:
+        world = self._world
+        assert session.outcome is not None
+        assert session.reason is not None
+        conversation = world.conversation_of(session)
+        for address in world.told[session.id]:
+            device = world.devices.get(address)
+            if device is None:
+                continue
+            outcome, reason = session.outcome, session.reason
+            if address.role == "visitor":
+                outcome, reason = views.visitor_outcome(world, outcome, reason)
+            listed = address.role == "agent" and session.answered_at is None
+            ended = CallEnded(
+                session=session.id,
+                outcome=outcome,
+                reason=reason,
+                by=views.ended_by(reason),
+                talk_ms=session.talk_ms,
+                conversation=session.conversation,
+                conversation_state=conversation.state,
+                next="conversation_list" if listed else "conversation",
+            )
+            world.notify(Order.OTHER_SIDE, address, ended)
+
+    def _forget(self, session_id: str) -> None:
+        """Ended long ago: no idempotent answers any more."""
+        world = self._world
+        for leg in world.legs_in(session_id):
+            world.legs.pop(leg.id, None)
+        ring = world.rings.pop(session_id, None)
+        if ring is not None:
+            world.session_of_ring.pop(ring.id, None)
+        for table in (
+            world.sessions,
+            world.logs,
+            world.told,
+            world.media,
+            world.gate_intervals,
+            world.legs_of_session,
+            world.used_devices,
+        ):
+            table.pop(session_id, None)
+
+
+def _other(side: Value) -> str:
+    return "visitor" if side == "agent" else "agent"

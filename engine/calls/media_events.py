@@ -1,0 +1,60 @@
+"""What the media side tells call control about a leg."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from triortc.engine.calls.commands import IceCandidate
+
+__all__ = ["LegFailed", "LegLost", "LegReady", "LegRecovered", "LegUp", "LocalCandidates", "MediaEvent"]
+
+
+@dataclass(slots=True, frozen=True)
+class LegUp:
+    """ICE and DTLS are up for the first time."""
+
+    leg: str
+
+
+@dataclass(slots=True, frozen=True)
+class LegReady:
+    """The first packet of every unmuted kind has arrived; of video, a whole keyframe. What a handoff waits for."""
+
+    leg: str
+
+
+@dataclass(slots=True, frozen=True)
+class LegLost:
+    """Nothing authenticated has come for the detection time, or ICE consent is gone. The leg may come back."""
+
+    leg: str
+
+
+@dataclass(slots=True, frozen=True)
+class LegRecovered:
+    """Authenticated packets come again."""
+
+    leg: str
+
+
+@dataclass(slots=True, frozen=True)
+class LegFailed:
+    """The leg will not work as it is (DTLS refused, ICE failed); a new offer with an ICE restart may mend it."""
+
+    leg: str
+    reason: str
+
+
+@dataclass(slots=True, frozen=True)
+class LocalCandidates:
+    """Candidates of the server's side of a leg, to be sent to its device."""
+
+    leg: str
+    neg: int
+    ufrag: str
+    candidates: tuple[IceCandidate, ...]
+    end: bool
+
+
+MediaEvent: TypeAlias = LegUp | LegReady | LegLost | LegRecovered | LegFailed | LocalCandidates

@@ -1,0 +1,296 @@
+"""Media as call control sees it: SDP and candidates of legs, mutes, what the media side reports, and the change of device."""
+
+from __future__ import annotations
+
+from triortc.engine.calls.actor import Actor
+from triortc.engine.calls.calling import (
+    Calling,
+    check_permissions,
+    ended_fault,
+    invalid_state,
+    permission_fault,
+    session_for,
+)
+from triortc.engine.calls.commands import (
+    HandoffCancel,
+    HandoffOffer,
+    HandoffRequest,
+    IceCandidates,
+    IceRestart,
+    MediaSet,
+    SdpAnswer,
+    SdpOffer,
+)
+from triortc.engine.calls.effects import AddCandidates, AnswerOffer, Order
+from triortc.engine.calls.gates import gate_event
+from triortc.engine.calls.lifecycle import Lifecycle
+from triortc.engine.calls.media_events import (
+    LegFailed,
+    LegLost,
+    LegReady,
+    LegRecovered,
+    LegUp,
+    LocalCandidates,
+    MediaEvent,
+)
+from triortc.engine.calls.notifications import HandoffSuggested, LocalIceCandidates, MediaChanged, RestartIce
+from triortc.engine.calls.ports import Side
+from triortc.engine.calls.replies import HandoffPayload, MediaSetPayload, Ok
+from triortc.engine.calls.session import Session
+from triortc.engine.calls.world import Device, Leg, Refused, World
+
+__all__ = ["Mediating"]
+
+
+class Mediating:
+    """Handlers for `sdp.*`, `ice.*`, `media.*`, `handoff.*`, and for the events of the media side."""
+
+    def __init__(self, world: World, lifecycle: Lifecycle, calling: Calling) -> None:
+        self._world = world
+        self._lifecycle = lifecycle
+        self._calling = calling
+
+    # --- legs
+
+    def _own_leg(self, actor: Actor, leg_id: str) -> tuple[Leg, Session]:
+        leg = self._world.legs.get(leg_id)
+        if leg is None or leg.address != actor.address:
+            raise Refused("state.not_found", "this device has no such leg")
+        return leg, self._world.sessions[leg.session]
+
+    def sdp_offer(self, actor: Actor, command: SdpOffer) -> Ok:
+        """`sdp.offer`: the next negotiation of a leg. The shell puts the answer into the reply."""
+        leg, session = self._own_leg(actor, command.leg)
+        if session.ended:
+            raise ended_fault(self._world, session, actor)
+        if command.neg <= leg.neg:
+            raise Refused("sdp.stale", "an offer's neg must be greater than the last one's", {"neg": leg.neg})
+        leg.neg = command.neg
+        self._world.emit(Order.LEGS, AnswerOffer(session.id, leg.id, command.neg, command.sdp))
+        return Ok()
+
+    def sdp_answer(self, actor: Actor, command: SdpAnswer) -> Ok:
+        """`sdp.answer`: the engine never offers, so no answer is ever awaited."""
+        leg, _ = self._own_leg(actor, command.leg)
+        raise Refused("sdp.stale", "no offer of the server waits for an answer", {"neg": leg.neg})
+
+    def ice_candidates(self, actor: Actor, command: IceCandidates) -> Ok:
+        """`ice.candidates`: late ones, and those of an old negotiation, are dropped without a word (R23)."""
+        leg, session = self._own_leg(actor, command.leg)
+        if session.ended:
+            self._world.stale_events_total += 1
+            return Ok()
+        effect = AddCandidates(session.id, leg.id, command.neg, command.ufrag, command.candidates, command.end)
+        self._world.emit(Order.LEGS, effect)
+        return Ok()
+
+    def ice_restart(self, actor: Actor, command: IceRestart) -> Ok:
+        """`ice.restart`: the client is asked to offer, since it always offers."""
+        leg, session = self._own_leg(actor, command.leg)
+        if session.ended:
+            raise ended_fault(self._world, session, actor)
+        self._world.notify(Order.OTHER_SIDE, leg.address, RestartIce(leg.id))
+        return Ok()
+
+    # --- mute, camera, orientation
+
+    def media_set(self, actor: Actor, command: MediaSet) -> Ok:
+        """`media.set`: what a device in the call does with camera and microphone; the gates enforce it."""
+        world = self._world
+        session = session_for(world, actor, command.session)
+        if session.ended:
+            raise ended_fault(world, session, actor)
+        if not session.answered:
+            raise invalid_state(session)
+        leg = self._committed_leg(session, actor)
+        if command.n <= leg.media_n:
+            return Ok(MediaSetPayload(True))
+        leg.media_n = command.n
+        if command.fatal is not None:
+            self._lifecycle.apply(session.id, "int.capture_failed", actor.sub, {"side": leg.side})
+            return Ok(MediaSetPayload())
+        self._lifecycle.apply(session.id, "media.set", actor.sub, {"side": leg.side, "n": command.n})
+        for kind, wanted in (("video", command.camera), ("audio", command.mic)):
+            if wanted is not None:
+                gate_event(
+                    world, session, leg, "unmute" if wanted else "mute", ("video" if kind == "video" else "audio",)
+                )
+        self._tell_media(session, leg.side, command)
+        return Ok(MediaSetPayload())
+
+    def _committed_leg(self, session: Session, actor: Actor) -> Leg:
+        committed = session.visitor_address if actor.role == "visitor" else session.agent_address
+        leg = self._world.legs.get(session.leg_of("visitor" if actor.role == "visitor" else "agent") or "")
+        if leg is None or committed is None or actor.address != committed:
+            raise Refused("call.not_participant", "the call is on another device")
+        return leg
+
+    def _tell_media(self, session: Session, side: Side, command: MediaSet) -> None:
+        world = self._world
+        status = world.media[session.id][side]
+        before = (status.camera, status.mic, status.facing, status.orientation, status.camera_state)
+        status.camera = status.camera if command.camera is None else command.camera
+        status.mic = status.mic if command.mic is None else command.mic
+        status.facing = command.facing or status.facing
+        status.orientation = status.orientation if command.orientation is None else command.orientation
+        status.camera_state = command.camera_state or status.camera_state
+        after = (status.camera, status.mic, status.facing, status.orientation, status.camera_state)
+        if after == before:
+            return
+        status.version += 1
+        address = session.visitor_address if side == "agent" else session.agent_address
+        if address is not None:
+            changed = MediaChanged(session.id, side, *after, status.version)
+            world.notify(Order.OTHER_SIDE, address, changed)
+
+    # --- change of device
+
+    def handoff_request(self, actor: Actor, command: HandoffRequest) -> Ok:
+        """`handoff.request`: this device wants to take the call over from another one of the same person."""
+        world = self._world
+        session = session_for(world, actor, command.session)
+        device = world.device_of(actor)
+        side = self._check_handoff(session, actor, device)
+        leg = world.new_id("leg")
+        source = session.agent_device if side == "agent" else session.visitor_device
+        data = {
+            "leg": leg,
+            "side": side,
+            "device": device.address.device,
+            "from": source,
+            "deadline": world.now + world.configuration.handoff_timeout_s,
+        }
+        row = self._lifecycle.apply(session.id, "handoff.request", actor.sub, data)
+        if row is None:
+            raise invalid_state(session)
+        if row.number == "V38":
+            raise Refused("handoff.in_progress", "another device is taking the call over", {"state": session.state})
+        session = world.sessions[session.id]
+        if command.offer is not None:
+            world.legs[leg].neg = 1
+            world.emit(Order.LEGS, AnswerOffer(session.id, leg, 1, command.offer))
+        return Ok(HandoffPayload(leg, round(world.configuration.handoff_timeout_s * 1000)))
+
+    def _check_handoff(self, session: Session, actor: Actor, device: Device) -> Side:
+        world = self._world
+        if actor.principal not in (session.agent_principal, session.visitor_principal):
+            raise Refused("auth.forbidden", "only the parties take a call over")
+        if session.ended:
+            raise ended_fault(world, session, actor)
+        side: Side = "agent" if actor.principal == session.agent_principal else "visitor"
+        source = session.agent_address if side == "agent" else session.visitor_address
+        if source == device.address:
+            raise Refused("handoff.same_device", "the call is on this device already")
+        if side == "agent":
+            if "handoff" not in actor.caps:
+                raise Refused("auth.forbidden", "this agent may not change the device of a call")
+            if check_permissions(world, device):
+                raise permission_fault(world, device)
+        paths = world.configuration.handoff_paths
+        old = None if source is None else world.devices.get(source)
+        if paths is not None and old is not None:
+            path = (old.information.platform, device.information.platform)
+            if path not in paths:
+                raise Refused("handoff.not_allowed", "a call may not move this way", {"from": path[0], "to": path[1]})
+        return side
+
+    def handoff_offer(self, actor: Actor, command: HandoffOffer) -> Ok:
+        """`handoff.offer`: the device in the call suggests another one, which then pulls."""
+        world = self._world
+        session = session_for(world, actor, command.session)
+        if session.ended:
+            raise ended_fault(world, session, actor)
+        device = world.device_of(actor)
+        if session.phase != "in_call":
+            raise invalid_state(session)
+        self._committed_leg(session, actor)
+        target = world.of_principal[actor.principal].get(command.to_device)
+        if target is None or not target.live:
+            raise Refused("state.not_found", "this person has no such device")
+        if target is device:
+            raise Refused("handoff.same_device", "the call is on this device already")
+        suggested = HandoffSuggested(session.id, device.reference)
+        self._lifecycle.tell(session, target, suggested, Order.OTHER_SIDE)
+        return Ok()
+
+    def handoff_cancel(self, actor: Actor, command: HandoffCancel) -> Ok:
+        """`handoff.cancel`: by the device that takes over or the one that is left."""
+        world = self._world
+        session = session_for(world, actor, command.session)
+        if session.ended:
+            raise ended_fault(world, session, actor)
+        pending = session.pending
+        if pending is None:
+            raise invalid_state(session)
+        source = session.agent_address if pending.side == "agent" else session.visitor_address
+        if actor.address not in (source, world.legs[pending.leg].address):
+            raise Refused("call.not_participant", "this device has no part in the change of device")
+        self._drop_pending(session, "handoff.cancel", actor.sub, "cancelled")
+        return Ok()
+
+    def _drop_pending(self, session: Session, event: str, actor: str, why: str) -> None:
+        """V37; and if the old leg's time to come back is over meanwhile, V34."""
+        world = self._world
+        pending = session.pending
+        if pending is None:
+            world.stale_events_total += 1
+            return
+        self._lifecycle.apply(session.id, event, actor, {"leg": pending.leg, "why": why})
+        session = world.sessions[session.id]
+        for leg, deadline in list(session.grace.items()):
+            if deadline <= world.now and f"T_grace:{leg}" not in session.timers:
+                self.fire_grace(session, leg)
+
+    def handoff_timeout(self, session: Session) -> None:
+        """T_handoff."""
+        self._drop_pending(session, "T_handoff", "system", "timeout")
+
+    def fire_grace(self, session: Session, leg: str) -> None:
+        """T_grace of one leg."""
+        self._lifecycle.apply(session.id, "T_grace", "system", {"leg": leg, "side": session.side_of(leg)})
+
+    # --- what the media side reports
+
+    def event(self, event: MediaEvent) -> None:
+        """Take in an event of the media side. Events of legs that are no more are counted and dropped."""
+        world = self._world
+        leg = world.legs.get(event.leg)
+        session = None if leg is None else world.sessions[leg.session]
+        if leg is None or session is None or session.ended:
+            world.stale_events_total += 1
+            return
+        match event:
+            case LocalCandidates():
+                candidates = LocalIceCandidates(event.leg, event.neg, event.ufrag, event.candidates, event.end)
+                world.notify(Order.OTHER_SIDE, leg.address, candidates)
+            case LegUp() | LegRecovered():
+                leg.up = True
+                if leg.id in session.grace:
+                    self._lifecycle.apply(session.id, "int.leg_up", "system", {"leg": leg.id, "side": leg.side})
+                self._calling.legs_ready(session.id)
+            case LegReady():
+                leg.up = True
+                self._leg_ready(session, leg)
+            case LegLost() | LegFailed():
+                leg.up = False
+                self._leg_lost(session, leg, failed=isinstance(event, LegFailed))
+
+    def _leg_ready(self, session: Session, leg: Leg) -> None:
+        if session.pending is None or session.pending.leg != leg.id:
+            self._calling.legs_ready(session.id)
+            return
+        source = session.agent_device if leg.side == "agent" else session.visitor_device
+        data = {"leg": leg.id, "from": source, "side": leg.side}
+        self._lifecycle.apply(session.id, "int.pending_leg_ready", "system", data)
+
+    def _leg_lost(self, session: Session, leg: Leg, *, failed: bool) -> None:
+        world = self._world
+        if session.pending is not None and session.pending.leg == leg.id:
+            if failed:
+                self._drop_pending(session, "int.pending_leg_failed", "system", "media")
+            return
+        if session.phase != "in_call" or session.side_of(leg.id) is None or leg.id in session.grace:
+            return
+        deadline = world.now + world.configuration.leg_grace_s
+        data = {"leg": leg.id, "side": leg.side, "deadline": deadline}
+        self._lifecycle.apply(session.id, "int.leg_lost", "system", data)

@@ -1,0 +1,463 @@
+"""What devices are told: one slots dataclass per event of the protocol, and the views that snapshots are made of.
+
+Field names are those of the wire, except `from_` (`from` is a Python keyword). `None` means: leave the field out.
+`wire_type` is the message type; `coalesce_key` names the older event that a newer one may replace in a full queue.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, TypeAlias
+
+from triortc.engine.calls.commands import IceCandidate
+
+__all__ = [
+    "CallAccepted",
+    "CallActive",
+    "CallEnded",
+    "CallPeer",
+    "CallState",
+    "ChannelStatus",
+    "ConversationChanged",
+    "ConversationMessage",
+    "ConversationReminder",
+    "ConversationRemoved",
+    "ConversationView",
+    "DeviceChanged",
+    "DeviceReference",
+    "DeviceView",
+    "HandoffFailed",
+    "HandoffMoved",
+    "HandoffStarted",
+    "HandoffSuggested",
+    "Identity",
+    "InvitationChanged",
+    "InvitationView",
+    "LastVideo",
+    "LiveSession",
+    "LocalIceCandidates",
+    "MediaChanged",
+    "MediaGateChanged",
+    "Notice",
+    "Notification",
+    "PermissionView",
+    "PresenceChanged",
+    "RestartIce",
+    "RingEnded",
+    "RingLegRecord",
+    "RingOffer",
+    "RingView",
+    "SessionRecord",
+    "SessionView",
+    "Snapshot",
+    "VisitorView",
+]
+
+
+# --- values inside events
+
+
+@dataclass(slots=True, frozen=True)
+class DeviceReference:
+    """A device as another device may know it (`by`, `to`, `from`)."""
+
+    platform: str
+    name: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Identity:
+    """The identity that the server asserts for an agent."""
+
+    display_name: str | None
+    avatar: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class VisitorView:
+    name: str | None = None
+    avatar: str | None = None
+    page: str | None = None
+    locale: str | None = None
+    online: bool | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class PermissionView:
+    """`action`: what the app does before "Go" can work: `none`, `prompt`, `open_settings`."""
+
+    camera: str
+    mic: str
+    action: str
+
+
+@dataclass(slots=True, frozen=True)
+class LastVideo:
+    session: str
+    outcome: str
+
+
+@dataclass(slots=True, frozen=True)
+class LiveSession:
+    """A conversation's running session as the receiving device sees it; `device` is the committed one."""
+
+    session: str
+    state: str
+    device: DeviceReference | None = None
+    can_pull: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class Notice:
+    """Something a device must show until it is out of date, here: the call moved to another device."""
+
+    kind: Literal["session_moved"]
+    session: str
+    to: DeviceReference
+    can_pull_back: bool
+
+
+# --- views
+
+
+@dataclass(slots=True, frozen=True)
+class ChannelStatus:
+    agent: str
+    channel: str
+    declared: str
+    effective: str
+    color: str
+    api: str
+    reasons: tuple[str, ...]
+    version: int
+
+
+@dataclass(slots=True, frozen=True)
+class SessionView:
+    session: str
+    conversation: str
+    origin: str
+    state: str
+    version: int
+    leg: str | None = None
+    alerting: bool | None = None
+    position: int | None = None
+    in_other_tab: bool | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class RingView:
+    ring: str
+    session: str
+    conversation: str
+    kind: str
+    ttl_ms: int
+    expires_at: int
+    visitor: VisitorView
+    preview: bool
+    permission: PermissionView
+    media: dict[str, bool]
+
+
+@dataclass(slots=True, frozen=True)
+class InvitationView:
+    invitation: str
+    conversation: str
+    state: str
+    version: int
+    session: str | None = None
+    reason: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class ConversationView:
+    conversation: str
+    state: str
+    assignee: str | None
+    group: str | None
+    video_icon: bool
+    unread: int
+    tags: tuple[str, ...]
+    visitor: VisitorView
+    version: int
+    last_video: LastVideo | None = None
+    live_session: LiveSession | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class DeviceView:
+    device: str
+    platform: str
+    name: str | None
+    app_state: str
+    perms: dict[str, str]
+    signaling: str
+
+
+@dataclass(slots=True, frozen=True)
+class RingLegRecord:
+    device: str
+    platform: str
+    state: str
+    reason: str | None
+
+
+@dataclass(slots=True, frozen=True)
+class SessionRecord:
+    """One line of history: written once, when the session ends. `*_at` are unix milliseconds."""
+
+    session: str
+    conversation: str
+    org: str
+    origin: str
+    agent: str | None
+    visitor: str
+    outcome: str
+    reason: str
+    by: str
+    requested_at: int
+    ring_at: int | None
+    answered_at: int | None
+    active_at: int | None
+    ended_at: int
+    talk_ms: int
+    ring_legs: tuple[RingLegRecord, ...] = ()
+    devices: tuple[str, ...] = ()
+    gate_intervals: tuple[tuple[str, str, int, int], ...] = ()
+    event_count: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class Snapshot:
+    presence: tuple[ChannelStatus, ...] = ()
+    rings: tuple[RingView, ...] = ()
+    sessions: tuple[SessionView, ...] = ()
+    invitations: tuple[InvitationView, ...] = ()
+    conversations: tuple[ConversationView, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    devices: tuple[DeviceView, ...] = ()
+    next: str | None = None
+
+
+# --- events
+
+
+@dataclass(slots=True, frozen=True)
+class CallState(SessionView):
+    """`call.state`: queued, ringing (and its alerting), waiting, and the second tab's `in_other_tab`."""
+
+    wire_type: ClassVar[str] = "call.state"
+
+
+@dataclass(slots=True, frozen=True)
+class RingOffer(RingView):
+    wire_type: ClassVar[str] = "ring.offer"
+
+
+@dataclass(slots=True, frozen=True)
+class RingEnded:
+    wire_type: ClassVar[str] = "ring.ended"
+    ring: str
+    session: str
+    reason: str
+    log_missed: bool
+    by: DeviceReference | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class CallAccepted:
+    wire_type: ClassVar[str] = "call.accepted"
+    session: str
+    agent: Identity
+    device_platform: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class CallActive:
+    wire_type: ClassVar[str] = "call.active"
+    session: str
+    since_at: int
+
+
+@dataclass(slots=True, frozen=True)
+class CallPeer:
+    wire_type: ClassVar[str] = "call.peer"
+    session: str
+    what: Literal["reconnecting", "resumed", "device_changed", "identity"]
+    renegotiate: bool | None = None
+    deadline_ms: int | None = None
+    agent: Identity | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class CallEnded:
+    wire_type: ClassVar[str] = "call.ended"
+    session: str
+    outcome: str
+    reason: str
+    by: Literal["agent", "visitor", "system"]
+    talk_ms: int
+    conversation: str
+    conversation_state: str
+    next: str
+
+
+@dataclass(slots=True, frozen=True)
+class HandoffStarted:
+    wire_type: ClassVar[str] = "handoff.started"
+    session: str
+    to: DeviceReference
+
+
+@dataclass(slots=True, frozen=True)
+class HandoffSuggested:
+    wire_type: ClassVar[str] = "handoff.suggested"
+    session: str
+    from_: DeviceReference
+
+
+@dataclass(slots=True, frozen=True)
+class HandoffMoved:
+    wire_type: ClassVar[str] = "handoff.moved"
+    session: str
+    notice: str
+    to: DeviceReference
+    can_pull_back: bool
+
+
+@dataclass(slots=True, frozen=True)
+class HandoffFailed:
+    wire_type: ClassVar[str] = "handoff.failed"
+    session: str
+    reason: Literal["timeout", "media", "cancelled", "ended"]
+
+
+@dataclass(slots=True, frozen=True)
+class InvitationChanged(InvitationView):
+    wire_type: ClassVar[str] = "invitation.changed"
+
+
+@dataclass(slots=True, frozen=True)
+class LocalIceCandidates:
+    """`ice.candidates` from the server: candidates of its own side of a leg."""
+
+    wire_type: ClassVar[str] = "ice.candidates"
+    leg: str
+    neg: int
+    ufrag: str
+    candidates: tuple[IceCandidate, ...]
+    end: bool
+
+
+@dataclass(slots=True, frozen=True)
+class RestartIce:
+    """`ice.restart` to the client: it is asked to offer with an ICE restart."""
+
+    wire_type: ClassVar[str] = "ice.restart"
+    leg: str
+
+
+@dataclass(slots=True, frozen=True)
+class MediaChanged:
+    wire_type: ClassVar[str] = "media.changed"
+    session: str
+    side: Literal["agent", "visitor"]
+    camera: bool
+    mic: bool
+    facing: str
+    orientation: int
+    camera_state: str
+    version: int
+
+    @property
+    def coalesce_key(self) -> tuple[str, ...]:
+        return (self.wire_type, self.session, self.side)
+
+
+@dataclass(slots=True, frozen=True)
+class MediaGateChanged:
+    """`media.gate`: whether this device is live towards the other side, as the server enforces it."""
+
+    wire_type: ClassVar[str] = "media.gate"
+    session: str
+    kind: str
+    state: str
+    since_at: int
+
+
+@dataclass(slots=True, frozen=True)
+class PresenceChanged(ChannelStatus):
+    wire_type: ClassVar[str] = "presence.changed"
+
+    @property
+    def coalesce_key(self) -> tuple[str, ...]:
+        return (self.wire_type, self.agent, self.channel)
+
+
+@dataclass(slots=True, frozen=True)
+class ConversationChanged(ConversationView):
+    wire_type: ClassVar[str] = "conversation.changed"
+
+    @property
+    def coalesce_key(self) -> tuple[str, ...]:
+        return (self.wire_type, self.conversation)
+
+
+@dataclass(slots=True, frozen=True)
+class ConversationRemoved:
+    wire_type: ClassVar[str] = "conversation.removed"
+    conversation: str
+    why: str
+
+
+@dataclass(slots=True, frozen=True)
+class ConversationMessage:
+    wire_type: ClassVar[str] = "conversation.message"
+    conversation: str
+    message: str
+    from_: Literal["agent", "visitor", "system"]
+    notify: bool
+    sent_at: int
+    text: str | None = None
+    attachment_ref: str | None = None
+    name: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class ConversationReminder:
+    wire_type: ClassVar[str] = "conversation.reminder"
+    conversation: str
+    kind: str
+    n: int
+
+
+@dataclass(slots=True, frozen=True)
+class DeviceChanged:
+    wire_type: ClassVar[str] = "device.changed"
+    devices: tuple[DeviceView, ...]
+
+
+Notification: TypeAlias = (
+    CallState
+    | RingOffer
+    | RingEnded
+    | CallAccepted
+    | CallActive
+    | CallPeer
+    | CallEnded
+    | HandoffStarted
+    | HandoffSuggested
+    | HandoffMoved
+    | HandoffFailed
+    | InvitationChanged
+    | LocalIceCandidates
+    | RestartIce
+    | MediaChanged
+    | MediaGateChanged
+    | PresenceChanged
+    | ConversationChanged
+    | ConversationRemoved
+    | ConversationMessage
+    | ConversationReminder
+    | DeviceChanged
+)

@@ -1,0 +1,236 @@
+"""Devices that come and go, what they say of themselves, and what agents declare."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Final, TypeVar, get_args
+
+from triortc.engine.calls import threads, views
+from triortc.engine.calls.actor import Actor, AppState, DeviceAddress, DeviceInformation, Permission, Principal
+from triortc.engine.calls.availability import recompute_presence
+from triortc.engine.calls.commands import DeviceRevoke, DeviceUpdate, PresenceGet, PresenceSet, SyncGet
+from triortc.engine.calls.effects import Order
+from triortc.engine.calls.lifecycle import Lifecycle
+from triortc.engine.calls.notifications import DeviceChanged, Snapshot
+from triortc.engine.calls.presence import CHANNELS
+from triortc.engine.calls.replies import Ok, PresencePayload
+from triortc.engine.calls.ring_table import RingLeg
+from triortc.engine.calls.session import Session
+from triortc.engine.calls.world import Device, Refused, World
+
+__all__ = ["People"]
+
+_PERMISSIONS: Final[tuple[Permission, ...]] = get_args(Permission)
+_APP_STATES: Final[tuple[AppState, ...]] = get_args(AppState)
+ValueT = TypeVar("ValueT")
+
+
+def _one_of(allowed: Collection[ValueT], value: object, otherwise: ValueT) -> ValueT:
+    """The allowed value equal to `value`; `otherwise` if it was left out; refuses anything else."""
+    if value is None:
+        return otherwise
+    for known in allowed:
+        if known == value:
+            return known
+    raise Refused("proto.malformed", f"{value!r} is not one of {', '.join(map(str, allowed))}")
+
+
+class People:
+    """Connections of devices, and the commands `device.*`, `presence.*`, `sync.get`."""
+
+    def __init__(self, world: World, lifecycle: Lifecycle) -> None:
+        self._world = world
+        self._lifecycle = lifecycle
+
+    # --- connections
+
+    def connected(self, actor: Actor, information: DeviceInformation) -> Snapshot:
+        """`hello` without a resume: register the device and show it everything."""
+        world = self._world
+        address = DeviceAddress(*actor.principal, information.id)
+        actor = replace(actor, device=information.id)
+        device = Device(address, actor, information, connected_at=world.now)
+        world.devices[address] = device
+        world.of_principal.setdefault(actor.principal, {})[information.id] = device
+        if actor.role == "agent":
+            agent = world.agent(actor.principal)
+            agent.groups, agent.caps, agent.name, agent.avatar = actor.groups, actor.caps, actor.name, actor.avatar
+        self._is_back(device, silent=True)
+        for session in self._own_sessions(actor.principal):
+            if session.answered or actor.role == "visitor":
+                world.told[session.id][address] = None
+        if actor.role == "agent":
+            recompute_presence(world, actor.principal)
+        return views.snapshot(world, device)
+
+    def resumed(self, address: DeviceAddress, information: DeviceInformation | None) -> None:
+        """A device whose socket was lost is back, with all the events it missed."""
+        device = self._world.devices.get(address)
+        if device is None or device.signaling == "gone":
+            return
+        device.signaling, device.reachable = "live", True
+        if information is not None:
+            device.information = replace(information, id=address.device)
+        self._is_back(device, silent=False)
+
+    def _is_back(self, device: Device, *, silent: bool) -> None:
+        world, address = self._world, device.address
+        world.drop_timer(("T_reachable", *address))
+        for session in self._own_sessions(address.principal):
+            if address.role == "visitor":
+                session.timers.pop("T_vis_ring", None)
+            elif session.state == "ringing":
+                ring = world.rings[session.id]
+                ring.legs.setdefault(address, RingLeg(device.information.platform))
+                self._lifecycle.ring_event(session, address, "int.device_back", silent=silent)
+        self._changed(device)
+
+    def lost(self, address: DeviceAddress) -> None:
+        """The socket of a device is gone without a word; it may resume."""
+        device = self._world.devices.get(address)
+        if device is None or not device.live:
+            return
+        device.signaling = "grace"
+        self._world.set_timer(("T_reachable", *address), self._world.now + self._world.configuration.device_grace_s)
+        self._without_signaling(device)
+        self._changed(device)
+
+    def gone(self, address: DeviceAddress) -> None:
+        """A device will not resume."""
+        world = self._world
+        device = world.devices.get(address)
+        if device is None:
+            return
+        was_live = device.live
+        device.signaling, device.reachable = "gone", False
+        world.drop_timer(("T_reachable", *address))
+        if was_live:
+            self._without_signaling(device)
+        self._changed(device)
+        del world.devices[address]
+        of_principal = world.of_principal[address.principal]
+        del of_principal[address.device]
+        if not of_principal:
+            del world.of_principal[address.principal]
+
+    def unreachable(self, address: DeviceAddress) -> None:
+        """P4: the device has been without signaling for too long to count."""
+        device = self._world.devices.get(address)
+        if device is not None:
+            device.reachable = False
+            self._world.touch(address.principal)
+
+    def _changed(self, device: Device) -> None:
+        """Presence, the visitor's online mark and the agent's list of devices follow."""
+        world, principal = self._world, device.address.principal
+        if principal.role == "visitor":
+            threads.visitor_presence(world, principal)
+        elif principal.role == "agent":
+            world.touch(principal)
+            devices = world.devices_of(principal)
+            event = DeviceChanged(tuple(views.device_view(item) for item in devices))
+            for other in devices:
+                if other is not device:
+                    world.notify(Order.PRESENCE, other.address, event)
+
+    def _own_sessions(self, principal: Principal) -> list[Session]:
+        """Sessions that are on and that this principal is a party to."""
+        world = self._world
+        if principal.role == "visitor":
+            keys = world.conversations_of_visitor.get(principal, ())
+            found = [world.live_session(world.conversations[key]) for key in keys]
+            return [session for session in found if session is not None]
+        claim = world.claims.get(principal) if principal.role == "agent" else None
+        return [] if claim is None else [world.sessions[claim.session]]
+
+    def _without_signaling(self, device: Device) -> None:
+        world, address = self._world, device.address
+        for session in self._own_sessions(address.principal):
+            data = {"device": address.device}
+            if session.state == "connecting":
+                self._lifecycle.apply(session.id, "int.device_lost", "system", data)
+            elif session.state == "ringing" and address.role == "visitor":
+                if not any(other.live for other in world.devices_of(address.principal)):
+                    session.timers["T_vis_ring"] = world.now + world.configuration.visitor_ring_grace_s
+            elif session.state == "ringing":
+                self._ringing_device_lost(session, device)
+
+    def _ringing_device_lost(self, session: Session, device: Device) -> None:
+        world = self._world
+        row = self._lifecycle.ring_event(session, device.address, "int.device_lost")
+        if row is None:
+            return
+        data = {"device": device.address.device, "fail_fast": world.configuration.fail_fast_when_unreachable}
+        self._lifecycle.apply(session.id, "int.device_lost", "system", data)
+        if any(other.live for other in world.devices_of(session.agent_principal)):
+            self._lifecycle.alerting_changed(world.sessions[session.id])
+        else:
+            self._lifecycle.apply(session.id, "int.all_devices_lost", "system", data)
+
+    # --- device commands
+
+    def update(self, actor: Actor, command: DeviceUpdate) -> Ok:
+        """`device.update`: every field that is given replaces the old one."""
+        device = self._world.device_of(actor)
+        old, perms = device.information, command.perms or {}
+        device.information = replace(
+            old,
+            app_state=_one_of(_APP_STATES, command.app_state, old.app_state),
+            camera=_one_of(_PERMISSIONS, perms.get("camera"), old.camera),
+            mic=_one_of(_PERMISSIONS, perms.get("mic"), old.mic),
+            push=old.push if command.push is None else command.push,
+            name=old.name if command.name is None else command.name,
+            caps=old.caps if command.caps is None else command.caps,
+        )
+        self._changed(device)
+        return Ok()
+
+    def revoke(self, actor: Actor, command: DeviceRevoke) -> Ok:
+        """`device.revoke`: one of the agent's own devices; the call it is in ends a little later (D2)."""
+        world = self._world
+        target = world.of_principal.get(actor.principal, {}).get(command.device)
+        if actor.role != "agent" or target is None:
+            raise Refused("state.not_found", "you have no such device")
+        for session in self._own_sessions(actor.principal):
+            if session.state == "ringing" and target.address in world.rings[session.id].legs:
+                self._lifecycle.ring_event(session, target.address, "int.device_removed")
+                self._lifecycle.alerting_changed(session)
+            elif session.agent_address == target.address:
+                session.timers["T_revoked"] = world.now + world.configuration.revoked_device_grace_s
+        return Ok()
+
+    # --- presence
+
+    def presence_set(self, actor: Actor, command: PresenceSet) -> Ok:
+        """`presence.set`: the only thing that changes what an agent declares (P1)."""
+        world = self._world
+        if actor.role != "agent" or "presence" not in actor.caps:
+            raise Refused("auth.forbidden", "declaring availability needs the capability presence")
+        world.device_of(actor)
+        channel = _one_of(CHANNELS, command.channel, command.channel)
+        agent = world.agent(actor.principal)
+        if agent.declared[channel] != command.declared:
+            agent.declared[channel] = _one_of(("available", "unavailable"), command.declared, command.declared)
+            if command.declared == "available":
+                agent.idle_since = world.now
+            recompute_presence(world, actor.principal)
+        return Ok(agent.statuses[channel])
+
+    def presence_get(self, actor: Actor, command: PresenceGet) -> Ok:
+        """`presence.get`: an agent's own, or any agent's for a supervisor."""
+        if actor.role == "visitor" or (actor.role == "agent" and command.agent not in (None, actor.sub)):
+            raise Refused("auth.forbidden", "the availability of others is for supervisors")
+        sub = command.agent or actor.sub
+        agent = self._world.agents.get(Principal(actor.org, "agent", sub))
+        if agent is None:
+            raise Refused("state.not_found", "there is no such agent")
+        return Ok(PresencePayload(tuple(agent.statuses.values())))
+
+    def sync(self, actor: Actor, command: SyncGet) -> Ok:
+        """`sync.get`: the snapshot again, or the named parts of it."""
+        snapshot = views.snapshot(self._world, self._world.device_of(actor))
+        if command.parts:
+            names = set(command.parts) & set(Snapshot.__dataclass_fields__)
+            snapshot = Snapshot(**{name: getattr(snapshot, name) for name in names})
+        return Ok(snapshot)

@@ -1,0 +1,100 @@
+"""What call control needs from outside, as Protocols: media, connected clients, routing, history.
+
+Every method is synchronous and returns at once; an implementation that has to wait queues the work in its own nursery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from triortc.engine.calls.actor import DeviceAddress
+from triortc.engine.calls.gate_table import GateState
+from triortc.engine.calls.notifications import Notification, SessionRecord
+
+__all__ = ["Candidate", "ClientPort", "GateCounters", "HistoryPort", "Kind", "MediaPort", "RouterPort", "Side"]
+
+Side = Literal["agent", "visitor"]
+Kind = Literal["audio", "video"]
+
+
+@dataclass(slots=True)
+class GateCounters:
+    """Packets of one gate: let through, and withheld at the leg's exit."""
+
+    forwarded: int = 0
+    dropped: int = 0
+
+
+class MediaPort(Protocol):
+    """The media side: legs over ICE and DTLS-SRTP, gates between them."""
+
+    def open_leg(self, session: str, leg: str, side: Side) -> None:
+        """Make a leg. Its gates start closed."""
+
+    def answer(self, leg: str, neg: int, offer_sdp: str) -> str:
+        """Apply the client's offer number `neg` of this leg and return the answer. Raises SdpError."""
+
+    def add_candidates(self, leg: str, neg: int, ufrag: str, candidates: Sequence[tuple[str, str]], end: bool) -> None:
+        """Candidates of the client as (candidate line, mid). Out-of-date generations are dropped and counted."""
+
+    def set_gate(self, session: str, leg: str, kind: Kind, state: GateState, epoch: int) -> None:
+        """Set the valve from this leg to the other side. Only `GateState.OPEN` lets packets through."""
+
+    def set_source(self, session: str, side: Side, leg: str) -> None:
+        """From now on this leg, and no other of its side, feeds the other side. Atomic."""
+
+    def request_keyframe(self, leg: str) -> None:
+        """Ask the leg's device for a keyframe."""
+
+    def close_leg(self, leg: str) -> None:
+        """End a leg. Unknown or closed legs are ignored."""
+
+    def close_session(self, session: str) -> None:
+        """End every leg of a session and forget its gates. Unknown or closed sessions are ignored."""
+
+    def gate_statistics(self, session: str) -> Mapping[tuple[str, Kind], GateCounters]:
+        """Counters by (source leg, kind)."""
+
+
+class ClientPort(Protocol):
+    """The connected devices, as the signaling layer knows them."""
+
+    def notify(self, address: DeviceAddress, notification: Notification) -> None:
+        """Queue an event for a device. Never blocks, never raises; a device that is gone is ignored."""
+
+    def drain(self, until: float) -> None:
+        """Hand over (by `CallSupervisor.command`) every command already read with `rx_time` <= until.
+
+        Called before a deadline takes effect, so that an accept that arrived in time and waits in a queue wins.
+        An implementation that hands every command over as soon as it is read has nothing to do.
+        """
+
+
+@dataclass(slots=True, frozen=True)
+class Candidate:
+    """An agent that a router may pick, with what it may want to know."""
+
+    sub: str
+    idle_since: float
+    open_chats: int
+
+
+class RouterPort(Protocol):
+    """Picks candidates. It only sorts: call control verifies and claims."""
+
+    def order(self, org: str, group: str, candidates: Sequence[Candidate]) -> Sequence[str]:
+        """The subs of `candidates` in the order in which they should be tried; some may be left out."""
+
+
+class HistoryPort(Protocol):
+    """Where ended sessions are recorded."""
+
+    def append(self, record: SessionRecord) -> bool:
+        """Keep a record. False, and no second record, if the session was recorded before."""
+
+    def find(
+        self, org: str, *, session: str | None = None, conversation: str | None = None, agent: str | None = None
+    ) -> Sequence[SessionRecord]:
+        """Records of a tenant, oldest first, that match every argument which is not None."""

@@ -1,0 +1,89 @@
+"""Availability of an agent on a channel: a pure function of facts, with the reasons named.
+
+What an agent *declares* is theirs alone. What they *effectively* are follows from it and from what they are doing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+__all__ = ["CHANNELS", "Channel", "Declared", "EffectiveStatus", "PresenceFacts", "effective_status"]
+
+Channel = Literal["chat", "call", "video", "third_party"]
+Declared = Literal["available", "unavailable"]
+CHANNELS: Final[tuple[Channel, ...]] = ("chat", "call", "video", "third_party")
+
+
+@dataclass(slots=True, frozen=True)
+class PresenceFacts:
+    """Everything that availability depends on.
+
+    Attributes:
+        declared: what the agent set, for each channel.
+        reachable: some device is connected, or was a moment ago.
+        claim_origin, claim_phase: of the session that has the agent, if one has.
+        open_chats, open_calls, third_party: how many of each are going on (snoozed ones do not count).
+        max_chats: how many chats fill the agent's slots.
+        wrap_up: an answered routed video whose conversation is still open.
+        live_invitation: the agent's invitation waits for an answer.
+        no_permission: no reachable device may ever use camera and microphone (they are restricted).
+    """
+
+    declared: dict[Channel, Declared]
+    reachable: bool
+    claim_origin: Literal["routed", "invited"] | None = None
+    claim_phase: str | None = None
+    open_chats: int = 0
+    open_calls: int = 0
+    third_party: int = 0
+    max_chats: int = 3
+    wrap_up: bool = False
+    live_invitation: bool = False
+    no_permission: bool = False
+
+
+class EffectiveStatus(NamedTuple):
+    """`color` and `api` follow from `effective` (and the channel); `reasons` is empty unless it is `busy`."""
+
+    effective: Literal["available", "busy", "unavailable"]
+    color: Literal["green", "orange", "red"]
+    api: Literal["AVAILABLE", "BUSY", "UNAVAILABLE", "UNAVAILABLE_FORCED"]
+    reasons: tuple[str, ...]
+
+
+def _reasons(channel: Channel, facts: PresenceFacts) -> tuple[str, ...]:
+    in_video = "in_video" if facts.claim_phase == "in_call" else "ringing"
+    found: list[str] = []
+    if channel in ("video", "call"):
+        if facts.claim_origin is not None:
+            found.append(in_video)
+        if facts.open_chats:
+            found.append("ongoing_chat")
+        if facts.open_calls:
+            found.append("ongoing_call")
+        if facts.live_invitation and channel == "video":
+            found.append("invitation_live")
+        if facts.wrap_up:
+            found.append("wrap_up")
+        if facts.no_permission:
+            found.append("no_permission")
+        return tuple(found)
+    if facts.claim_origin == "routed":
+        found.append(in_video)
+    if (facts.open_chats if channel == "chat" else facts.third_party) >= facts.max_chats:
+        found.append("slots_full")
+    if facts.wrap_up:
+        found.append("wrap_up")
+    return tuple(found)
+
+
+def effective_status(channel: Channel, facts: PresenceFacts) -> EffectiveStatus:
+    """What the agent effectively is on this channel, and why."""
+    if facts.declared[channel] == "unavailable" or not facts.reachable:
+        return EffectiveStatus("unavailable", "red", "UNAVAILABLE", ())
+    reasons = _reasons(channel, facts)
+    if reasons:
+        forced = channel in ("call", "video")
+        return EffectiveStatus("busy", "orange", "UNAVAILABLE_FORCED" if forced else "BUSY", reasons)
+    return EffectiveStatus("available", "green", "AVAILABLE", ())

@@ -1,0 +1,204 @@
+"""The answer to a command: `Ok` with a payload, or a `CallFault` with a stable code.
+
+A reply is a value, not an exception: a refused command is part of the normal course of a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from triortc.engine.calls.notifications import ChannelStatus, ConversationView, SessionRecord, Snapshot
+
+__all__ = [
+    "FAULT_CODES",
+    "AcceptedPayload",
+    "CallFault",
+    "CallRequestedPayload",
+    "ConversationListPayload",
+    "DeclinedPayload",
+    "EmptyPayload",
+    "EndedPayload",
+    "HandoffPayload",
+    "HistoryPayload",
+    "MediaSetPayload",
+    "MessagePayload",
+    "Ok",
+    "OkPayload",
+    "PresencePayload",
+    "Reply",
+    "RingOpenedPayload",
+    "SdpAnswerPayload",
+]
+
+
+@dataclass(slots=True, frozen=True)
+class EmptyPayload:
+    """`{}`"""
+
+
+@dataclass(slots=True, frozen=True)
+class CallRequestedPayload:
+    session: str
+    state: str
+    leg: str | None = None
+    answer: str | None = None
+    outcome: str | None = None
+    reason: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class RingOpenedPayload:
+    """`leg` is None when as many devices as the ring allows (2) already warm a leg; `call.accept` then opens it."""
+
+    ttl_ms: int
+    leg: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class AcceptedPayload:
+    leg: str
+    state: str
+    answer: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class DeclinedPayload:
+    next: str
+    conversation: str
+    already_ended: bool | None = None
+    outcome: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class EndedPayload:
+    """Of `call.hangup`, `call.cancel` and `call.end`."""
+
+    outcome: str
+    reason: str
+    next: str
+    already_ended: bool | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class HandoffPayload:
+    leg: str
+    deadline_ms: int
+    answer: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class SdpAnswerPayload:
+    answer: str
+
+
+@dataclass(slots=True, frozen=True)
+class MediaSetPayload:
+    stale: bool | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class PresencePayload:
+    items: tuple[ChannelStatus, ...]
+
+
+@dataclass(slots=True, frozen=True)
+class ConversationListPayload:
+    items: tuple[ConversationView, ...]
+    next: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class MessagePayload:
+    message: str
+
+
+@dataclass(slots=True, frozen=True)
+class HistoryPayload:
+    items: tuple[SessionRecord, ...]
+    next: str | None = None
+
+
+OkPayload: TypeAlias = (
+    EmptyPayload
+    | CallRequestedPayload
+    | RingOpenedPayload
+    | AcceptedPayload
+    | DeclinedPayload
+    | EndedPayload
+    | HandoffPayload
+    | SdpAnswerPayload
+    | MediaSetPayload
+    | PresencePayload
+    | ChannelStatus
+    | ConversationListPayload
+    | MessagePayload
+    | HistoryPayload
+    | Snapshot
+)
+
+FAULT_CODES: Final[Mapping[str, bool]] = {
+    "proto.malformed": False,
+    "proto.too_large": False,
+    "proto.unknown_type": False,
+    "proto.not_implemented": False,
+    "auth.forbidden": False,
+    "rate.limited": True,
+    "state.not_found": False,
+    "call.invalid_state": False,
+    "call.expired": False,
+    "call.answered_elsewhere": False,
+    "call.declined_elsewhere": False,
+    "call.cancelled": False,
+    "call.ended": False,
+    "call.not_participant": False,
+    "agent.busy": True,
+    "agent.unavailable": True,
+    "permission.required": True,
+    "invitation.already_pending": False,
+    "invitation.not_live": False,
+    "invitation.session_open": False,
+    "conversation.closed": False,
+    "conversation.not_open": False,
+    "conversation.video_active": False,
+    "handoff.in_progress": True,
+    "handoff.not_allowed": False,
+    "handoff.same_device": False,
+    "sdp.invalid": False,
+    "sdp.unsupported": False,
+    "sdp.glare": True,
+    "sdp.stale": False,
+    "ice.invalid": False,
+    "server.draining": True,
+    "server.overloaded": True,
+    "server.internal": True,
+}
+"""The codes that call control answers, and whether the same command may simply be repeated."""
+
+
+@dataclass(slots=True, frozen=True)
+class Ok:
+    payload: OkPayload = field(default_factory=EmptyPayload)
+
+
+@dataclass(slots=True, frozen=True)
+class CallFault:
+    """A refused command.
+
+    Attributes:
+        code: one of `FAULT_CODES`; never renamed.
+        message: a sentence for a person who reads a log.
+        details: machine-readable facts, by code.
+        retryable: whether the same command may be repeated later.
+        retry_after_ms: when, if that is known.
+    """
+
+    code: str
+    message: str
+    details: Mapping[str, object] = field(default_factory=dict)
+    retryable: bool = False
+    retry_after_ms: int | None = None
+
+
+Reply: TypeAlias = Ok | CallFault

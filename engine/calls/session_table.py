@@ -1,0 +1,142 @@
+"""The life of a video session: table V of docs/calls.md, for calls that a visitor asked for.
+
+`active`, `reconnecting` and `handoff` are one phase seen from outside; a `next` of `active` means "in the call": what
+is shown then follows from the legs (see `Session.state`). Effects of the form `end:outcome/reason` end the session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from triortc.engine.calls.machine import SAME, Row
+
+__all__ = ["GUARDS", "IN_CALL", "OUTCOMES", "PRE_ANSWER", "ROWS", "Facts", "Outcome", "Value"]
+
+Outcome = Literal["completed", "declined", "no_answer", "cancelled", "unavailable", "failed"]
+Value: TypeAlias = str | int | float | bool | None
+"""What an event's data may hold: it is written to the event log as JSON."""
+
+OUTCOMES: Final[Mapping[str, frozenset[str]]] = {
+    "completed": frozenset({"agent_hangup", "visitor_hangup", "supervisor_ended"}),
+    "declined": frozenset({"agent_declined"}),
+    "no_answer": frozenset({"ring_timeout"}),
+    "cancelled": frozenset({"visitor_cancelled", "visitor_left", "supervisor_ended", "conversation_closed"}),
+    "unavailable": frozenset({"no_agent_available", "agent_busy", "no_reachable_device"}),
+    "failed": frozenset(
+        {
+            "media_setup_failed",
+            "media_capture_failed",
+            "agent_connection_lost",
+            "visitor_connection_lost",
+            "server_shutdown",
+            "internal_error",
+        }
+    ),
+}
+"""Every pair of outcome and reason that a session can end with."""
+
+PRE_ANSWER: Final = ("new", "ringing")
+IN_CALL: Final = ("connecting", "active", "reconnecting", "handoff")
+_TALKING: Final = ("active", "reconnecting", "handoff")
+_LIVE: Final = ("ringing", *IN_CALL)
+
+
+class Facts(NamedTuple):
+    """What guards look at: the event's data and what they need to know of the session."""
+
+    data: Mapping[str, Value]
+    deadline: float
+    in_grace: frozenset[str]
+    pending_leg: str | None
+    pending_side: str | None
+
+
+def _on_time(facts: Facts) -> bool:
+    rx_time = facts.data.get("rx_time")
+    return isinstance(rx_time, int | float) and rx_time <= facts.deadline
+
+
+def _ends_call(facts: Facts) -> bool:
+    return facts.data["leg"] in facts.in_grace and facts.pending_side != facts.data["side"]
+
+
+GUARDS: Final = {
+    "ring_possible": lambda facts: facts.data.get("agent") is not None,
+    "nobody": lambda facts: facts.data.get("agent") is None,
+    "late": lambda facts: not _on_time(facts),
+    "permission_missing": lambda facts: bool(facts.data.get("missing")),
+    "fail_fast": lambda facts: bool(facts.data.get("fail_fast")),
+    "in_grace": lambda facts: facts.data["leg"] in facts.in_grace,
+    "ends_call": _ends_call,
+    "pending_covers": lambda facts: facts.data["leg"] in facts.in_grace and not _ends_call(facts),
+    "is_pending": lambda facts: facts.pending_leg is not None and facts.data["leg"] == facts.pending_leg,
+    "has_pending": lambda facts: facts.pending_leg is not None,
+    "end_video": lambda facts: bool(facts.data.get("end_video")),
+}
+
+ROWS: Final[tuple[Row, ...]] = (
+    Row("V1", ("new",), "call.request", "ring_possible", "ringing", ("start_ring", "offer_ring", "tell_ringing")),
+    Row("V3", ("new",), "call.request", "nobody", "ended", ("end:unavailable/{reason}",)),
+    Row("V4", ("new",), "int.candidate_lost", "", "new"),
+    Row("V13", ("ringing",), "call.accept", "late", SAME),
+    Row("V12", ("ringing",), "call.accept", "permission_missing", SAME),
+    Row(
+        "V11",
+        ("ringing",),
+        "call.accept",
+        "",
+        "connecting",
+        ("commit", "arm_gates", "end_other_rings", "tell_accepted"),
+    ),
+    Row("V14", ("ringing",), "call.decline", "", "ended", ("end:declined/agent_declined",)),
+    Row("V15", ("ringing",), "call.cancel", "", "ended", ("end:cancelled/visitor_cancelled",)),
+    Row("V15", ("ringing",), "call.hangup", "", "ended", ("end:cancelled/visitor_cancelled",)),
+    Row("V16", ("ringing",), "T_ring", "", "ended", ("end:no_answer/ring_timeout",)),
+    Row("V17", ("ringing",), "int.visitor_gone", "", "ended", ("end:cancelled/visitor_left",)),
+    Row("V18", ("ringing",), "int.device_lost", "", SAME),
+    Row("V19", ("ringing",), "int.all_devices_lost", "fail_fast", "ended", ("end:unavailable/no_reachable_device",)),
+    Row("V19", ("ringing",), "int.all_devices_lost", "", SAME, ("tell_ringing",)),
+    Row("V20", ("ringing",), "ring.silence", "", SAME),
+    Row("V21", ("ringing",), "conversation.close", "", "ended", ("end:cancelled/conversation_closed",)),
+    Row("V27", ("connecting",), "int.legs_ready", "", "active", ("start_call", "tell_active", "open_gates")),
+    Row("V28", ("connecting",), "T_connect", "", "ended", ("end:failed/media_setup_failed",)),
+    Row("V29", IN_CALL, "call.hangup", "", "ended", ("end:completed/{side}_hangup",)),
+    Row("V29", IN_CALL, "call.cancel", "", "ended", ("end:completed/{side}_hangup",)),
+    Row("V30", IN_CALL, "int.capture_failed", "", "ended", ("end:failed/media_capture_failed",)),
+    Row("V31", ("connecting",), "int.device_lost", "", SAME),
+    Row("V32", _TALKING, "int.leg_lost", "", "active", ("lose_leg", "freeze_gates", "tell_reconnecting")),
+    Row("V33", ("reconnecting",), "int.leg_up", "in_grace", "active", ("recover_leg", "tell_resumed", "thaw_gates")),
+    Row("V34", ("reconnecting",), "T_grace", "ends_call", "ended", ("end:failed/{side}_connection_lost",)),
+    Row("V34", ("reconnecting",), "T_grace", "pending_covers", SAME),
+    Row("V38", ("handoff", "reconnecting"), "handoff.request", "has_pending", SAME),
+    Row("V35", ("active", "reconnecting"), "handoff.request", "", "active", ("add_pending", "tell_handoff_started")),
+    Row(
+        "V36",
+        ("handoff", "reconnecting"),
+        "int.pending_leg_ready",
+        "is_pending",
+        "active",
+        ("switch_source", "move_source", "tell_moved"),
+    ),
+    Row("V37", ("handoff", "reconnecting"), "T_handoff", "has_pending", "active", ("drop_pending", "close_pending")),
+    Row(
+        "V37", ("handoff", "reconnecting"), "handoff.cancel", "has_pending", "active", ("drop_pending", "close_pending")
+    ),
+    Row(
+        "V37",
+        ("handoff", "reconnecting"),
+        "int.pending_leg_failed",
+        "is_pending",
+        "active",
+        ("drop_pending", "close_pending"),
+    ),
+    Row("V39", IN_CALL, "media.set", "", SAME, ("set_media",)),
+    Row("V41", IN_CALL, "conversation.close", "end_video", "ended", ("end:completed/agent_hangup",)),
+    Row("V40", IN_CALL, "conversation.close", "", SAME),
+    Row("V42", IN_CALL, "call.end", "", "ended", ("end:completed/supervisor_ended",)),
+    Row("V42", ("ringing",), "call.end", "", "ended", ("end:cancelled/supervisor_ended",)),
+    Row("V43", _LIVE, "int.shutdown", "", "ended", ("end:failed/server_shutdown",)),
+    Row("V44", _LIVE, "int.crash", "", "ended", ("end:failed/internal_error",)),
+)
+"""V48 (ended, any event) is answered by the commands themselves: an idempotent `ok`, or why it is over."""

@@ -1,0 +1,241 @@
+"""What happens inside conversations: assignment, messages, video icon, reminders, closing."""
+
+from __future__ import annotations
+
+from triortc.engine.calls.actor import Actor, Principal
+from triortc.engine.calls.availability import agents_of_group, candidate
+from triortc.engine.calls.conversation_table import Conversation, ConversationFacts
+from triortc.engine.calls.effects import Order
+from triortc.engine.calls.notifications import ConversationMessage, ConversationReminder, ConversationRemoved, LastVideo
+from triortc.engine.calls.ports import RouterPort
+from triortc.engine.calls.session import Session
+from triortc.engine.calls.views import conversation_changed
+from triortc.engine.calls.world import Refused, World
+
+__all__ = [
+    "assign",
+    "claim_conversation",
+    "close_conversation",
+    "conversation_for",
+    "deliver_message",
+    "fire_reminder",
+    "open_conversation",
+    "route_chat",
+    "tell_changed",
+    "unclaim_conversation",
+    "video_ended",
+    "visitor_presence",
+]
+
+
+def conversation_for(world: World, actor: Actor, conversation_id: str) -> Conversation:
+    """The conversation that this actor may act on; made now if it is a visitor's first use of it.
+
+    Refuses with `state.not_found`, whether it does not exist or is somebody else's.
+    """
+    found = world.conversations.get((actor.org, conversation_id))
+    if actor.role == "visitor":
+        if conversation_id in actor.conversations:
+            if found is None and world.configuration.create_conversations:
+                found = open_conversation(world, actor.principal, conversation_id)
+            if found is not None and found.visitor == actor.sub:
+                if actor.name is not None:
+                    found.visitor_name, found.visitor_avatar = actor.name, actor.avatar
+                return found
+    elif found is not None and (actor.role in ("supervisor", "service") or found.assignee == actor.sub):
+        return found
+    raise Refused("state.not_found", "there is no such conversation for you")
+
+
+def open_conversation(world: World, visitor: Principal, conversation_id: str, group: str | None = None) -> Conversation:
+    """Make an open, unassigned conversation."""
+    conversation = Conversation(
+        conversation_id,
+        visitor.org,
+        visitor.sub,
+        group or world.configuration.default_group,
+        world.now,
+        world.configuration.unread_kept,
+    )
+    conversation.visitor_online = any(device.live for device in world.devices_of(visitor))
+    world.conversations[conversation.key] = conversation
+    world.conversations_of_visitor.setdefault(visitor, {})[conversation.key] = None
+    return conversation
+
+
+def tell_changed(world: World, conversation: Conversation) -> None:
+    """A new version of the conversation for the assignee's devices and the visitor's."""
+    conversation.version += 1
+    devices = world.devices_of(conversation.visitor_principal) + world.devices_of(conversation.assignee_principal)
+    for device in devices:
+        world.notify(Order.CONVERSATION, device.address, conversation_changed(world, conversation, device))
+
+
+def _set_assignee(world: World, conversation: Conversation, sub: str | None) -> None:
+    old = conversation.assignee_principal
+    if old is not None:
+        world.agent(old).chats.discard(conversation.key)
+        world.touch(old)
+    conversation.assignee = sub
+    new = conversation.assignee_principal
+    if new is not None:
+        world.agent(new).chats.add(conversation.key)
+        world.waiting_chats.pop(conversation.key, None)
+        world.touch(new)
+
+
+def assign(world: World, conversation: Conversation, sub: str) -> None:
+    """Give an unassigned conversation to an agent, with what the visitor has written so far."""
+    _set_assignee(world, conversation, sub)
+    tell_changed(world, conversation)
+    backlog, conversation.backlog = conversation.backlog, []
+    for message in backlog:
+        conversation.unread_by_agent.append(message.message)
+        for device in world.devices_of(conversation.assignee_principal):
+            world.notify(Order.CONVERSATION, device.address, message)
+
+
+def claim_conversation(world: World, conversation: Conversation, sub: str) -> None:
+    """K0: the agent whom a routed video claims becomes the assignee of an unassigned conversation."""
+    facts = ConversationFacts(unassigned=conversation.assignee is None)
+    row = world.conversation_step(conversation, "int.claimed", facts)
+    if row is not None:
+        assign(world, conversation, sub)
+
+
+def unclaim_conversation(world: World, conversation: Conversation) -> None:
+    """K0: the claim did not come to an answer; the conversation is nobody's again."""
+    if world.conversation_step(conversation, "int.claim_undone", ConversationFacts()) is not None:
+        former = world.devices_of(conversation.assignee_principal)
+        _set_assignee(world, conversation, None)
+        for device in former:
+            world.notify(Order.CONVERSATION, device.address, ConversationRemoved(conversation.id, "unassigned"))
+
+
+def route_chat(world: World, router: RouterPort, conversation: Conversation) -> bool:
+    """K0b: give a waiting conversation to the first available agent; False: nobody is available on chat."""
+    able = {
+        agent.principal.sub: agent
+        for agent in agents_of_group(world, conversation.org, conversation.group)
+        if agent.statuses and agent.statuses["chat"].effective == "available"
+    }
+    order = router.order(conversation.org, conversation.group, [candidate(world, agent) for agent in able.values()])
+    chosen = next((sub for sub in order if sub in able), None)
+    if chosen is None:
+        world.waiting_chats[conversation.key] = None
+        return False
+    assign(world, conversation, chosen)
+    return True
+
+
+def deliver_message(
+    world: World, conversation: Conversation, actor: Actor, text: str | None, attachment_ref: str | None
+) -> tuple[str, bool]:
+    """K1, K0b: relay a message. Returns its id, and whether the conversation now waits for an agent."""
+    by_visitor = actor.role == "visitor"
+    facts = ConversationFacts(unassigned=conversation.assignee is None, by_visitor=by_visitor)
+    row = world.conversation_step(conversation, "int.message", facts)
+    if row is None or row.number == "K9":
+        raise Refused("conversation.closed", "the conversation is closed")
+    message = world.new_id("m")
+    sides = [(conversation.visitor_principal, not by_visitor), (conversation.assignee_principal, by_visitor)]
+    for principal, notify in sides:
+        event = ConversationMessage(
+            conversation=conversation.id,
+            message=message,
+            from_="visitor" if by_visitor else "agent",
+            notify=notify,
+            sent_at=world.unix_ms(world.now),
+            text=text,
+            attachment_ref=attachment_ref,
+            name=actor.name,
+        )
+        if principal is None and len(conversation.backlog) < world.configuration.backlog_messages:
+            conversation.backlog.append(event)
+        for device in world.devices_of(principal):
+            if device.address != actor.address:
+                world.notify(Order.OTHER_SIDE, device.address, event)
+    if by_visitor and conversation.assignee is not None:
+        conversation.unread_by_agent.append(message)
+    elif not by_visitor:
+        conversation.unread_by_visitor.append(message)
+        _stop_reminders(world, conversation)
+    return message, "route" in row.effects
+
+
+def close_conversation(world: World, conversation: Conversation, tags: tuple[str, ...] | None) -> None:
+    """K4: the only way in which a conversation gets closed."""
+    if world.conversation_step(conversation, "conversation.close", ConversationFacts()) is None:
+        return
+    if tags is not None:
+        conversation.tags = tags
+    conversation.held_by_video = False
+    conversation.backlog = []
+    _stop_reminders(world, conversation)
+    assignee = conversation.assignee_principal
+    if assignee is not None:
+        agent = world.agent(assignee)
+        agent.chats.discard(conversation.key)
+        agent.idle_since = world.now
+        world.touch(assignee)
+    world.waiting_chats.pop(conversation.key, None)
+    tell_changed(world, conversation)
+    world.closed_conversations.append(conversation.key)
+    if len(world.closed_conversations) > world.configuration.closed_conversations_kept:
+        _forget(world, world.closed_conversations.popleft())
+
+
+def _forget(world: World, key: tuple[str, str]) -> None:
+    conversation = world.conversations.pop(key)
+    of_visitor = world.conversations_of_visitor[conversation.visitor_principal]
+    del of_visitor[key]
+    if not of_visitor:
+        del world.conversations_of_visitor[conversation.visitor_principal]
+
+
+def visitor_presence(world: World, visitor: Principal) -> None:
+    """K8: the visitor came or went; this never closes anything."""
+    online = any(device.live for device in world.devices_of(visitor))
+    for key in world.conversations_of_visitor.get(visitor, ()):
+        conversation = world.conversations[key]
+        if conversation.visitor_online != online:
+            conversation.visitor_online = online
+            if world.conversation_step(conversation, "int.visitor_presence", ConversationFacts()) is not None:
+                tell_changed(world, conversation)
+
+
+def video_ended(world: World, conversation: Conversation, session: Session) -> None:
+    """K7: remember how the video ended, and remind the agent to close if it was one to close."""
+    assert session.outcome is not None
+    due = conversation.assignee is not None and session.ring_at is not None
+    row = world.conversation_step(conversation, "int.video_ended", ConversationFacts(reminder_due=due))
+    if row is None:
+        return
+    conversation.last_video = LastVideo(session.id, session.outcome)
+    if "start_reminders" in row.effects:
+        conversation.reminders_sent = 0
+        conversation.reminder_device = session.agent_device
+        world.set_timer(_reminder_key(conversation), world.now + world.configuration.close_reminder_s)
+
+
+def _reminder_key(conversation: Conversation) -> tuple[str, ...]:
+    return ("T_close_reminder", *conversation.key)
+
+
+def _stop_reminders(world: World, conversation: Conversation) -> None:
+    world.drop_timer(_reminder_key(conversation))
+
+
+def fire_reminder(world: World, key: tuple[str, str]) -> None:
+    """T_close_reminder: remind the device that was in the call, or all of the agent's."""
+    conversation = world.conversations.get(key)
+    if conversation is None or conversation.state != "open":
+        return
+    conversation.reminders_sent += 1
+    if conversation.reminders_sent < world.configuration.close_reminders:
+        world.set_timer(_reminder_key(conversation), world.now + world.configuration.close_reminder_repeat_s)
+    devices = world.devices_of(conversation.assignee_principal)
+    active = [device for device in devices if device.live and device.address.device == conversation.reminder_device]
+    for device in active or devices:
+        reminder = ConversationReminder(conversation.id, "close_after_video", conversation.reminders_sent)
+        world.notify(Order.CONVERSATION, device.address, reminder)

@@ -1,0 +1,241 @@
+"""Views of what call control knows, as one device may see it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from triortc.engine.calls.actor import Actor
+from triortc.engine.calls.conversation_table import Conversation
+from triortc.engine.calls.notifications import (
+    CallState,
+    ConversationChanged,
+    ConversationView,
+    DeviceReference,
+    DeviceView,
+    LastVideo,
+    LiveSession,
+    RingLegRecord,
+    RingOffer,
+    RingView,
+    SessionRecord,
+    SessionView,
+    Snapshot,
+    VisitorView,
+)
+from triortc.engine.calls.permissions import permission_view
+from triortc.engine.calls.ring_table import Ring
+from triortc.engine.calls.session import Session
+from triortc.engine.calls.session_table import IN_CALL
+from triortc.engine.calls.world import Device, World
+
+__all__ = [
+    "conversation_changed",
+    "conversation_view",
+    "device_view",
+    "ended_by",
+    "listed_conversations",
+    "ring_offer",
+    "session_record",
+    "session_state",
+    "snapshot",
+    "visitor_outcome",
+]
+
+
+def visitor_outcome(world: World, outcome: str, reason: str) -> tuple[str, str]:
+    """Outcome and reason as the visitor may know them: a decline looks like no answer unless policy says otherwise."""
+    if outcome == "declined" and reason == "agent_declined" and not world.configuration.visitor_sees_decline:
+        return "no_answer", "ring_timeout"
+    return outcome, reason
+
+
+def ended_by(reason: str) -> Literal["agent", "visitor", "system"]:
+    """The side that a session's end came from."""
+    if reason in ("agent_hangup", "agent_declined"):
+        return "agent"
+    return "visitor" if reason in ("visitor_hangup", "visitor_cancelled", "visitor_left") else "system"
+
+
+def _own_leg(world: World, session: Session, device: Device) -> str | None:
+    return next((leg.id for leg in world.legs_in(session.id) if leg.address == device.address), None)
+
+
+def _in_other_tab(session: Session, device: Device) -> bool | None:
+    other = device.address.role == "visitor" and session.visitor_device != device.address.device
+    return True if other else None
+
+
+def session_state(world: World, session: Session, device: Device) -> CallState:
+    """The session as this device sees it."""
+    ring = world.rings.get(session.id)
+    return CallState(
+        session=session.id,
+        conversation=session.conversation,
+        origin=session.origin,
+        state=session.state,
+        version=session.version,
+        leg=_own_leg(world, session, device),
+        alerting=ring.alerting if ring is not None and session.state == "ringing" else None,
+        in_other_tab=_in_other_tab(session, device),
+    )
+
+
+def ring_offer(world: World, session: Session, ring: Ring, device: Device) -> RingOffer:
+    """The ring for this device, with what is left of its time."""
+    conversation = world.conversation_of(session)
+    information = device.information
+    return RingOffer(
+        ring=ring.id,
+        session=session.id,
+        conversation=session.conversation,
+        kind="call",
+        ttl_ms=max(0, int((session.deadline - world.now) * 1000 + 1e-6)),
+        expires_at=world.unix_ms(session.deadline),
+        visitor=VisitorView(conversation.visitor_name, conversation.visitor_avatar),
+        preview=True,
+        permission=permission_view(
+            information.platform, information.camera, information.mic, world.configuration.require_permissions
+        ),
+        media={"audio": session.audio, "video": session.video},
+    )
+
+
+def _live_session(world: World, conversation: Conversation, device: Device) -> LiveSession | None:
+    session = world.live_session(conversation)
+    if session is None:
+        return None
+    own_side = "agent" if device.address.role == "agent" else "visitor"
+    own = session.agent_address if own_side == "agent" else session.visitor_address
+    committed = None if own is None else world.devices.get(own)
+    reference: DeviceReference | None = None if committed is None else committed.reference
+    can_pull = (
+        session.phase == "in_call"
+        and session.pending is None
+        and own is not None
+        and own != device.address
+        and (own_side == "visitor" or "handoff" in device.actor.caps)
+    )
+    return LiveSession(session.id, session.state, reference, can_pull)
+
+
+def conversation_view(world: World, conversation: Conversation, device: Device) -> ConversationView:
+    """The conversation as this device sees it."""
+    unread = conversation.unread_by_visitor if device.address.role == "visitor" else conversation.unread_by_agent
+    return ConversationView(
+        conversation=conversation.id,
+        state=conversation.state,
+        assignee=conversation.assignee,
+        group=conversation.group,
+        video_icon=conversation.video_icon,
+        unread=len(unread),
+        tags=conversation.tags,
+        visitor=VisitorView(conversation.visitor_name, conversation.visitor_avatar, online=conversation.visitor_online),
+        version=conversation.version,
+        last_video=_last_video(world, conversation, device),
+        live_session=_live_session(world, conversation, device),
+    )
+
+
+def _last_video(world: World, conversation: Conversation, device: Device) -> LastVideo | None:
+    last = conversation.last_video
+    if last is None or device.address.role != "visitor":
+        return last
+    outcome, _ = visitor_outcome(world, last.outcome, "agent_declined" if last.outcome == "declined" else "")
+    return LastVideo(last.session, outcome)
+
+
+def conversation_changed(world: World, conversation: Conversation, device: Device) -> ConversationChanged:
+    view = conversation_view(world, conversation, device)
+    return ConversationChanged(**{name: getattr(view, name) for name in ConversationView.__dataclass_fields__})
+
+
+def device_view(device: Device) -> DeviceView:
+    information = device.information
+    return DeviceView(
+        device=information.id,
+        platform=information.platform,
+        name=information.name,
+        app_state=information.app_state,
+        perms={"camera": information.camera, "mic": information.mic},
+        signaling=device.signaling,
+    )
+
+
+def listed_conversations(world: World, actor: Actor) -> list[Conversation]:
+    """What this principal may list, newest first: an agent's own, a visitor's own, all of the tenant for a supervisor."""
+    found = [
+        conversation
+        for conversation in world.conversations.values()
+        if conversation.org == actor.org
+        and (
+            (actor.role == "agent" and conversation.assignee == actor.sub)
+            or (actor.role == "visitor" and conversation.visitor == actor.sub)
+            or actor.role in ("supervisor", "service")
+        )
+    ]
+    return sorted(found, key=lambda conversation: (-conversation.created_at, conversation.id))
+
+
+def _own_sessions(world: World, device: Device) -> list[Session]:
+    """Sessions that this device takes part in or may take over."""
+    return [
+        session
+        for session in world.sessions.values()
+        if not session.ended
+        and session.state != "new"
+        and (
+            device.address.principal == session.visitor_principal
+            or (device.address.principal == session.agent_principal and session.state in IN_CALL)
+        )
+    ]
+
+
+def snapshot(world: World, device: Device) -> Snapshot:
+    """Everything a device needs to know when it starts from nothing."""
+    actor = device.actor
+    rings: list[RingView] = []
+    for session_id, ring in world.rings.items():
+        session = world.sessions[session_id]
+        leg = ring.legs.get(device.address)
+        if session.state == "ringing" and leg is not None and leg.state != "done":
+            rings.append(ring_offer(world, session, ring, device))
+    sessions: list[SessionView] = [session_state(world, session, device) for session in _own_sessions(world, device)]
+    listed = [item for item in listed_conversations(world, actor) if item.state in ("open", "snoozed")]
+    page = world.configuration.conversations_per_page
+    presence = world.agents[actor.principal].statuses.values() if actor.role == "agent" else ()
+    return Snapshot(
+        presence=tuple(presence),
+        rings=tuple(rings),
+        sessions=tuple(sessions),
+        conversations=tuple(conversation_view(world, item, device) for item in listed[:page]),
+        notices=tuple(notices[device.address] for notices in world.notices.values() if device.address in notices),
+        devices=tuple(device_view(item) for item in world.devices_of(actor.principal)) if actor.role == "agent" else (),
+        next=str(page) if len(listed) > page else None,
+    )
+
+
+def session_record(world: World, session: Session) -> SessionRecord:
+    """The line of history for a session that has ended."""
+    ring = world.rings.get(session.id)
+    legs = () if ring is None else tuple(ring.legs.items())
+    return SessionRecord(
+        session=session.id,
+        conversation=session.conversation,
+        org=session.org,
+        origin=session.origin,
+        agent=session.agent,
+        visitor=session.visitor,
+        outcome=session.outcome or "",
+        reason=session.reason or "",
+        by=ended_by(session.reason or ""),
+        requested_at=world.unix_ms(session.requested_at),
+        ring_at=world.optional_unix_ms(session.ring_at),
+        answered_at=world.optional_unix_ms(session.answered_at),
+        active_at=world.optional_unix_ms(session.active_at),
+        ended_at=world.unix_ms(session.ended_at or session.requested_at),
+        talk_ms=session.talk_ms,
+        ring_legs=tuple(RingLegRecord(address.device, leg.platform, leg.state, leg.reason) for address, leg in legs),
+        devices=tuple(world.used_devices.get(session.id, ())),
+        gate_intervals=tuple(world.gate_intervals.get(session.id, ())),
+        event_count=len(world.logs[session.id]),
+    )

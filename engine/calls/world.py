@@ -1,0 +1,251 @@
+"""What call control knows: agents, devices, conversations, sessions, legs, timers; and the effects of the present step."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation, Principal
+from triortc.engine.calls.claim_table import ClaimRegistry
+from triortc.engine.calls.configuration import CallConfiguration
+from triortc.engine.calls.conversation_table import CONVERSATIONS, Conversation, ConversationFacts
+from triortc.engine.calls.effects import Effect, Notify, Order
+from triortc.engine.calls.gate_table import Gate
+from triortc.engine.calls.machine import Row
+from triortc.engine.calls.notifications import ChannelStatus, DeviceReference, Notice, Notification
+from triortc.engine.calls.ports import Kind, Side
+from triortc.engine.calls.presence import CHANNELS, Channel, Declared
+from triortc.engine.calls.replies import FAULT_CODES, CallFault
+from triortc.engine.calls.ring_table import Ring
+from triortc.engine.calls.session import LogRecord, Session
+from triortc.errors import CallError
+
+__all__ = ["KINDS", "Agent", "Device", "Leg", "MediaStatus", "Refused", "World"]
+
+KINDS: Final[tuple[Kind, Kind]] = ("audio", "video")
+
+
+class Refused(CallError):
+    """Inside call control: the command gets this fault as its reply."""
+
+    def __init__(
+        self, code: str, message: str, details: Mapping[str, object] | None = None, retry_after_ms: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.fault = CallFault(code, message, details or {}, FAULT_CODES[code], retry_after_ms)
+
+
+@dataclass(slots=True)
+class Device:
+    """A device that said hello. `signaling`: `live`, `grace` (socket lost, resumable) or `gone`."""
+
+    address: DeviceAddress
+    actor: Actor
+    information: DeviceInformation
+    signaling: str = "live"
+    reachable: bool = True
+    connected_at: float = 0.0
+
+    @property
+    def live(self) -> bool:
+        return self.signaling == "live"
+
+    @property
+    def reference(self) -> DeviceReference:
+        return DeviceReference(self.information.platform, self.information.name)
+
+
+@dataclass(slots=True)
+class Agent:
+    """What an agent declared, does, and was last told of it."""
+
+    principal: Principal
+    groups: frozenset[str] = frozenset()
+    caps: frozenset[str] = frozenset()
+    name: str | None = None
+    avatar: str | None = None
+    declared: dict[Channel, Declared] = field(default_factory=lambda: dict.fromkeys(CHANNELS, "unavailable"))
+    statuses: dict[Channel, ChannelStatus] = field(default_factory=dict)
+    chats: set[tuple[str, str]] = field(default_factory=set)
+    occupied: dict[str, set[str]] = field(default_factory=lambda: {"call": set(), "third_party": set()})
+    idle_since: float = 0.0
+
+
+@dataclass(slots=True)
+class MediaStatus:
+    """What one side's camera and microphone do, as its device says."""
+
+    camera: bool = True
+    mic: bool = True
+    facing: str = "front"
+    orientation: int = 0
+    camera_state: str = "live"
+    version: int = 0
+
+
+@dataclass(slots=True)
+class Leg:
+    """One media transport between the engine and a device, with a gate for each kind."""
+
+    id: str
+    session: str
+    side: Side
+    address: DeviceAddress
+    up: bool = False
+    neg: int = 0
+    media_n: int = -1
+    gates: dict[Kind, Gate] = field(default_factory=lambda: {kind: Gate() for kind in KINDS})
+
+
+class World:
+    """The state that every part of call control shares. One instance, one thread.
+
+    Arguments:
+        configuration: timers and policies.
+        random_bytes: source of ids.
+        unix_ms_at_zero: what to add to monotonic milliseconds to get a wall clock stamp.
+    """
+
+    def __init__(
+        self, configuration: CallConfiguration, random_bytes: Callable[[int], bytes], unix_ms_at_zero: int
+    ) -> None:
+        self.configuration = configuration
+        self.now = 0.0
+        self.claims = ClaimRegistry()
+        self.agents: dict[Principal, Agent] = {}
+        self.devices: dict[DeviceAddress, Device] = {}
+        self.of_principal: dict[Principal, dict[str, Device]] = {}
+        self.conversations: dict[tuple[str, str], Conversation] = {}
+        self.sessions: dict[str, Session] = {}
+        self.rings: dict[str, Ring] = {}
+        self.session_of_ring: dict[str, str] = {}
+        self.legs: dict[str, Leg] = {}
+        self.legs_of_session: dict[str, dict[str, Leg]] = {}
+        self.used_devices: dict[str, dict[str, None]] = {}
+        self.notices: dict[str, dict[DeviceAddress, Notice]] = {}
+        self.conversations_of_visitor: dict[Principal, dict[tuple[str, str], None]] = {}
+        self.waiting_chats: dict[tuple[str, str], None] = {}
+        self.closed_conversations: deque[tuple[str, str]] = deque()
+        self.told: dict[str, dict[DeviceAddress, None]] = {}
+        self.logs: dict[str, list[LogRecord]] = {}
+        self.gate_intervals: dict[str, list[tuple[str, str, int, int]]] = {}
+        self.media: dict[str, dict[Side, MediaStatus]] = {}
+        self.requests: dict[Principal, deque[float]] = {}
+        self.ended: deque[str] = deque()
+        self.timers: dict[tuple[str, ...], float] = {}
+        self.dirty: dict[Principal, None] = {}
+        self.rows_taken: Counter[str] = Counter()
+        self.stale_events_total = 0
+        self.draining = False
+        self._random_bytes = random_bytes
+        self._unix_ms_at_zero = unix_ms_at_zero
+        self._batch: list[tuple[Order, Effect]] = []
+
+    # --- ids and time
+
+    def new_id(self, prefix: str) -> str:
+        """An id that sorts by time: 48 bits of milliseconds, then 80 random bits."""
+        return f"{prefix}_{self.unix_ms(self.now):012x}{self._random_bytes(10).hex()}"
+
+    def unix_ms(self, at: float) -> int:
+        """The wall clock's reading for a monotonic instant."""
+        return self._unix_ms_at_zero + round(at * 1000)
+
+    def optional_unix_ms(self, at: float | None) -> int | None:
+        return None if at is None else self.unix_ms(at)
+
+    # --- effects
+
+    def emit(self, order: Order, effect: Effect) -> None:
+        """Add an effect to the present step."""
+        self._batch.append((order, effect))
+
+    def notify(self, order: Order, address: DeviceAddress, notification: Notification) -> None:
+        self.emit(order, Notify(address, notification))
+
+    def take_effects(self) -> list[Effect]:
+        """The step's effects in their order; the step is over."""
+        batch, self._batch = self._batch, []
+        return [effect for _, effect in sorted(batch, key=lambda entry: entry[0])]
+
+    # --- looking up
+
+    def devices_of(self, principal: Principal | None) -> list[Device]:
+        """The devices of a principal that may still be told something."""
+        if principal is None:
+            return []
+        return [device for device in self.of_principal.get(principal, {}).values() if device.signaling != "gone"]
+
+    def device_of(self, actor: Actor) -> Device:
+        """The connected device of a command's author. Refuses a command without one."""
+        device = None if actor.address is None else self.devices.get(actor.address)
+        if device is None or device.signaling == "gone":
+            raise Refused("auth.forbidden", "this command needs a connected device")
+        return device
+
+    def agent(self, principal: Principal) -> Agent:
+        """The agent's record, made on first use."""
+        found = self.agents.get(principal)
+        if found is None:
+            found = self.agents[principal] = Agent(principal, idle_since=self.now)
+        return found
+
+    def supervisors(self, org: str) -> Iterator[Device]:
+        """Connected devices of the tenant's supervisors."""
+        for principal, devices in self.of_principal.items():
+            if principal.org == org and principal.role == "supervisor":
+                yield from (device for device in devices.values() if device.signaling != "gone")
+
+    def legs_in(self, session: str) -> list[Leg]:
+        """The open legs of a session."""
+        return list(self.legs_of_session.get(session, {}).values())
+
+    def live_session(self, conversation: Conversation) -> Session | None:
+        """The conversation's session that has not ended, if there is one."""
+        return None if conversation.live_session is None else self.sessions.get(conversation.live_session)
+
+    def conversation_of(self, session: Session) -> Conversation:
+        return self.conversations[(session.org, session.conversation)]
+
+    def touch(self, principal: Principal | None) -> None:
+        """The agent's availability may have changed: recompute it at the end of the step."""
+        if principal is not None:
+            self.dirty[principal] = None
+
+    # --- tables
+
+    def take(self, row: Row) -> None:
+        """Count a row as taken."""
+        self.rows_taken[row.number] += 1
+
+    def conversation_step(self, conversation: Conversation, event: str, facts: ConversationFacts) -> Row | None:
+        """Take the conversation's transition for an event; None: the table has none."""
+        row = CONVERSATIONS.select(conversation.state, event, facts)
+        if row is not None:
+            self.take(row)
+            if row.next != "(same)":
+                conversation.state = row.next
+        return row
+
+    # --- timers
+
+    def set_timer(self, key: tuple[str, ...], at: float) -> None:
+        self.timers[key] = at
+
+    def drop_timer(self, key: tuple[str, ...]) -> None:
+        self.timers.pop(key, None)
+
+    def next_deadline(self, session: str | None = None) -> float | None:
+        """The next instant at which `handle_timeout` wants to be called.
+
+        Arguments:
+            session: only this session's timers; None: those that belong to no session.
+        """
+        if session is None:
+            return min(self.timers.values(), default=None)
+        found = self.sessions.get(session)
+        earliest = math.inf if found is None else min(found.timers.values(), default=math.inf)
+        return None if earliest == math.inf else earliest

@@ -1,0 +1,199 @@
+"""The send-side estimate over a simulated bottleneck in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import mean
+
+import pytest
+
+from support.virtual_link import VirtualLink
+from triortc.engine.congestion.configuration import CongestionConfiguration
+from triortc.engine.congestion.send_side import SendSideEstimator
+from triortc.engine.rtcp.transport_feedback import TransportFeedback
+from triortc.engine.streams.transport_feedback_recorder import TransportFeedbackRecorder
+from triortc.errors import ConfigurationError
+
+PACKET_BYTES = 1200
+TICK_S = 0.005
+
+
+class Path:
+    """A sender that fills its target (or less), a bottleneck, a receiver with feedback, and the way back."""
+
+    def __init__(self, link: VirtualLink[int], *, back_delay_s: float = 0.02, **numbers: int) -> None:
+        self.link = link
+        self.back: VirtualLink[TransportFeedback] = VirtualLink(delay_s=back_delay_s)
+        self.estimator = SendSideEstimator(CongestionConfiguration(**numbers))
+        self.estimator.rtt_s = link.delay_s + back_delay_s
+        self.recorder = TransportFeedbackRecorder(sender_ssrc=1)
+        self.now = 100.0
+        self._owed_bytes = 0.0
+        self._number = 0
+
+    def run(self, duration_s: float, offered: Callable[[int], float] = float) -> list[int]:
+        """Send for a while at what `offered` makes of the target, in bits per second.
+
+        Return the target after each tick.
+        """
+        targets = []
+        for _ in range(round(duration_s / TICK_S)):
+            self.now += TICK_S
+            self._owed_bytes += offered(self.estimator.target_bps) * TICK_S / 8
+            while self._owed_bytes >= PACKET_BYTES:
+                self._owed_bytes -= PACKET_BYTES
+                self.estimator.on_sent(self._number & 0xFFFF, PACKET_BYTES, self.now)
+                self.link.send(self._number & 0xFFFF, PACKET_BYTES, self.now)
+                self._number += 1
+            for arrived_at, number in self.link.receive(self.now):
+                self.recorder.note(number, arrived_at)
+            for feedback in self.recorder.due(self.now):
+                self.back.send(feedback, 60, self.now)
+            for _, feedback in self.back.receive(self.now):
+                self.estimator.on_feedback(feedback, self.now)
+            targets.append(self.estimator.target_bps)
+        return targets
+
+
+@pytest.mark.parametrize("capacity_bps", [300_000, 1_000_000, 2_500_000])
+@pytest.mark.parametrize("jitter_s", [0.0, 0.004], ids=["steady", "jittery"])
+def test_the_estimate_converges_to_most_of_the_capacity(capacity_bps: int, jitter_s: float) -> None:
+    path = Path(VirtualLink(capacity_bps=capacity_bps, jitter_s=jitter_s))
+    path.run(30)
+    targets = path.run(30)
+    assert 0.7 * capacity_bps <= mean(targets) <= 1.0 * capacity_bps
+    assert max(targets) < 1.3 * capacity_bps
+    assert path.link.dropped / path.link.delivered < 0.02
+
+
+def test_the_estimate_follows_a_capacity_that_falls_and_rises_again() -> None:
+    path = Path(VirtualLink(capacity_bps=2_000_000))
+    path.run(20)
+    path.link.capacity_bps = 500_000
+    path.run(6)
+    assert 0.6 * 500_000 <= mean(path.run(10)) <= 1.05 * 500_000
+    path.link.capacity_bps = 2_000_000
+    path.run(25)
+    assert 0.7 * 2_000_000 <= mean(path.run(20)) <= 1.0 * 2_000_000
+
+
+def test_an_application_that_sends_little_does_not_grow_the_estimate_beyond_what_is_proven() -> None:
+    path = Path(VirtualLink(capacity_bps=3_000_000))
+    targets = path.run(60, lambda target: 200_000)
+    assert max(targets) <= 600_000
+
+
+def test_an_application_that_sent_little_is_not_trapped_when_it_wants_more() -> None:
+    path = Path(VirtualLink(capacity_bps=2_000_000))
+    path.run(30, lambda target: min(100_000, target))
+    path.run(15)
+    assert 0.7 * 2_000_000 <= mean(path.run(20)) <= 1.0 * 2_000_000
+
+
+def test_a_pause_keeps_the_estimate() -> None:
+    path = Path(VirtualLink(capacity_bps=2_000_000))
+    before = path.run(30)[-1]
+    after = path.run(60, lambda target: 40_000)[-1]
+    assert after >= 0.8 * before
+
+
+def test_noise_does_not_starve_an_application_that_sends_little() -> None:
+    path = Path(VirtualLink(capacity_bps=5_000_000, jitter_s=0.06, seed=5))
+    path.run(60, lambda target: min(40_000, target))
+    assert path.estimator.target_bps >= 150_000
+
+
+@pytest.mark.parametrize(("loss", "holds"), [(0.01, True), (0.3, False)])
+def test_loss_below_2_percent_is_borne_and_much_loss_lowers_the_estimate(loss: float, holds: bool) -> None:
+    path = Path(VirtualLink(capacity_bps=10_000_000, loss=loss), maximum_bps=2_000_000)
+    path.run(60)
+    assert (path.estimator.target_bps > 600_000) is holds
+    if not holds:
+        assert path.estimator.target_bps < 150_000
+        path.link.loss = 0.0
+        path.run(30)
+        assert path.estimator.target_bps > 600_000
+
+
+def test_silence_of_the_feedback_halves_the_estimate_while_sending() -> None:
+    path = Path(VirtualLink(capacity_bps=2_000_000))
+    before = path.run(20)[-1]
+    path.back.loss = 1.0
+    path.run(5)
+    assert path.estimator.target_bps <= before / 4
+    path.back.loss = 0.0
+    path.run(40)
+    assert mean(path.run(10)) > 0.7 * 2_000_000
+
+
+def test_no_sending_is_no_silence_of_the_feedback() -> None:
+    path = Path(VirtualLink(capacity_bps=2_000_000))
+    before = path.run(10)[-1]
+    path.run(60, lambda target: 0.0)
+    assert path.run(1)[-1] >= 0.8 * before
+
+
+def test_remb_is_a_cap_and_its_rise_gives_the_estimate_back() -> None:
+    estimator = SendSideEstimator()
+    estimator.on_remb(100_000, 1.0)
+    assert estimator.target_bps == 100_000
+    estimator.on_remb(1, 2.0)
+    assert estimator.target_bps == 50_000
+    estimator.on_remb(1 << 80, 3.0)
+    assert estimator.target_bps == 600_000
+
+
+def test_receiver_reports_rule_where_there_is_no_transport_feedback() -> None:
+    """More than 10 % loss lowers, less than 2 % raises, in between nothing happens."""
+    estimator = SendSideEstimator()
+    now = 0.0
+
+    def report(loss: float, seconds: int) -> int:
+        nonlocal now
+        for _ in range(seconds):
+            for _ in range(100):
+                now += 0.01
+                estimator.on_sent(None, estimator.target_bps // 800, now)
+            estimator.on_receiver_report(loss, 0.05, now)
+        return estimator.target_bps
+
+    grown = report(0.0, 6)
+    assert grown > 1_500_000
+    assert report(0.05, 5) == grown
+    fallen = report(0.2, 3)
+    assert fallen == pytest.approx(grown * 0.9**3, rel=0.01)
+    assert report(0.0, 5) > fallen
+
+
+def test_receiver_reports_do_not_count_loss_that_transport_feedback_has_told() -> None:
+    path = Path(VirtualLink(capacity_bps=2_000_000))
+    before = path.run(5)[-1]
+    path.estimator.on_receiver_report(0.5, 0.2, path.now)
+    assert path.estimator.target_bps == before
+    assert path.estimator.rtt_s == 0.2
+
+
+def test_feedback_about_packets_that_were_never_sent_changes_nothing() -> None:
+    estimator = SendSideEstimator()
+    for count in range(50):
+        received = tuple((offset, 4) for offset in range(100))
+        estimator.on_feedback(TransportFeedback(1, 2, count * 100, 65535, count, count, received), 1.0 + count / 10)
+    assert estimator.target_bps == 600_000
+    assert estimator.loss == 0.0
+
+
+def test_the_reference_time_may_wrap() -> None:
+    """24 bits of 64 ms: 12 days."""
+    path = Path(VirtualLink(capacity_bps=1_000_000))
+    path.now = (1 << 23) * 0.064 - 30
+    path.run(60)
+    assert 0.65 * 1_000_000 <= path.estimator.target_bps <= 1.2 * 1_000_000
+
+
+def test_configuration_that_makes_no_sense_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="rise"):
+        CongestionConfiguration(start_bps=10, minimum_bps=20)
+    with pytest.raises(ConfigurationError, match="backoff"):
+        CongestionConfiguration(backoff=1.0)
+    with pytest.raises(ConfigurationError, match="above zero"):
+        CongestionConfiguration(history_packets=0)

@@ -1,0 +1,255 @@
+"""Frame assembly: completeness, order, patience and what happens after loss."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.toy_codec import ToyDepacketizer, toy_frame
+from triortc.engine.jitter.configuration import VideoJitterConfiguration
+from triortc.engine.jitter.video import VideoFrame, VideoJitterBuffer
+from triortc.errors import ConfigurationError
+
+
+class Stream:
+    """Numbers packets of frames and puts them into a buffer."""
+
+    def __init__(self, first: int = 65533, timestamp: int = 0xFFFFF000, **numbers: int) -> None:
+        self.buffer = VideoJitterBuffer(ToyDepacketizer(), VideoJitterConfiguration(**numbers))
+        self.number = first
+        self.timestamp = timestamp
+
+    def packets(self, kind: str, count: int = 3) -> list[tuple[int, int, bool, bytes]]:
+        payloads = toy_frame(kind == "K", f"{kind}{self.number}".encode(), count)
+        made = []
+        for index, payload in enumerate(payloads):
+            made.append((self.number & 0xFFFF, self.timestamp & 0xFFFFFFFF, index == count - 1, payload))
+            self.number += 1
+        self.timestamp += 3000
+        return made
+
+    def insert(self, *packets: tuple[int, int, bool, bytes], now: float = 1.0) -> None:
+        for packet in packets:
+            self.buffer.insert(*packet, now)
+
+    def frames(self) -> list[VideoFrame]:
+        found = []
+        while (frame := self.buffer.poll_frame()) is not None:
+            found.append(frame)
+        return found
+
+    def kinds(self) -> str:
+        return "".join("K" if frame.keyframe else "D" for frame in self.frames())
+
+    def reasons(self) -> list[str]:
+        found = []
+        while (event := self.buffer.poll_event()) is not None:
+            found.append(event.reason)
+        return found
+
+
+def test_frames_come_out_complete_and_in_order_across_both_wraps() -> None:
+    stream = Stream()
+    stream.insert(*stream.packets("K"), now=1.0)
+    [first] = stream.frames()
+    assert (first.data, first.keyframe, first.timestamp, first.arrived_at) == (b"K65533", True, 0xFFFFF000, 1.0)
+    stream.insert(*stream.packets("D"), *stream.packets("D", 1), now=1.1)
+    assert [(frame.data, frame.timestamp) for frame in stream.frames()] == [(b"D65536", 0xFFFFFBB8), (b"D65539", 0x770)]
+    assert stream.buffer.next_deadline() is None
+    assert stream.buffer.buffered_packets == 0
+
+
+def test_any_order_of_arrival_gives_the_same_frames() -> None:
+    stream = Stream()
+    packets = [*stream.packets("K"), *stream.packets("D"), *stream.packets("D")]
+    stream.insert(*reversed(packets))
+    assert stream.kinds() == "KDD"
+
+
+def test_nothing_is_delivered_before_the_first_keyframe() -> None:
+    stream = Stream()
+    stream.insert(*stream.packets("D"), *stream.packets("D"))
+    assert stream.kinds() == ""
+    assert stream.buffer.waits_for_keyframe
+    stream.insert(*stream.packets("K"), *stream.packets("D"))
+    assert stream.kinds() == "KD"
+    assert not stream.buffer.waits_for_keyframe
+
+
+def test_a_gap_holds_delivery_until_the_retransmission_fills_it() -> None:
+    stream = Stream()
+    stream.insert(*stream.packets("K"))
+    lost, *rest = stream.packets("D")
+    stream.insert(*rest, *stream.packets("D"), now=2.0)
+    assert stream.kinds() == "K"
+    assert stream.buffer.next_deadline() == 2.5
+    stream.buffer.handle_timeout(2.4)
+    stream.insert(lost, now=2.45)
+    assert stream.kinds() == "DD"
+    assert stream.buffer.next_deadline() is None
+    assert stream.reasons() == []
+
+
+def test_a_frame_that_is_still_coming_is_no_gap() -> None:
+    stream = Stream()
+    stream.insert(*stream.packets("K"))
+    stream.insert(*stream.packets("D")[:2])
+    assert stream.buffer.next_deadline() is None
+
+
+def test_a_gap_given_up_asks_for_a_keyframe_and_discards_until_it_comes() -> None:
+    stream = Stream()
+    stream.insert(*stream.packets("K"))
+    late = stream.packets("D")
+    stream.insert(*late[1:], *stream.packets("D"), now=2.0)
+    stream.buffer.handle_timeout(2.5)
+    assert stream.reasons() == ["packets were lost"]
+    assert stream.buffer.waits_for_keyframe
+    stream.insert(*stream.packets("D"), late[0], now=2.6)
+    assert stream.kinds() == "K"
+    stream.insert(*stream.packets("K"), *stream.packets("D"), now=2.7)
+    assert stream.kinds() == "KD"
+    assert stream.buffer.statistics.given_up == 1
+    assert stream.buffer.buffered_packets == 0
+
+
+def test_a_complete_keyframe_ends_the_wait_for_what_came_before() -> None:
+    stream = Stream()
+    stream.insert(*stream.packets("K"))
+    late = stream.packets("D")
+    stream.insert(*late[1:], *stream.packets("K"), *stream.packets("D"))
+    assert stream.kinds() == "KKD"
+    assert stream.reasons() == []
+    stream.insert(late[0])
+    assert stream.buffer.statistics.late == 1
+
+
+def test_a_keyframe_that_loses_a_packet_waits_for_it_and_then_for_the_next_keyframe() -> None:
+    stream = Stream()
+    broken = stream.packets("K", 4)
+    stream.insert(broken[0], *broken[2:], now=1.0)
+    assert stream.buffer.next_deadline() == 1.5
+    stream.buffer.handle_timeout(1.5)
+    assert stream.reasons() == ["packets were lost"]
+    stream.insert(*stream.packets("K"), now=1.6)
+    assert stream.kinds() == "K"
+
+
+def test_after_a_loss_an_incomplete_later_keyframe_is_where_to_go_on() -> None:
+    stream = Stream()
+    stream.insert(*stream.packets("K"))
+    gone = stream.packets("D")
+    later = stream.packets("K", 4)
+    stream.insert(*gone[1:], *later[:2], later[3], now=2.0)
+    stream.buffer.handle_timeout(2.5)
+    stream.insert(later[2], now=2.6)
+    assert stream.kinds() == "KK"
+
+
+def test_the_first_keyframe_may_arrive_out_of_order() -> None:
+    stream = Stream()
+    packets = stream.packets("K", 4)
+    stream.insert(packets[2], packets[1], packets[0], packets[3])
+    assert stream.kinds() == "K"
+
+
+def test_without_markers_the_next_frame_ends_the_one_before() -> None:
+    stream = Stream()
+    for kind in "KDD":
+        stream.insert(*[(number, timestamp, False, payload) for number, timestamp, _, payload in stream.packets(kind)])
+    assert stream.kinds() == "KD"
+
+
+def test_padding_fills_its_place_in_the_order() -> None:
+    stream = Stream()
+    stream.insert(*stream.packets("K"))
+    for _ in range(3):
+        stream.insert((stream.number & 0xFFFF, stream.timestamp - 3000, False, b""))
+        stream.number += 1
+    stream.insert(*stream.packets("D"))
+    assert stream.kinds() == "KD"
+    assert stream.buffer.buffered_packets == 0
+
+
+def test_a_malformed_frame_asks_for_a_keyframe() -> None:
+    stream = Stream()
+    stream.insert(*stream.packets("K"))
+    bad = stream.packets("D")
+    stream.insert(bad[0], (*bad[1][:3], b"X"), bad[2], *stream.packets("D"))
+    assert stream.kinds() == "K"
+    assert stream.reasons() == ["a frame is malformed"]
+    stream.insert(*stream.packets("K"))
+    assert stream.kinds() == "K"
+
+
+def test_duplicates_are_counted_and_dropped() -> None:
+    stream = Stream()
+    stream.insert(*stream.packets("K"))
+    packet = stream.packets("D")[0]
+    stream.insert(packet, packet)
+    assert stream.buffer.statistics.duplicates == 1
+
+
+@pytest.mark.parametrize("numbers", [{"maximum_packets": 50}, {"maximum_bytes": 300}], ids=["packets", "bytes"])
+def test_a_full_buffer_is_emptied_and_asks_for_a_keyframe(numbers: dict[str, int]) -> None:
+    stream = Stream(**numbers)
+    stream.insert(*stream.packets("K"))
+    stream.packets("D")
+    for _ in range(40):
+        stream.insert(*stream.packets("D"))
+    assert stream.buffer.buffered_packets <= 150
+    assert stream.buffer.statistics.overflows >= 1
+    assert stream.reasons()[0] == "the buffer is full"
+    stream.insert(*stream.packets("K"))
+    assert stream.kinds() == "KK"
+
+
+def test_waiting_for_a_keyframe_holds_no_more_than_the_patience_allows() -> None:
+    stream = Stream()
+    for index in range(300):
+        stream.insert(*stream.packets("D"), now=1 + index / 30)
+    assert stream.buffer.buffered_packets <= 3 * 16
+    assert stream.buffer.statistics.overflows == 0
+
+
+@pytest.mark.parametrize("jump", [20_000, -20_000, 40_000])
+def test_a_sender_that_starts_over_goes_on_with_its_keyframe(jump: int) -> None:
+    """RFC 3550 A.1: two packets in sequence; the first of them is not lost."""
+    stream = Stream(first=30_000)
+    stream.insert(*stream.packets("K"), *stream.packets("D"))
+    stream.number += jump
+    stream.timestamp += 123_456_789
+    stream.insert(*stream.packets("K"), *stream.packets("D"))
+    assert stream.kinds() == "KDKD"
+    assert stream.reasons() == ["the sender started over"]
+
+
+def test_reset_waits_for_the_keyframe_of_another_source() -> None:
+    stream = Stream()
+    stream.insert(*stream.packets("K"), *stream.packets("D"))
+    stream.buffer.reset()
+    assert stream.buffer.poll_frame() is None
+    stream.number = 5
+    stream.insert(*stream.packets("D"), *stream.packets("K"))
+    assert stream.kinds() == "K"
+
+
+def test_a_long_pause_changes_nothing() -> None:
+    stream = Stream()
+    stream.insert(*stream.packets("K"))
+    stream.timestamp += 90000 * 3600
+    stream.insert(*stream.packets("D"), now=3600.0)
+    assert stream.kinds() == "KD"
+
+
+def test_events_nobody_polls_do_not_pile_up() -> None:
+    stream = Stream()
+    for _ in range(20):
+        stream.insert(*stream.packets("K"), (stream.number & 0xFFFF, stream.timestamp, True, b"X"))
+        stream.number += 1
+        stream.timestamp += 3000
+    assert len(stream.reasons()) <= 4
+
+
+def test_configuration_of_zero_is_refused() -> None:
+    with pytest.raises(ConfigurationError):
+        VideoJitterConfiguration(maximum_wait_ms=0)
