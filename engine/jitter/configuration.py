@@ -41,10 +41,13 @@ class VideoJitterConfiguration:
 
     maximum_wait_ms: int = 500
     """A gap is given up this long after it was noticed, and a keyframe is needed."""
+    keyframe_patience_ms: int = 100
+    """A keyframe is asked for when none has begun this long after the first packet of a stream."""
     maximum_packets: int = 2048
     maximum_bytes: int = 4_000_000
     """A buffer that holds more than either of these is emptied, and a keyframe is needed."""
 
     def __post_init__(self) -> None:
-        if min(self.maximum_wait_ms, self.maximum_packets, self.maximum_bytes) <= 0:
-            raise ConfigurationError("maximum_wait_ms, maximum_packets and maximum_bytes must be above zero")
+        patience_ms = min(self.maximum_wait_ms, self.keyframe_patience_ms)
+        if min(patience_ms, self.maximum_packets, self.maximum_bytes) <= 0:
+            raise ConfigurationError("waits and bounds of the video buffer must be above zero")

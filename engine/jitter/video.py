@@ -74,6 +74,7 @@ class VideoJitterBuffer:
     """
 
     __slots__ = (
+        "_asked",
         "_bytes",
         "_configuration",
         "_depacketizer",
@@ -109,6 +110,7 @@ class VideoJitterBuffer:
         self._bytes = 0
         self._newest = -1
         self._needs_keyframe = True
+        self._asked = False
         self._gap_since: float | None = None
         self._suspect: tuple[int, int, bool, bytes] | None = None
         self._next = 0
@@ -193,7 +195,7 @@ class VideoJitterBuffer:
         self._need_keyframe(reason)
 
     def _need_keyframe(self, reason: str) -> None:
-        self._needs_keyframe = True
+        self._needs_keyframe = self._asked = True
         self._events = [*self._events[-3:], KeyframeNeeded(reason)]  # few are enough if nobody polls
 
     def _advance(self, now: float) -> None:
@@ -220,6 +222,10 @@ class VideoJitterBuffer:
             self._discard_before(min(starts))
             return True
         self._gap_since = None
+        if not self._asked and self._packets:
+            first_arrival = self._packets[next(iter(self._packets))][3]
+            if now - first_arrival >= self._configuration.keyframe_patience_ms / 1000:
+                self._need_keyframe("no keyframe has come")
         too_old = now - self._configuration.maximum_wait_ms / 1000
         while self._packets:
             oldest = next(iter(self._packets))
@@ -264,7 +270,7 @@ class VideoJitterBuffer:
             self.statistics.malformed_frames += 1
             self._need_keyframe("a frame is malformed")
             return
-        self._needs_keyframe = False
+        self._needs_keyframe = self._asked = False
         self.statistics.frames += 1
         self.statistics.keyframes += keyframe
         arrived_at = max(packet[3] for packet in packets)

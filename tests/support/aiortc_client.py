@@ -18,7 +18,7 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack, VideoStreamT
 from av import AudioFrame, VideoFrame
 
 
-class ColourTrack(VideoStreamTrack):  # type: ignore[misc]  # aiortc has no types
+class ColourTrack(VideoStreamTrack):
     """A picture of one luminance with a line that moves."""
 
     def __init__(self, luminance: int) -> None:
@@ -37,7 +37,7 @@ class ColourTrack(VideoStreamTrack):  # type: ignore[misc]  # aiortc has no type
         return frame
 
 
-class ToneTrack(MediaStreamTrack):  # type: ignore[misc]  # aiortc has no types
+class ToneTrack(MediaStreamTrack):
     """440 Hz in packets of 20 ms."""
 
     kind = "audio"

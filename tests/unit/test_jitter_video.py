@@ -75,6 +75,18 @@ def test_nothing_is_delivered_before_the_first_keyframe() -> None:
     assert not stream.buffer.waits_for_keyframe
 
 
+def test_a_stream_that_is_joined_in_the_middle_asks_for_a_keyframe_once() -> None:
+    stream = Stream()
+    stream.insert(*stream.packets("D"), now=1.0)
+    stream.insert(*stream.packets("D"), now=1.05)
+    assert stream.reasons() == []
+    for index in range(60):
+        stream.insert(*stream.packets("D"), now=1.1 + index * 0.03)
+    assert stream.reasons() == ["no keyframe has come"]
+    stream.insert(*stream.packets("K"), now=3.0)
+    assert stream.kinds() == "K"
+
+
 def test_a_gap_holds_delivery_until_the_retransmission_fills_it() -> None:
     stream = Stream()
     stream.insert(*stream.packets("K"))
