@@ -38,7 +38,8 @@ from triortc.engine.calls.replies import (
 )
 from triortc.engine.calls.ring_table import Ring
 from triortc.engine.calls.session import Session
-from triortc.engine.calls.world import Agent, Device, Refused, World
+from triortc.engine.calls.session_table import Value
+from triortc.engine.calls.world import Agent, Device, RefusedError, World
 
 __all__ = ["Calling", "check_permissions", "ended_fault", "session_for"]
 
@@ -52,15 +53,15 @@ def session_for(world: World, actor: Actor, session_id: str) -> Session:
         party = actor.principal in (session.visitor_principal, session.agent_principal)
         if party or actor.role in ("supervisor", "service"):
             return session
-    raise Refused("state.not_found", "there is no such session for you")
+    raise RefusedError("state.not_found", "there is no such session for you")
 
 
-def invalid_state(session: Session, **details: object) -> Refused:
+def invalid_state(session: Session, /, **details: object) -> RefusedError:
     """The command does not fit the session's state."""
-    return Refused("call.invalid_state", f"the call is {session.state}", {"state": session.state, **details})
+    return RefusedError("call.invalid_state", f"the call is {session.state}", {"state": session.state, **details})
 
 
-def ended_fault(world: World, session: Session, actor: Actor) -> Refused:
+def ended_fault(world: World, session: Session, actor: Actor) -> RefusedError:
     """Why a command came too late for a session that has ended, as this actor may know it."""
     ring = world.rings.get(session.id)
     leg = None if ring is None or actor.address is None else ring.legs.get(actor.address)
@@ -70,20 +71,20 @@ def ended_fault(world: World, session: Session, actor: Actor) -> Refused:
     if leg is not None and leg.reason in ("answered_elsewhere", "declined_elsewhere"):
         return _elsewhere(world, session, leg.reason)
     if outcome == "no_answer":
-        return Refused("call.expired", "nobody answered in time", {"outcome": outcome})
+        return RefusedError("call.expired", "nobody answered in time", {"outcome": outcome})
     if reason in ("visitor_cancelled", "visitor_left"):
-        return Refused("call.cancelled", "the visitor cancelled first", {"outcome": outcome})
-    return Refused("call.ended", "the call has ended", {"outcome": outcome, "reason": reason})
+        return RefusedError("call.cancelled", "the visitor cancelled first", {"outcome": outcome})
+    return RefusedError("call.ended", "the call has ended", {"outcome": outcome, "reason": reason})
 
 
-def _elsewhere(world: World, session: Session, reason: str) -> Refused:
+def _elsewhere(world: World, session: Session, reason: str) -> RefusedError:
     ring = world.rings[session.id]
     other = "won" if reason == "answered_elsewhere" else "declined_here"
     address = next((address for address, leg in ring.legs.items() if leg.reason == other), None)
     device = None if address is None else world.devices.get(address)
     verb = "answered" if reason == "answered_elsewhere" else "declined"
     details = {} if device is None else {"by": asdict(device.reference)}
-    return Refused(f"call.{reason}", f"the call was {verb} on another device", details)
+    return RefusedError(f"call.{reason}", f"the call was {verb} on another device", details)
 
 
 def check_permissions(world: World, device: Device) -> tuple[str, ...]:
@@ -92,7 +93,7 @@ def check_permissions(world: World, device: Device) -> tuple[str, ...]:
     return missing_permissions(information.camera, information.mic, world.configuration.require_permissions)
 
 
-def permission_fault(world: World, device: Device) -> Refused:
+def permission_fault(world: World, device: Device) -> RefusedError:
     """What the device's app has to do first."""
     information = device.information
     view = permission_view(
@@ -102,7 +103,7 @@ def permission_fault(world: World, device: Device) -> Refused:
     url = settings_url(information.platform)
     if view.action == "open_settings" and url is not None:
         details["url"] = url
-    return Refused("permission.required", "camera and microphone must be allowed first", details)
+    return RefusedError("permission.required", "camera and microphone must be allowed first", details)
 
 
 class Calling:
@@ -119,22 +120,22 @@ class Calling:
         """`call.request`: ring an agent, or say why nobody rings."""
         world = self._world
         if actor.role == "agent":
-            raise Refused("auth.forbidden", "a visitor asks for a call; an agent invites")
+            raise RefusedError("auth.forbidden", "a visitor asks for a call; an agent invites")
         device = world.device_of(actor) if actor.role == "visitor" else None
         conversation = threads.conversation_for(world, actor, command.conversation)
         present = world.live_session(conversation)
         if present is not None:
             return self._again(present, device, command)
         if world.conversation_step(conversation, "call.request", ConversationFacts()) is not None:
-            raise Refused("conversation.closed", "the conversation is closed")
+            raise RefusedError("conversation.closed", "the conversation is closed")
         if conversation.assignee is not None:
             details = {"state": conversation.state, "use": "invitation"}
-            raise Refused("call.invalid_state", "an agent has this conversation and may invite", details)
+            raise RefusedError("call.invalid_state", "an agent has this conversation and may invite", details)
         if world.draining:
-            raise Refused("server.draining", "this server takes no new calls")
+            raise RefusedError("server.draining", "this server takes no new calls")
         device = device or next(iter(world.devices_of(conversation.visitor_principal)), None)
         if device is None:
-            raise Refused("call.invalid_state", "no device of the visitor is connected", {"state": "new"})
+            raise RefusedError("call.invalid_state", "no device of the visitor is connected", {"state": "new"})
         self._count_request(conversation.visitor_principal)
         return self._ring(actor, device, conversation, command)
 
@@ -155,7 +156,7 @@ class Calling:
             recent.popleft()
         if len(recent) >= world.configuration.requests_per_minute:
             wait_ms = max(1, round((recent[0] + _MINUTE_S - world.now) * 1000))
-            raise Refused("rate.limited", "too many requests for a call; wait a little", {}, wait_ms)
+            raise RefusedError("rate.limited", "too many requests for a call; wait a little", {}, wait_ms)
         recent.append(world.now)
         world.set_timer(("requests", *visitor), world.now + _MINUTE_S)
 
@@ -178,7 +179,7 @@ class Calling:
         self._lifecycle.create(session)
         world.told[session.id][device.address] = None
         chosen, epoch, reason = self._claim(session, conversation)
-        data = {
+        data: dict[str, Value] = {
             "agent": chosen,
             "epoch": epoch,
             "ring": world.new_id("rg"),
@@ -219,7 +220,7 @@ class Calling:
                 threads.claim_conversation(world, conversation, sub)
                 if any(device.live for device in world.devices_of(agent.principal)):
                     return sub, epoch, ""
-                threads.unclaim_conversation(world, conversation)
+                threads.unclaim_conversation(world, conversation, rang=False)
                 world.claims.release(agent.principal, session.id, epoch)
                 unreachable = True
             self._lifecycle.apply(session.id, "int.candidate_lost", "system", {"agent": sub})
@@ -244,7 +245,7 @@ class Calling:
             ring = world.rings[session.id]
             if address in ring.legs:
                 return session, ring, address
-        raise Refused("state.not_found", "this ring is not on this device")
+        raise RefusedError("state.not_found", "this ring is not on this device")
 
     def ring_ack(self, actor: Actor, command: RingAck) -> Ok:
         """`ring.ack`: the device alerts its user."""
@@ -288,7 +289,7 @@ class Calling:
         assert isinstance(command, CallAccept)
         session = session_for(world, actor, command.session)
         if actor.principal != session.agent_principal:
-            raise Refused("auth.forbidden", "only the agent who is rung may accept")
+            raise RefusedError("auth.forbidden", "only the agent who is rung may accept")
         device = world.device_of(actor)
         if session.ended:
             raise ended_fault(world, session, actor)
@@ -299,10 +300,10 @@ class Calling:
                 return Ok(AcceptedPayload(session.agent_leg, "connecting"))
             raise _elsewhere(world, session, "answered_elsewhere")
         if ring_leg is None:
-            raise Refused("call.not_participant", "this call does not ring on this device")
+            raise RefusedError("call.not_participant", "this call does not ring on this device")
         leg = ring_leg.leg or world.new_id("leg")
         missing = check_permissions(world, device)
-        data = {
+        data: dict[str, Value] = {
             "device": device.address.device,
             "leg": leg,
             "rx_time": event.rx_time,
@@ -311,7 +312,7 @@ class Calling:
         }
         row = self._lifecycle.apply(session.id, "call.accept", actor.sub, data)
         if row is None or row.number == "V13":
-            raise Refused("call.expired", "the time to answer is over", {"outcome": "no_answer"})
+            raise RefusedError("call.expired", "the time to answer is over", {"outcome": "no_answer"})
         if row.number == "V12":
             raise permission_fault(world, device)
         session = world.sessions[session.id]
@@ -324,7 +325,7 @@ class Calling:
         world = self._world
         session = session_for(world, actor, command.session)
         if actor.principal != session.agent_principal:
-            raise Refused("auth.forbidden", "only the agent who is rung may decline")
+            raise RefusedError("auth.forbidden", "only the agent who is rung may decline")
         device = world.device_of(actor)
         if session.ended:
             return Ok(DeclinedPayload("conversation_list", session.conversation, True, session.outcome))
@@ -342,7 +343,7 @@ class Calling:
         session = session_for(world, actor, command.session)
         side = "visitor" if actor.principal == session.visitor_principal else "agent"
         if actor.principal not in (session.visitor_principal, session.agent_principal):
-            raise Refused("auth.forbidden", "only the parties hang up; a supervisor ends")
+            raise RefusedError("auth.forbidden", "only the parties hang up; a supervisor ends")
         if session.ended:
             return Ok(self._ended(session, actor, already=True))
         if side == "agent":
@@ -350,14 +351,14 @@ class Calling:
                 raise invalid_state(session)
             in_call = {session.agent_device, None if session.pending is None else session.pending.device}
             if actor.device not in in_call:
-                raise Refused("call.not_participant", "the call is on another device")
+                raise RefusedError("call.not_participant", "the call is on another device")
         self._lifecycle.apply(session.id, command.wire_type, actor.sub, {"side": side, "device": actor.device})
         return Ok(self._ended(world.sessions[session.id], actor))
 
     def end(self, actor: Actor, command: CallEnd) -> Ok:
         """`call.end`: a supervisor or the embedder's server ends a session."""
         if actor.role not in ("supervisor", "service") or "call.end" not in actor.caps:
-            raise Refused("auth.forbidden", "ending other people's calls needs the capability call.end")
+            raise RefusedError("auth.forbidden", "ending other people's calls needs the capability call.end")
         session = session_for(self._world, actor, command.session)
         if session.ended:
             return Ok(self._ended(session, actor, already=True))

@@ -20,7 +20,8 @@ from triortc.engine.calls.conversation_table import Conversation, ConversationFa
 from triortc.engine.calls.lifecycle import Lifecycle
 from triortc.engine.calls.ports import HistoryPort, RouterPort
 from triortc.engine.calls.replies import ConversationListPayload, HistoryPayload, MessagePayload, Ok
-from triortc.engine.calls.world import Refused, World
+from triortc.engine.calls.session_table import Value
+from triortc.engine.calls.world import RefusedError, World
 
 __all__ = ["Chatting"]
 
@@ -32,7 +33,7 @@ def _offset(cursor: str | None) -> int:
     if cursor is None:
         return 0
     if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 9:
-        raise Refused("proto.malformed", "this cursor was not made by the server")
+        raise RefusedError("proto.malformed", "this cursor was not made by the server")
     return int(cursor)
 
 
@@ -48,9 +49,9 @@ class Chatting:
     def message(self, actor: Actor, command: ConversationMessageSend) -> Ok:
         """`conversation.message.send`"""
         if not command.text and not command.attachment_ref:
-            raise Refused("proto.malformed", "a message needs a text or an attachment")
+            raise RefusedError("proto.malformed", "a message needs a text or an attachment")
         if actor.role not in ("agent", "visitor"):
-            raise Refused("auth.forbidden", "only the parties of a conversation write in it")
+            raise RefusedError("auth.forbidden", "only the parties of a conversation write in it")
         conversation = threads.conversation_for(self._world, actor, command.conversation)
         message, waits = threads.deliver_message(self._world, conversation, actor, command.text, command.attachment_ref)
         if waits:
@@ -76,7 +77,7 @@ class Chatting:
     def tag(self, actor: Actor, command: ConversationTag) -> Ok:
         """`conversation.tag`: replace the tags; also after the close, whose tags may be late."""
         if actor.role == "visitor":
-            raise Refused("auth.forbidden", "a visitor does not tag conversations")
+            raise RefusedError("auth.forbidden", "a visitor does not tag conversations")
         conversation = threads.conversation_for(self._world, actor, command.conversation)
         conversation.tags = self._checked(command.tags)
         threads.tell_changed(self._world, conversation)
@@ -86,18 +87,18 @@ class Chatting:
         """`conversation.close`: refused while a video runs, unless it is to end it (A-22)."""
         world = self._world
         if actor.role == "visitor":
-            raise Refused("auth.forbidden", "a visitor does not close conversations")
+            raise RefusedError("auth.forbidden", "a visitor does not close conversations")
         conversation = threads.conversation_for(world, actor, command.conversation)
         if conversation.state == "closed":
             return Ok()
         tags = None if command.tags is None else self._checked(command.tags)
         session = world.live_session(conversation)
         if session is not None:
-            data = {"end_video": command.end_video}
+            data: dict[str, Value] = {"end_video": command.end_video}
             row = self._lifecycle.apply(session.id, "conversation.close", actor.sub, data)
             if row is not None and row.number == "V40":
                 details = {"session": session.id}
-                raise Refused("conversation.video_active", "a video is running; end it or say end_video", details)
+                raise RefusedError("conversation.video_active", "a video is running; end it or say end_video", details)
         threads.close_conversation(world, conversation, tags)
         return Ok()
 
@@ -121,7 +122,7 @@ class Chatting:
     def history(self, actor: Actor, command: HistoryGet) -> Ok:
         """`history.get`: an agent's own sessions; a supervisor's tenant."""
         if actor.role == "visitor" or "history" not in actor.caps:
-            raise Refused("auth.forbidden", "reading history needs the capability history")
+            raise RefusedError("auth.forbidden", "reading history needs the capability history")
         found = self._history.find(
             actor.org,
             session=command.session,
@@ -135,12 +136,12 @@ class Chatting:
     def _writable(self, actor: Actor, conversation_id: str, event: str) -> Conversation:
         conversation = threads.conversation_for(self._world, actor, conversation_id)
         if self._world.conversation_step(conversation, event, ConversationFacts()) is not None:
-            raise Refused("conversation.closed", "the conversation is closed")
+            raise RefusedError("conversation.closed", "the conversation is closed")
         return conversation
 
     def _checked(self, tags: tuple[str, ...]) -> tuple[str, ...]:
         if len(tags) > _MAX_TAGS:
-            raise Refused("proto.too_large", f"at most {_MAX_TAGS} tags")
+            raise RefusedError("proto.too_large", f"at most {_MAX_TAGS} tags")
         return tuple(dict.fromkeys(tags))
 
 

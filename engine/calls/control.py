@@ -1,7 +1,7 @@
 """Call control without I/O: events go in, effects come out, and the next deadline.
 
-`CallControl` owns the state and hands every event to the part that knows what to do with it. It reads no clock, opens nothing
-and waits for nothing; the supervisor does, and performs the effects.
+`CallControl` owns the state and hands every event to the part that knows what to do with it. It reads no clock, opens
+nothing and waits for nothing; the supervisor does, and performs the effects.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias, TypeVar
 
-from triortc.engine.calls import threads
-from triortc.engine.calls.actor import Actor, DeviceAddress, Principal
+from triortc.engine.calls import threads, views
+from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation, Principal
 from triortc.engine.calls.availability import recompute_presence
 from triortc.engine.calls.calling import Calling
 from triortc.engine.calls.chatting import Chatting
@@ -46,7 +46,7 @@ from triortc.engine.calls.commands import (
     SyncGet,
 )
 from triortc.engine.calls.configuration import CallConfiguration
-from triortc.engine.calls.effects import Effect, Order, ReplyTo
+from triortc.engine.calls.effects import Effect, Notify, Order, ReplyTo
 from triortc.engine.calls.events import (
     CommandReceived,
     DeviceConnected,
@@ -60,13 +60,13 @@ from triortc.engine.calls.events import (
 from triortc.engine.calls.history import MemoryHistory
 from triortc.engine.calls.lifecycle import Lifecycle
 from triortc.engine.calls.mediating import Mediating
-from triortc.engine.calls.notifications import Snapshot
+from triortc.engine.calls.notifications import ConversationMessage, Snapshot
 from triortc.engine.calls.people import People
 from triortc.engine.calls.ports import HistoryPort, RouterPort
 from triortc.engine.calls.replies import CallFault, Ok, Reply
 from triortc.engine.calls.routing import LongestIdleRouter
 from triortc.engine.calls.session import LogRecord
-from triortc.engine.calls.world import Refused, World
+from triortc.engine.calls.world import RefusedError, World
 
 __all__ = ["CallControl"]
 
@@ -91,7 +91,7 @@ class CallControl:
     Arguments:
         configuration: timers and policies.
         random_bytes: source of ids.
-        unix_ms_at_zero: what monotonic zero is on the wall clock, in unix milliseconds; for stamps only, never for decisions.
+        unix_ms_at_zero: what monotonic zero is on the wall clock, in unix milliseconds; only for stamps.
         router: orders candidates; by default the agent idle longest comes first.
         history: where ended sessions are looked up (they are written by the shell).
     """
@@ -162,8 +162,8 @@ class CallControl:
         match event:
             case CommandReceived():
                 self._command(event)
-            case DeviceConnected(actor, device):
-                self._last_snapshot = self._people.connected(actor, device)
+            case DeviceConnected(actor, information):
+                return self._connected(actor, information)
             case DeviceLost(address):
                 self._people.lost(address)
             case DeviceResumed(address, information):
@@ -171,7 +171,7 @@ class CallControl:
             case DeviceGone(address):
                 self._people.gone(address)
             case SessionCrashed(session):
-                if session in self.world.sessions:
+                if session in self.world.sessions and not self.world.sessions[session].ended:
                     self._lifecycle.apply(session, "int.crash", "system", {})
             case ShutDown():
                 self.world.draining = True
@@ -180,6 +180,19 @@ class CallControl:
             case _:
                 self._mediating.event(event)
         return self._settle()
+
+    def _connected(self, actor: Actor, information: DeviceInformation) -> list[Effect]:
+        """What the new device's snapshot shows need not be told to it again; messages are not in a snapshot."""
+        device = self._people.connected(actor, information)
+        effects = self._settle()
+        self._last_snapshot = views.snapshot(self.world, device)
+        return [
+            effect
+            for effect in effects
+            if not isinstance(effect, Notify)
+            or effect.address != device.address
+            or isinstance(effect.notification, ConversationMessage)
+        ]
 
     @property
     def last_snapshot(self) -> Snapshot:
@@ -195,7 +208,7 @@ class CallControl:
             try:
                 self._expire_ring(event)
                 reply = handler(event)
-            except Refused as refused:
+            except RefusedError as refused:
                 reply = refused.fault
         self.world.emit(Order.REPLY, ReplyTo(reply))
 
@@ -206,9 +219,10 @@ class CallControl:
         """
         session_id = getattr(event.command, "session", None)
         session = self.world.sessions.get(session_id) if isinstance(session_id, str) else None
-        if session is not None and session.state == "ringing" and not isinstance(event.command, CallAccept):
-            if session.deadline < event.rx_time:
-                self._fire(session.id, "T_ring")
+        if session is None or session.state != "ringing" or isinstance(event.command, CallAccept):
+            return
+        if session.deadline < event.rx_time:
+            self._fire(session.id, "T_ring")
 
     # --- time
 
@@ -268,7 +282,7 @@ class CallControl:
     # --- after every step
 
     def _settle(self) -> list[Effect]:
-        """Recompute presence where it may have changed, hand waiting chats to who became free, and order the effects."""
+        """Recompute presence where it may have changed, hand out waiting chats, and order the effects."""
         world = self.world
         for _ in range(2 + len(world.waiting_chats)):
             if not world.dirty:

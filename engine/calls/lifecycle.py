@@ -1,4 +1,4 @@
-"""Runs sessions: takes the transition of table V for an event, logs it, and gives the names of its effects a meaning."""
+"""Runs sessions: takes the transition of table V for an event, logs it, gives the names of its effects a meaning."""
 
 from __future__ import annotations
 
@@ -86,6 +86,7 @@ class Lifecycle:
                 world.stale_events_total += 1
             return None
         world.sessions[session_id] = after
+        world.rescheduled[session_id] = None
         world.take(row)
         log = world.logs[session_id]
         if row.next != SAME or len(log) < world.configuration.event_log_limit:
@@ -139,6 +140,7 @@ class Lifecycle:
         if world.conversation_step(conversation, "int.video_rang", ConversationFacts()) is not None:
             conversation.video_icon = True
         threads.tell_changed(world, conversation)
+        threads.deliver_backlog(world, conversation)
         world.touch(session.agent_principal)
 
     def ring_event(self, session: Session, address: DeviceAddress, event: str, *, silent: bool = False) -> Row | None:
@@ -372,7 +374,7 @@ class Lifecycle:
         world.agent(agent).idle_since = world.now
         world.touch(agent)
         if session.outcome == "cancelled" and session.was_unassigned and session.reason != "conversation_closed":
-            threads.unclaim_conversation(world, conversation)
+            threads.unclaim_conversation(world, conversation, rang=True)
         elif before.answered and world.configuration.hold_channels_until == "conversation_closed":
             conversation.held_by_video = True
 

@@ -1,4 +1,4 @@
-"""Media as call control sees it: SDP and candidates of legs, mutes, what the media side reports, and the change of device."""
+"""Media as call control sees it: SDP and candidates of legs, mutes, reports of the media side, the change of device."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ from triortc.engine.calls.notifications import HandoffSuggested, LocalIceCandida
 from triortc.engine.calls.ports import Side
 from triortc.engine.calls.replies import HandoffPayload, MediaSetPayload, Ok
 from triortc.engine.calls.session import Session
-from triortc.engine.calls.world import Device, Leg, Refused, World
+from triortc.engine.calls.session_table import Value
+from triortc.engine.calls.world import Device, Leg, RefusedError, World
 
 __all__ = ["Mediating"]
 
@@ -55,7 +56,7 @@ class Mediating:
     def _own_leg(self, actor: Actor, leg_id: str) -> tuple[Leg, Session]:
         leg = self._world.legs.get(leg_id)
         if leg is None or leg.address != actor.address:
-            raise Refused("state.not_found", "this device has no such leg")
+            raise RefusedError("state.not_found", "this device has no such leg")
         return leg, self._world.sessions[leg.session]
 
     def sdp_offer(self, actor: Actor, command: SdpOffer) -> Ok:
@@ -64,7 +65,7 @@ class Mediating:
         if session.ended:
             raise ended_fault(self._world, session, actor)
         if command.neg <= leg.neg:
-            raise Refused("sdp.stale", "an offer's neg must be greater than the last one's", {"neg": leg.neg})
+            raise RefusedError("sdp.stale", "an offer's neg must be greater than the last one's", {"neg": leg.neg})
         leg.neg = command.neg
         self._world.emit(Order.LEGS, AnswerOffer(session.id, leg.id, command.neg, command.sdp))
         return Ok()
@@ -72,7 +73,7 @@ class Mediating:
     def sdp_answer(self, actor: Actor, command: SdpAnswer) -> Ok:
         """`sdp.answer`: the engine never offers, so no answer is ever awaited."""
         leg, _ = self._own_leg(actor, command.leg)
-        raise Refused("sdp.stale", "no offer of the server waits for an answer", {"neg": leg.neg})
+        raise RefusedError("sdp.stale", "no offer of the server waits for an answer", {"neg": leg.neg})
 
     def ice_candidates(self, actor: Actor, command: IceCandidates) -> Ok:
         """`ice.candidates`: late ones, and those of an old negotiation, are dropped without a word (R23)."""
@@ -122,7 +123,7 @@ class Mediating:
         committed = session.visitor_address if actor.role == "visitor" else session.agent_address
         leg = self._world.legs.get(session.leg_of("visitor" if actor.role == "visitor" else "agent") or "")
         if leg is None or committed is None or actor.address != committed:
-            raise Refused("call.not_participant", "the call is on another device")
+            raise RefusedError("call.not_participant", "the call is on another device")
         return leg
 
     def _tell_media(self, session: Session, side: Side, command: MediaSet) -> None:
@@ -153,7 +154,7 @@ class Mediating:
         side = self._check_handoff(session, actor, device)
         leg = world.new_id("leg")
         source = session.agent_device if side == "agent" else session.visitor_device
-        data = {
+        data: dict[str, Value] = {
             "leg": leg,
             "side": side,
             "device": device.address.device,
@@ -164,7 +165,9 @@ class Mediating:
         if row is None:
             raise invalid_state(session)
         if row.number == "V38":
-            raise Refused("handoff.in_progress", "another device is taking the call over", {"state": session.state})
+            raise RefusedError(
+                "handoff.in_progress", "another device is taking the call over", {"state": session.state}
+            )
         session = world.sessions[session.id]
         if command.offer is not None:
             world.legs[leg].neg = 1
@@ -174,16 +177,16 @@ class Mediating:
     def _check_handoff(self, session: Session, actor: Actor, device: Device) -> Side:
         world = self._world
         if actor.principal not in (session.agent_principal, session.visitor_principal):
-            raise Refused("auth.forbidden", "only the parties take a call over")
+            raise RefusedError("auth.forbidden", "only the parties take a call over")
         if session.ended:
             raise ended_fault(world, session, actor)
         side: Side = "agent" if actor.principal == session.agent_principal else "visitor"
         source = session.agent_address if side == "agent" else session.visitor_address
         if source == device.address:
-            raise Refused("handoff.same_device", "the call is on this device already")
+            raise RefusedError("handoff.same_device", "the call is on this device already")
         if side == "agent":
             if "handoff" not in actor.caps:
-                raise Refused("auth.forbidden", "this agent may not change the device of a call")
+                raise RefusedError("auth.forbidden", "this agent may not change the device of a call")
             if check_permissions(world, device):
                 raise permission_fault(world, device)
         paths = world.configuration.handoff_paths
@@ -191,7 +194,9 @@ class Mediating:
         if paths is not None and old is not None:
             path = (old.information.platform, device.information.platform)
             if path not in paths:
-                raise Refused("handoff.not_allowed", "a call may not move this way", {"from": path[0], "to": path[1]})
+                raise RefusedError(
+                    "handoff.not_allowed", "a call may not move this way", {"from": path[0], "to": path[1]}
+                )
         return side
 
     def handoff_offer(self, actor: Actor, command: HandoffOffer) -> Ok:
@@ -206,9 +211,9 @@ class Mediating:
         self._committed_leg(session, actor)
         target = world.of_principal[actor.principal].get(command.to_device)
         if target is None or not target.live:
-            raise Refused("state.not_found", "this person has no such device")
+            raise RefusedError("state.not_found", "this person has no such device")
         if target is device:
-            raise Refused("handoff.same_device", "the call is on this device already")
+            raise RefusedError("handoff.same_device", "the call is on this device already")
         suggested = HandoffSuggested(session.id, device.reference)
         self._lifecycle.tell(session, target, suggested, Order.OTHER_SIDE)
         return Ok()
@@ -224,7 +229,7 @@ class Mediating:
             raise invalid_state(session)
         source = session.agent_address if pending.side == "agent" else session.visitor_address
         if actor.address not in (source, world.legs[pending.leg].address):
-            raise Refused("call.not_participant", "this device has no part in the change of device")
+            raise RefusedError("call.not_participant", "this device has no part in the change of device")
         self._drop_pending(session, "handoff.cancel", actor.sub, "cancelled")
         return Ok()
 
@@ -280,7 +285,7 @@ class Mediating:
             self._calling.legs_ready(session.id)
             return
         source = session.agent_device if leg.side == "agent" else session.visitor_device
-        data = {"leg": leg.id, "from": source, "side": leg.side}
+        data: dict[str, Value] = {"leg": leg.id, "from": source, "side": leg.side}
         self._lifecycle.apply(session.id, "int.pending_leg_ready", "system", data)
 
     def _leg_lost(self, session: Session, leg: Leg, *, failed: bool) -> None:
@@ -292,5 +297,5 @@ class Mediating:
         if session.phase != "in_call" or session.side_of(leg.id) is None or leg.id in session.grace:
             return
         deadline = world.now + world.configuration.leg_grace_s
-        data = {"leg": leg.id, "side": leg.side, "deadline": deadline}
+        data: dict[str, Value] = {"leg": leg.id, "side": leg.side, "deadline": deadline}
         self._lifecycle.apply(session.id, "int.leg_lost", "system", data)

@@ -17,7 +17,8 @@ from triortc.engine.calls.presence import CHANNELS
 from triortc.engine.calls.replies import Ok, PresencePayload
 from triortc.engine.calls.ring_table import RingLeg
 from triortc.engine.calls.session import Session
-from triortc.engine.calls.world import Device, Refused, World
+from triortc.engine.calls.session_table import Value
+from triortc.engine.calls.world import Device, RefusedError, World
 
 __all__ = ["People"]
 
@@ -33,7 +34,7 @@ def _one_of(allowed: Collection[ValueT], value: object, otherwise: ValueT) -> Va
     for known in allowed:
         if known == value:
             return known
-    raise Refused("proto.malformed", f"{value!r} is not one of {', '.join(map(str, allowed))}")
+    raise RefusedError("proto.malformed", f"{value!r} is not one of {', '.join(map(str, allowed))}")
 
 
 class People:
@@ -45,8 +46,8 @@ class People:
 
     # --- connections
 
-    def connected(self, actor: Actor, information: DeviceInformation) -> Snapshot:
-        """`hello` without a resume: register the device and show it everything."""
+    def connected(self, actor: Actor, information: DeviceInformation) -> Device:
+        """`hello` without a resume: register the device. Its snapshot is taken when the step is settled."""
         world = self._world
         address = DeviceAddress(*actor.principal, information.id)
         actor = replace(actor, device=information.id)
@@ -60,9 +61,7 @@ class People:
         for session in self._own_sessions(actor.principal):
             if session.answered or actor.role == "visitor":
                 world.told[session.id][address] = None
-        if actor.role == "agent":
-            recompute_presence(world, actor.principal)
-        return views.snapshot(world, device)
+        return device
 
     def resumed(self, address: DeviceAddress, information: DeviceInformation | None) -> None:
         """A device whose socket was lost is back, with all the events it missed."""
@@ -79,7 +78,7 @@ class People:
         world.drop_timer(("T_reachable", *address))
         for session in self._own_sessions(address.principal):
             if address.role == "visitor":
-                session.timers.pop("T_vis_ring", None)
+                world.drop_session_timer(session, "T_vis_ring")
             elif session.state == "ringing":
                 ring = world.rings[session.id]
                 ring.legs.setdefault(address, RingLeg(device.information.platform))
@@ -147,12 +146,12 @@ class People:
     def _without_signaling(self, device: Device) -> None:
         world, address = self._world, device.address
         for session in self._own_sessions(address.principal):
-            data = {"device": address.device}
+            data: dict[str, Value] = {"device": address.device}
             if session.state == "connecting":
                 self._lifecycle.apply(session.id, "int.device_lost", "system", data)
             elif session.state == "ringing" and address.role == "visitor":
                 if not any(other.live for other in world.devices_of(address.principal)):
-                    session.timers["T_vis_ring"] = world.now + world.configuration.visitor_ring_grace_s
+                    world.set_session_timer(session, "T_vis_ring", world.now + world.configuration.visitor_ring_grace_s)
             elif session.state == "ringing":
                 self._ringing_device_lost(session, device)
 
@@ -161,7 +160,10 @@ class People:
         row = self._lifecycle.ring_event(session, device.address, "int.device_lost")
         if row is None:
             return
-        data = {"device": device.address.device, "fail_fast": world.configuration.fail_fast_when_unreachable}
+        data: dict[str, Value] = {
+            "device": device.address.device,
+            "fail_fast": world.configuration.fail_fast_when_unreachable,
+        }
         self._lifecycle.apply(session.id, "int.device_lost", "system", data)
         if any(other.live for other in world.devices_of(session.agent_principal)):
             self._lifecycle.alerting_changed(world.sessions[session.id])
@@ -191,13 +193,13 @@ class People:
         world = self._world
         target = world.of_principal.get(actor.principal, {}).get(command.device)
         if actor.role != "agent" or target is None:
-            raise Refused("state.not_found", "you have no such device")
+            raise RefusedError("state.not_found", "you have no such device")
         for session in self._own_sessions(actor.principal):
             if session.state == "ringing" and target.address in world.rings[session.id].legs:
                 self._lifecycle.ring_event(session, target.address, "int.device_removed")
                 self._lifecycle.alerting_changed(session)
             elif session.agent_address == target.address:
-                session.timers["T_revoked"] = world.now + world.configuration.revoked_device_grace_s
+                world.set_session_timer(session, "T_revoked", world.now + world.configuration.revoked_device_grace_s)
         return Ok()
 
     # --- presence
@@ -206,7 +208,7 @@ class People:
         """`presence.set`: the only thing that changes what an agent declares (P1)."""
         world = self._world
         if actor.role != "agent" or "presence" not in actor.caps:
-            raise Refused("auth.forbidden", "declaring availability needs the capability presence")
+            raise RefusedError("auth.forbidden", "declaring availability needs the capability presence")
         world.device_of(actor)
         channel = _one_of(CHANNELS, command.channel, command.channel)
         agent = world.agent(actor.principal)
@@ -220,11 +222,11 @@ class People:
     def presence_get(self, actor: Actor, command: PresenceGet) -> Ok:
         """`presence.get`: an agent's own, or any agent's for a supervisor."""
         if actor.role == "visitor" or (actor.role == "agent" and command.agent not in (None, actor.sub)):
-            raise Refused("auth.forbidden", "the availability of others is for supervisors")
+            raise RefusedError("auth.forbidden", "the availability of others is for supervisors")
         sub = command.agent or actor.sub
         agent = self._world.agents.get(Principal(actor.org, "agent", sub))
         if agent is None:
-            raise Refused("state.not_found", "there is no such agent")
+            raise RefusedError("state.not_found", "there is no such agent")
         return Ok(PresencePayload(tuple(agent.statuses.values())))
 
     def sync(self, actor: Actor, command: SyncGet) -> Ok:

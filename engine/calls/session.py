@@ -1,7 +1,7 @@
 """One video session as a value, and `step`: the pure function from a session and an event to the next session.
 
-Everything an event needs from outside (deadlines, permissions, epochs, ids) comes with it as data, so an event log folds to
-the same states on any machine, at any time.
+Everything an event needs from outside (deadlines, permissions, epochs, ids) comes with it as data, so an event log
+folds to the same states on any machine, at any time.
 """
 
 from __future__ import annotations

@@ -1,31 +1,141 @@
 """The trio shell of call control: a nursery per session, deadlines as cancel scopes, effects performed.
 
-(The signatures are stable; the bodies are being written.)
+Commands and events come in as plain calls and are decided at once. What takes time belongs to a session, and lives in
+the session's own nursery: its clock, and the tasks that the media side starts for it. The nursery opens when it begins
+to ring and is empty when the session is over. What goes wrong inside it ends that session and no other.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import logging
+import math
+import os
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Final
 
-from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation
+import trio
+
+from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation, Principal
 from triortc.engine.calls.commands import Command
+from triortc.engine.calls.configuration import CallConfiguration
+from triortc.engine.calls.control import CallControl
+from triortc.engine.calls.effects import (
+    AddCandidates,
+    AnswerOffer,
+    AppendHistory,
+    CloseLeg,
+    Effect,
+    Notify,
+    OpenLeg,
+    ReplyTo,
+    RequestKeyframe,
+    SessionEnded,
+    SessionStarted,
+    SetGate,
+    SetSource,
+)
+from triortc.engine.calls.events import (
+    CommandReceived,
+    DeviceConnected,
+    DeviceGone,
+    DeviceLost,
+    DeviceResumed,
+    Event,
+    SessionCrashed,
+    ShutDown,
+)
+from triortc.engine.calls.history import MemoryHistory
 from triortc.engine.calls.media_events import MediaEvent
 from triortc.engine.calls.notifications import Snapshot
 from triortc.engine.calls.ports import ClientPort, HistoryPort, MediaPort, RouterPort
-from triortc.engine.calls.replies import Reply
-
-if TYPE_CHECKING:
-    from triortc.engine.calls.configuration import CallConfiguration
+from triortc.engine.calls.replies import (
+    AcceptedPayload,
+    CallFault,
+    CallRequestedPayload,
+    EmptyPayload,
+    HandoffPayload,
+    Ok,
+    Reply,
+    SdpAnswerPayload,
+)
+from triortc.engine.calls.session import LogRecord
+from triortc.errors import CallError, SdpError
 
 __all__ = ["CallSupervisor", "open_call_supervisor"]
 
+_logger: Final = logging.getLogger("triortc.calls")
+_Task = Callable[[], Awaitable[object]]
+
+
+@dataclass(slots=True)
+class _Run:
+    """One session's life in the shell."""
+
+    over: trio.Event = field(default_factory=trio.Event)
+    nursery: trio.Nursery | None = None
+    waiting: list[_Task] = field(default_factory=list)
+
+
+class _CrashBoundary:
+    """Keeps what one session's code throws from every other session (V44). Cancellation passes through."""
+
+    __slots__ = ("_session", "_supervisor", "crashed")
+
+    def __init__(self, supervisor: CallSupervisor, session: str | None) -> None:
+        self._supervisor = supervisor
+        self._session = session
+        self.crashed = False
+
+    def __enter__(self) -> _CrashBoundary:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self.crashed = True
+        self._supervisor._crashed(self._session, error)
+        return True
+
 
 class CallSupervisor:
-    """Everything is synchronous; call it from the trio loop."""
+    """Runs calls. Made by `open_call_supervisor`; every method is synchronous and belongs to the trio loop's thread.
 
-    clients: ClientPort | None  # set by signaling once it exists (or given to open_call_supervisor)
+    Attributes:
+        clients: the connected devices; the signaling layer sets it when it exists.
+        control: the rules, for inspection.
+        crashes_total: sessions' failures that were contained, and commands that failed outside of a session.
+    """
+
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        control: CallControl,
+        media: MediaPort,
+        history: HistoryPort,
+        clients: ClientPort | None,
+        cleanup_timeout_s: float,
+    ) -> None:
+        self.clients = clients
+        self.control = control
+        self.crashes_total = 0
+        self._nursery = nursery
+        self._media = media
+        self._history = history
+        self._cleanup_timeout_s = cleanup_timeout_s
+        self._runs: dict[str, _Run] = {}
+        self._clocks: dict[str | None, trio.CancelScope] = {}
+        self._performing = False
+        self._later: deque[MediaEvent] = deque()
+        self._all_over = trio.Event()
+
+    # --- what comes in
 
     def command(
         self,
@@ -34,32 +144,274 @@ class CallSupervisor:
         rx_time: float | None = None,
         on_reply: Callable[[Reply], None] | None = None,
     ) -> Reply:
-        """Carry out a command. `rx_time`: trio.current_time() when the message was complete; None: now.
+        """Carry out a command.
 
-        `on_reply`, if given, is called with the reply at its place among the notifications (before those that the command
-        causes for other devices and for its own); the reply is returned as well.
+        Arguments:
+            actor: its verified author.
+            command: what is asked.
+            rx_time: `trio.current_time()` when the message was complete; None: now. It decides races with deadlines.
+            on_reply: called with the reply at its place among the notifications that the command causes (before those
+                to the losing devices and to the other side). The reply is returned as well.
+
+        Returns:
+            `Ok` or `CallFault`. Never blocks, never raises for what a client sent.
         """
-        raise AssertionError
+        now = trio.current_time()
+        event = CommandReceived(actor, command, now if rx_time is None else rx_time)
+        session = self._session_of(command)
+        self._drain_before(session, event.rx_time)
+        reply: Reply | None = None
+        with _CrashBoundary(self, session):
+            reply = self._step(event, on_reply)
+        if reply is None:
+            reply = CallFault("server.internal", "the command failed inside the server", retryable=True)
+            if on_reply is not None:
+                on_reply(reply)
+        return reply
 
     def device_connected(self, actor: Actor, device: DeviceInformation) -> Snapshot:
-        """`hello` without resume (or a resume that was not possible)."""
-        raise AssertionError
+        """A device said hello and could not resume: register it, and return what its `welcome` shows."""
+        self._step(DeviceConnected(actor, device))
+        return self.control.last_snapshot
 
     def device_lost(self, address: DeviceAddress) -> None:
-        """The socket is gone without `bye`; the signaling session can be resumed (state `grace`)."""
+        """A device's socket is gone without `bye`; its signaling session may be resumed."""
+        self._step(DeviceLost(address))
 
     def device_resumed(self, address: DeviceAddress, device: DeviceInformation | None = None) -> None:
-        """The signaling session was resumed with its event buffer (no snapshot needed). `device`: what the new hello says."""
+        """A device resumed its signaling session with all the events it missed. `device`: what its new hello says."""
+        self._step(DeviceResumed(address, device))
 
     def device_gone(self, address: DeviceAddress) -> None:
-        """`bye` 4000, T_resume over, or superseded for good: not resumable any more."""
+        """A device left for good, or its time to resume is over."""
+        self._step(DeviceGone(address))
 
     def media_event(self, event: MediaEvent) -> None:
-        """What happened to a leg."""
+        """What happened to a leg. May be called from the media port's own methods; it then takes effect after."""
+        if self._performing:
+            self._later.append(event)
+            return
+        leg = self.control.world.legs.get(event.leg)
+        with _CrashBoundary(self, None if leg is None else leg.session):
+            self._step(event)
 
-    def snapshot(self, actor: Actor) -> Snapshot:
-        """What `welcome` and `sync.get` show this device."""
-        raise AssertionError
+    # --- for the media side and for embedders
+
+    def start_in_session(self, session: str, task: _Task) -> None:
+        """Run a task inside a session's nursery: it ends with the session, and its failure ends the session.
+
+        Raises:
+            CallError: the session is not running.
+        """
+        run = self._runs.get(session)
+        if run is None or run.over.is_set():
+            raise CallError(f"the session {session} is not running; start its tasks while it rings or is in a call")
+        if run.nursery is None:
+            run.waiting.append(task)
+        else:
+            run.nursery.start_soon(task)
+
+    def open_conversation(self, visitor: Principal, conversation: str, group: str | None = None) -> None:
+        """Make an open, unassigned conversation for a visitor. One that exists is left as it is."""
+        self.control.open_conversation(visitor, conversation, group, trio.current_time())
+
+    def assign_conversation(self, org: str, conversation: str, agent: str) -> None:
+        """Give an unassigned conversation to an agent. One that is assigned is left as it is."""
+        self._perform(self.control.assign_conversation(org, conversation, agent, trio.current_time()), None)
+
+    def occupy(self, agent: Principal, kind: str, item: str) -> None:
+        """A `call` or `third_party` conversation outside of the engine begins for an agent."""
+        self._perform(self.control.occupy(agent, kind, item, trio.current_time()), None)
+
+    def vacate(self, agent: Principal, kind: str, item: str) -> None:
+        """It ends."""
+        self._perform(self.control.vacate(agent, kind, item, trio.current_time()), None)
+
+    def event_log(self, session: str) -> list[LogRecord]:
+        """The event log of a session that is on or ended not long ago."""
+        return self.control.event_log(session)
+
+    @property
+    def running_sessions(self) -> int:
+        """Sessions that have a nursery open."""
+        return len(self._runs)
+
+    # --- stepping
+
+    def _session_of(self, command: Command) -> str | None:
+        """The session that a command is about, for the blame if it fails."""
+        world = self.control.world
+        session = getattr(command, "session", None)
+        if isinstance(session, str):
+            return session if session in world.sessions else None
+        ring, leg = getattr(command, "ring", None), getattr(command, "leg", None)
+        if isinstance(ring, str):
+            return world.session_of_ring.get(ring)
+        found = world.legs.get(leg) if isinstance(leg, str) else None
+        return None if found is None else found.session
+
+    def _drain_before(self, session: str | None, rx_time: float) -> None:
+        """Let commands that came before a deadline be heard before one that came after it (R1, R5)."""
+        deadline = None if session is None else self.control.next_deadline(session)
+        if deadline is not None and deadline < rx_time and self.clients is not None:
+            self.clients.drain(deadline)
+
+    def _step(self, event: Event, on_reply: Callable[[Reply], None] | None = None) -> Reply | None:
+        return self._perform(self.control.handle(event, trio.current_time()), on_reply)
+
+    def _perform(self, effects: list[Effect], on_reply: Callable[[Reply], None] | None) -> Reply | None:
+        reply: Reply | None = None
+        answer: Reply | None = None
+        crashed: set[str] = set()
+        outermost, self._performing = not self._performing, True
+        try:
+            for effect in effects:
+                match effect:
+                    case ReplyTo():
+                        reply = _with_answer(effect.reply, answer)
+                        if on_reply is not None:
+                            on_reply(reply)
+                    case Notify():
+                        if self.clients is not None:
+                            self.clients.notify(effect.address, effect.notification)
+                    case AppendHistory():
+                        self._history.append(effect.record)
+                    case AnswerOffer() if effect.session not in crashed:
+                        with _CrashBoundary(self, effect.session) as boundary:
+                            answer = self._answer(effect)
+                        crashed.update({effect.session} if boundary.crashed else ())
+                    case _ if effect.session not in crashed:
+                        with _CrashBoundary(self, effect.session) as boundary:
+                            self._perform_media(effect)
+                        crashed.update({effect.session} if boundary.crashed else ())
+        finally:
+            self._performing = not outermost
+        self._reschedule()
+        while outermost and self._later:
+            self.media_event(self._later.popleft())
+        return reply
+
+    def _answer(self, effect: AnswerOffer) -> Reply:
+        try:
+            return Ok(SdpAnswerPayload(self._media.answer(effect.leg, effect.neg, effect.sdp)))
+        except SdpError as error:
+            return CallFault("sdp.invalid", str(error), {"leg": effect.leg, "neg": effect.neg})
+
+    def _perform_media(self, effect: Effect) -> None:
+        media = self._media
+        match effect:
+            case SessionStarted(session):
+                self._runs[session] = _Run()
+                self._nursery.start_soon(self._run, session, name=f"session {session}")
+            case SessionEnded(session):
+                run = self._runs.get(session)
+                if run is not None:
+                    run.over.set()
+                media.close_session(session)
+            case OpenLeg(session, leg, side):
+                media.open_leg(session, leg, side)
+            case CloseLeg(_, leg):
+                media.close_leg(leg)
+            case SetGate(session, leg, kind, state, epoch):
+                media.set_gate(session, leg, kind, state, epoch)
+            case SetSource(session, side, leg):
+                media.set_source(session, side, leg)
+            case RequestKeyframe(_, leg):
+                media.request_keyframe(leg)
+            case AddCandidates(_, leg, neg, ufrag, candidates, end):
+                media.add_candidates(leg, neg, ufrag, candidates, end)
+
+    # --- a session's life
+
+    async def _run(self, session: str) -> None:
+        """One session's nursery, from the first ring to the end."""
+        run = self._runs[session]
+        try:
+            with _CrashBoundary(self, session):
+                async with trio.open_nursery() as nursery:
+                    run.nursery = nursery
+                    nursery.start_soon(self._keep_time, session)
+                    for task in run.waiting:
+                        nursery.start_soon(task)
+                    await run.over.wait()
+                    nursery.cancel_scope.cancel()
+        finally:
+            if not run.over.is_set():
+                # Only a cancellation from outside comes here: the whole supervisor is being left.
+                self.shut_down()
+            with _CrashBoundary(self, None):
+                self._media.close_session(session)
+            del self._runs[session]
+            self._clocks.pop(session, None)
+            if not self._runs and self.control.world.draining:
+                self._all_over.set()
+
+    async def _keep_time(self, session: str | None) -> None:
+        """Sleep until the next deadline, which may move while we sleep, and let it happen."""
+        while True:
+            with trio.CancelScope() as clock:
+                self._clocks[session] = clock
+                self._set_clock(session)
+                await trio.sleep_forever()
+            deadline = self.control.next_deadline(session)
+            if deadline is None or deadline > trio.current_time():
+                continue
+            if self.clients is not None:
+                self.clients.drain(deadline)
+            if session is not None:
+                self._perform(self.control.handle_timeout(trio.current_time(), session), None)
+                continue
+            with _CrashBoundary(self, None):
+                self._perform(self.control.handle_timeout(trio.current_time()), None)
+
+    def _set_clock(self, session: str | None) -> None:
+        clock = self._clocks.get(session)
+        if clock is not None:
+            deadline = self.control.next_deadline(session)
+            clock.deadline = math.inf if deadline is None else deadline
+
+    def _reschedule(self) -> None:
+        self._set_clock(None)
+        for session in self.control.world.take_rescheduled():
+            self._set_clock(session)
+
+    def _crashed(self, session: str | None, error: Exception) -> None:
+        """V44: log, count, end the session. If even that fails, its nursery is ended at least."""
+        self.crashes_total += 1
+        _logger.error("a failure was contained in session %s", session or "(none)", exc_info=error)
+        self.control.world.drop_effects()
+        if session is None:
+            return
+        with _CrashBoundary(self, None):
+            self._step(SessionCrashed(session))
+        run = self._runs.get(session)
+        if run is not None:
+            run.over.set()
+
+    def shut_down(self) -> None:
+        """End every session as failed/server_shutdown. Leaving the supervisor does this."""
+        with _CrashBoundary(self, None):
+            self._step(ShutDown())
+        for run in self._runs.values():
+            run.over.set()
+        if not self._runs:
+            self._all_over.set()
+
+    async def _wait_until_over(self) -> None:
+        with trio.move_on_after(self._cleanup_timeout_s, shield=True):
+            await self._all_over.wait()
+
+
+def _with_answer(reply: Reply, answer: Reply | None) -> Reply:
+    """Put the answer to the command's offer into its reply; an offer that cannot be answered makes it a fault."""
+    if answer is None or isinstance(reply, CallFault):
+        return reply
+    if isinstance(answer, CallFault) or isinstance(reply.payload, EmptyPayload):
+        return answer
+    match reply.payload, answer.payload:
+        case (CallRequestedPayload() | AcceptedPayload() | HandoffPayload()) as payload, SdpAnswerPayload(text):
+            return Ok(replace(payload, answer=text))
+    return reply
 
 
 @asynccontextmanager
@@ -70,8 +422,31 @@ async def open_call_supervisor(
     configuration: CallConfiguration | None = None,
     router: RouterPort | None = None,
     history: HistoryPort | None = None,
-    random_bytes: Callable[[int], bytes] | None = None,
-    wall_clock_ms: Callable[[], int] | None = None,
+    random_bytes: Callable[[int], bytes] = os.urandom,
+    unix_ms_now: int | None = None,
 ) -> AsyncIterator[CallSupervisor]:
-    """Open call control. Leaving ends every session as failed/server_shutdown, in bounded time."""
-    yield CallSupervisor()
+    """Open call control; leaving ends every session as failed/server_shutdown, in bounded time, and leaves nothing.
+
+    Arguments:
+        media: the media side.
+        clients: the connected devices; may be set later, as `supervisor.clients`.
+        configuration: timers and policies.
+        router: orders candidates; by default the agent idle longest comes first.
+        history: keeps records of ended sessions; by default in memory.
+        random_bytes: source of ids.
+        unix_ms_now: the wall clock at this moment in milliseconds, for stamps; None: the machine's.
+    """
+    chosen = configuration or CallConfiguration()
+    kept = history or MemoryHistory()
+    wall_ms = round(time.time() * 1000) if unix_ms_now is None else unix_ms_now
+    offset_ms = wall_ms - round(trio.current_time() * 1000)
+    control = CallControl(chosen, random_bytes, unix_ms_at_zero=offset_ms, router=router, history=kept)
+    async with trio.open_nursery() as nursery:
+        supervisor = CallSupervisor(nursery, control, media, kept, clients, chosen.cleanup_timeout_s)
+        nursery.start_soon(supervisor._keep_time, None, name="calls' clock")
+        try:
+            yield supervisor
+        finally:
+            supervisor.shut_down()
+            await supervisor._wait_until_over()
+            nursery.cancel_scope.cancel()

@@ -10,13 +10,14 @@ from triortc.engine.calls.notifications import ConversationMessage, Conversation
 from triortc.engine.calls.ports import RouterPort
 from triortc.engine.calls.session import Session
 from triortc.engine.calls.views import conversation_changed
-from triortc.engine.calls.world import Refused, World
+from triortc.engine.calls.world import RefusedError, World
 
 __all__ = [
     "assign",
     "claim_conversation",
     "close_conversation",
     "conversation_for",
+    "deliver_backlog",
     "deliver_message",
     "fire_reminder",
     "open_conversation",
@@ -44,7 +45,7 @@ def conversation_for(world: World, actor: Actor, conversation_id: str) -> Conver
                 return found
     elif found is not None and (actor.role in ("supervisor", "service") or found.assignee == actor.sub):
         return found
-    raise Refused("state.not_found", "there is no such conversation for you")
+    raise RefusedError("state.not_found", "there is no such conversation for you")
 
 
 def open_conversation(world: World, visitor: Principal, conversation_id: str, group: str | None = None) -> Conversation:
@@ -88,6 +89,11 @@ def assign(world: World, conversation: Conversation, sub: str) -> None:
     """Give an unassigned conversation to an agent, with what the visitor has written so far."""
     _set_assignee(world, conversation, sub)
     tell_changed(world, conversation)
+    deliver_backlog(world, conversation)
+
+
+def deliver_backlog(world: World, conversation: Conversation) -> None:
+    """Give the assignee what the visitor wrote before there was one."""
     backlog, conversation.backlog = conversation.backlog, []
     for message in backlog:
         conversation.unread_by_agent.append(message.message)
@@ -96,17 +102,23 @@ def assign(world: World, conversation: Conversation, sub: str) -> None:
 
 
 def claim_conversation(world: World, conversation: Conversation, sub: str) -> None:
-    """K0: the agent whom a routed video claims becomes the assignee of an unassigned conversation."""
+    """K0: the agent whom a routed video claims becomes the assignee of an unassigned conversation. Told by the ring."""
     facts = ConversationFacts(unassigned=conversation.assignee is None)
     row = world.conversation_step(conversation, "int.claimed", facts)
     if row is not None:
-        assign(world, conversation, sub)
+        _set_assignee(world, conversation, sub)
 
 
-def unclaim_conversation(world: World, conversation: Conversation) -> None:
-    """K0: the claim did not come to an answer; the conversation is nobody's again."""
+def unclaim_conversation(world: World, conversation: Conversation, *, rang: bool) -> None:
+    """K0: the claim did not come to an answer; the conversation is nobody's again.
+
+    Arguments:
+        world: what call control knows.
+        conversation: the one that was claimed.
+        rang: whether the agent heard of it.
+    """
     if world.conversation_step(conversation, "int.claim_undone", ConversationFacts()) is not None:
-        former = world.devices_of(conversation.assignee_principal)
+        former = world.devices_of(conversation.assignee_principal) if rang else []
         _set_assignee(world, conversation, None)
         for device in former:
             world.notify(Order.CONVERSATION, device.address, ConversationRemoved(conversation.id, "unassigned"))
@@ -136,7 +148,7 @@ def deliver_message(
     facts = ConversationFacts(unassigned=conversation.assignee is None, by_visitor=by_visitor)
     row = world.conversation_step(conversation, "int.message", facts)
     if row is None or row.number == "K9":
-        raise Refused("conversation.closed", "the conversation is closed")
+        raise RefusedError("conversation.closed", "the conversation is closed")
     message = world.new_id("m")
     sides = [(conversation.visitor_principal, not by_visitor), (conversation.assignee_principal, by_visitor)]
     for principal, notify in sides:

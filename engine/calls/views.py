@@ -128,7 +128,7 @@ def conversation_view(world: World, conversation: Conversation, device: Device) 
         group=conversation.group,
         video_icon=conversation.video_icon,
         unread=len(unread),
-        tags=conversation.tags,
+        tags=() if device.address.role == "visitor" else conversation.tags,
         visitor=VisitorView(conversation.visitor_name, conversation.visitor_avatar, online=conversation.visitor_online),
         version=conversation.version,
         last_video=_last_video(world, conversation, device),
@@ -162,7 +162,7 @@ def device_view(device: Device) -> DeviceView:
 
 
 def listed_conversations(world: World, actor: Actor) -> list[Conversation]:
-    """What this principal may list, newest first: an agent's own, a visitor's own, all of the tenant for a supervisor."""
+    """What this principal may list, newest first: their own; all of the tenant for a supervisor."""
     found = [
         conversation
         for conversation in world.conversations.values()

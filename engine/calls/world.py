@@ -1,4 +1,4 @@
-"""What call control knows: agents, devices, conversations, sessions, legs, timers; and the effects of the present step."""
+"""What call control knows: agents, devices, conversations, sessions, legs, timers; and the present step's effects."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from triortc.engine.calls.ring_table import Ring
 from triortc.engine.calls.session import LogRecord, Session
 from triortc.errors import CallError
 
-__all__ = ["KINDS", "Agent", "Device", "Leg", "MediaStatus", "Refused", "World"]
+__all__ = ["KINDS", "Agent", "Device", "Leg", "MediaStatus", "RefusedError", "World"]
 
 KINDS: Final[tuple[Kind, Kind]] = ("audio", "video")
 
 
-class Refused(CallError):
+class RefusedError(CallError):
     """Inside call control: the command gets this fault as its reply."""
 
     def __init__(
@@ -136,6 +136,7 @@ class World:
         self.requests: dict[Principal, deque[float]] = {}
         self.ended: deque[str] = deque()
         self.timers: dict[tuple[str, ...], float] = {}
+        self.rescheduled: dict[str, None] = {}
         self.dirty: dict[Principal, None] = {}
         self.rows_taken: Counter[str] = Counter()
         self.stale_events_total = 0
@@ -171,6 +172,10 @@ class World:
         batch, self._batch = self._batch, []
         return [effect for _, effect in sorted(batch, key=lambda entry: entry[0])]
 
+    def drop_effects(self) -> None:
+        """The step went wrong half-way: its effects do not happen."""
+        self._batch = []
+
     # --- looking up
 
     def devices_of(self, principal: Principal | None) -> list[Device]:
@@ -183,7 +188,7 @@ class World:
         """The connected device of a command's author. Refuses a command without one."""
         device = None if actor.address is None else self.devices.get(actor.address)
         if device is None or device.signaling == "gone":
-            raise Refused("auth.forbidden", "this command needs a connected device")
+            raise RefusedError("auth.forbidden", "this command needs a connected device")
         return device
 
     def agent(self, principal: Principal) -> Agent:
@@ -237,6 +242,19 @@ class World:
 
     def drop_timer(self, key: tuple[str, ...]) -> None:
         self.timers.pop(key, None)
+
+    def set_session_timer(self, session: Session, name: str, at: float) -> None:
+        session.timers[name] = at
+        self.rescheduled[session.id] = None
+
+    def drop_session_timer(self, session: Session, name: str) -> None:
+        session.timers.pop(name, None)
+        self.rescheduled[session.id] = None
+
+    def take_rescheduled(self) -> list[str]:
+        """Sessions whose next deadline may have changed since the last call."""
+        found, self.rescheduled = self.rescheduled, {}
+        return list(found)
 
     def next_deadline(self, session: str | None = None) -> float | None:
         """The next instant at which `handle_timeout` wants to be called.

@@ -27,10 +27,7 @@ class CongestionConfiguration:
     """Above the first the estimate falls by half the loss, below the second it may grow (GCC)."""
     acknowledged_window_ms: int = 500
     headroom: float = 1.5
-    """The estimate grows no further than this multiple of what has been acknowledged.
-
-    A sender that has little to say learns
-    nothing of the path."""
+    """The estimate grows no further than this multiple of what has been acknowledged."""
     overuse_threshold_ms: float = 12.5
     feedback_timeout_ms: int = 1500
     """Without feedback for this long, while sending, the estimate is halved, and again each time it has passed."""

@@ -1,19 +1,20 @@
 """How much may be sent: a send-side estimate from transport-wide feedback, loss and REMB.
 
-The rule, in the order in which it is applied to one rate (after draft-ietf-rmcat-gcc-02, RFC 8888 feedback being
-equivalent):
+The rule, applied to one rate in this order (after draft-ietf-rmcat-gcc-02):
 
-1. A queue builds up (`DelayTrend`): the rate falls to `backoff` times what was acknowledged, at most once per round
-trip and 300 ms. 2. More than `high_loss` of the packets are lost: the rate falls by half the loss, as often. 3. Less
-than `low_loss` is lost and delays are steady: the rate grows exponentially, fast while it is unknown where the path
-is full,
-   slowly near the rate at which it last was. It grows no further than `headroom` times what was acknowledged: what was
-   not sent proves nothing. That bound never lowers the rate, so a pause does not lose it.
-4. A sender that uses little of its rate is not blamed for a queue or loss it can hardly have caused: its rate falls
-one step at a
-   time, and never below what gets through.
-5. No feedback while sending: the rate is halved for each `feedback_timeout_ms`.
-6. REMB of the receiver and the configured bounds cap the result; they do not change the rate.
+1. A queue builds up (`DelayTrend`): the rate falls to `backoff` times what was acknowledged.
+2. More than `high_loss` of the packets are lost: the rate falls by half the loss.
+   Neither happens more than once in a round trip and 300 ms.
+3. Loss between `low_loss` and `high_loss` holds the rate. If it stays, a trial tells its cause: the rate is lowered by
+   `backoff` for a while. Loss that stops was a short queue running over, and the lower rate stays; loss that does not
+   care is the path's own, and the rate is given back.
+4. Less loss and steady delays: the rate grows exponentially, fast while it is unknown where the path is full, slowly
+   near the rate at which it last was. It grows no further than `headroom` times what was acknowledged: what was not
+   sent proves nothing. That bound never lowers the rate, so a pause does not lose it.
+5. A sender that uses little of its rate is not blamed for a queue or loss that it can hardly have caused: as long as
+   that is so, its rate falls one step at a time, and by loss never below what gets through.
+6. No feedback while sending: the rate is halved for each `feedback_timeout_ms`.
+7. REMB of the receiver and the configured bounds cap the result; they do not change the rate.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Final
 
 from triortc.engine.congestion.configuration import CongestionConfiguration
 from triortc.engine.congestion.delay_trend import DelayTrend, PathUsage
+from triortc.engine.congestion.loss_trial import LossTrial
 from triortc.engine.congestion.rate_meter import RateMeter
 from triortc.engine.congestion.sent_history import SentHistory
 from triortc.engine.rtcp.transport_feedback import TransportFeedback
@@ -39,7 +41,8 @@ _GETS_THROUGH: Final = 0.9
 _NEAR_FULL: Final = 0.8
 _PAST_FULL: Final = 1.15
 _LOSS_SAMPLE_PACKETS: Final = 20
-_LOSS_SAMPLE_S: Final = 1.0
+_MINIMUM_LOSS_SAMPLE_S: Final = 0.3
+_MAXIMUM_LOSS_SAMPLE_S: Final = 1.0
 _REFERENCE_RANGE: Final = 1 << 24
 _REFERENCE_TICK_S: Final = 0.064
 
@@ -63,6 +66,7 @@ class SendSideEstimator:
         "_sampled_at",
         "_sent",
         "_trend",
+        "_trial",
         "_waiting_since",
         "loss",
         "rtt_s",
@@ -76,6 +80,7 @@ class SendSideEstimator:
         self._remb_bps = inf
         self._history = SentHistory(chosen.history_packets)
         self._trend = DelayTrend(chosen.overuse_threshold_ms)
+        self._trial = LossTrial(chosen.backoff)
         self._acknowledged = RateMeter(window_s)
         self._sent = RateMeter(window_s)
         self._full_bps: float | None = None
@@ -124,6 +129,8 @@ class SendSideEstimator:
         self._expected += acknowledged_packets + lost
         self._lost += lost
         sampled = self._sample_loss(now)
+        if sampled and not self._configuration.low_loss <= self.loss <= self._configuration.high_loss:
+            self._trial.end()
         if not acknowledged_packets:
             acknowledged_bps = None
         else:
@@ -132,6 +139,8 @@ class SendSideEstimator:
             self._back_off(acknowledged_bps, now)
         elif sampled and self.loss > self._configuration.high_loss:
             self._fall_by_loss(acknowledged_bps, now)
+        elif sampled and self.loss >= self._configuration.low_loss:
+            self._hold(now)
         elif self._trend.usage is PathUsage.NORMAL and acknowledged_bps is not None:
             self._grow(acknowledged_bps, now)
         else:
@@ -195,7 +204,9 @@ class SendSideEstimator:
             self._sampled_at = now
         if not self._expected:
             return False
-        if self._expected < _LOSS_SAMPLE_PACKETS and now - self._sampled_at < _LOSS_SAMPLE_S:
+        elapsed_s = now - self._sampled_at
+        large = self._expected >= _LOSS_SAMPLE_PACKETS and elapsed_s >= _MINIMUM_LOSS_SAMPLE_S
+        if not large and elapsed_s < _MAXIMUM_LOSS_SAMPLE_S:
             return False
         self.loss = self._lost / self._expected
         self._expected = self._lost = 0
@@ -225,6 +236,16 @@ class SendSideEstimator:
             wanted = max(wanted, acknowledged_bps)
         if self._decrease_to(wanted, now) and acknowledged_bps is not None:
             self._full_bps = acknowledged_bps
+
+    def _hold(self, now: float) -> None:
+        self._grown_at = now
+        sent_bps = self._sent.rate_bps(now)
+        if sent_bps is None or sent_bps < _APPLICATION_LIMITED * self._rate_bps:
+            return
+        rate_bps = self._trial.note_moderate_loss(self._rate_bps, now, self.rtt_s)
+        if rate_bps < self._rate_bps:
+            self._full_bps = self._rate_bps
+        self._rate_bps = max(rate_bps, self._configuration.minimum_bps)
 
     def _decrease_to(self, wanted_bps: float, now: float) -> bool:
         self._grown_at = now

@@ -229,7 +229,7 @@ class IceAgent:
                 return
             self._checks.trigger(pair, now)
             self._deadline_is_known = False
-        if self._nomination.heard(pair, now):
+        if self._nomination.media(pair, now):
             self._deadline_is_known = False
         if self.state is IceState.DISCONNECTED:
             self._proceed(now)
@@ -277,6 +277,8 @@ class IceAgent:
         if self._paths.pair is not None and consent.deadline is not None and now >= consent.deadline:
             self._checks.send(self._paths.pair, CheckKind.CONSENT, now)
             consent.restart(now)
+        if self._paths.pair is not None and self._paths.wants_probe(now):
+            self._checks.send(self._paths.pair, CheckKind.PROBE, now)
         self._proceed(now)
 
     def next_deadline(self) -> float | None:

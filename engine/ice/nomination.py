@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from triortc.engine.ice.pair import CandidatePair, PairState
 from triortc.engine.ice.transactions import CheckKind, Transaction
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from triortc.engine.ice.paths import PathSelection
 
 __all__ = ["Nomination"]
+
+_MAX_DOUBLINGS: Final = 4
 
 
 class Nomination:
@@ -35,6 +37,7 @@ class Nomination:
         self._configuration = configuration
         self._wait_until = float("-inf")
         self._not_before = float("-inf")
+        self._failures = 0
 
     def valid(self, pair: CandidatePair, now: float) -> None:
         """A check of this pair was answered: use it if it is better than what there is."""
@@ -105,9 +108,12 @@ class Nomination:
         pair = check.pair
         if pair is not self._paths.pair or pair.nominated:
             return
-        self._not_before = now + self._configuration.check_interval_ms / 1000
-        if pair.last_heard_at < check.sent_at:
-            self._leave(pair, heard_since=float("-inf"), now=now)
+        if pair.last_heard_at > check.sent_at:
+            self._failures = 0
+            self._not_before = now + self._configuration.check_interval_ms / 1000
+        elif not self._leave(pair, heard_since=float("-inf"), now=now):
+            self._not_before = now + self._configuration.rto_ms / 1000 * 2 ** min(self._failures, _MAX_DOUBLINGS)
+            self._failures += 1
 
     def heard(self, pair: CandidatePair, now: float) -> bool:
         """The peer was heard on this pair: if it is not the selected one and that one is quiet, probe the selected one.
@@ -122,6 +128,26 @@ class Nomination:
         if self._checks.transactions.of_pair(selected, CheckKind.PROBE):
             return False
         return self._checks.send(selected, CheckKind.PROBE, now)
+
+    def media(self, pair: CandidatePair, now: float) -> bool:
+        """Authentic media came over this pair; returns whether that changed anything.
+
+        An aggressive peer may have nominated several pairs: the one that carries its media is the one that it has chosen.
+        """
+        pair.last_media_at = now
+        selected = self._paths.pair
+        if selected is None or selected is pair:
+            pair.last_heard_at = now
+            return False
+        is_choice = pair.nominated and pair.state is PairState.SUCCEEDED and not self._binding.controlling
+        if is_choice and self._paths.is_without_media(now) and self._has_consent(pair, now):
+            pair.last_heard_at = now
+            self._paths.select(pair, now)
+            return True
+        return self.heard(pair, now)
+
+    def _has_consent(self, pair: CandidatePair, now: float) -> bool:
+        return now < pair.consent_at + self._configuration.consent_expiry_s
 
     def probe_unanswered(self, probe: Transaction, now: float) -> None:
         """Nobody is left on the selected pair: go where the peer was heard since the probe was sent."""
@@ -141,6 +167,8 @@ class Nomination:
             pair.state = PairState.SUCCEEDED
             return False
         pair.nominated = False
+        self._failures = 0
+        self._not_before = now
         self._checks.transactions.remove_pair(pair)
         if self._binding.controlling:
             other.nominated = False

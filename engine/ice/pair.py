@@ -45,6 +45,7 @@ class CandidatePair:
     plain_check_received: bool = False
     last_sent_at: float = float("-inf")
     last_heard_at: float = float("-inf")
+    last_media_at: float = float("-inf")
     consent_at: float = float("-inf")
     rtt_s: float | None = None
 

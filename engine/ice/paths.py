@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from triortc.engine.ice.events import IceEvent, IceState, IceStateChanged, SelectedPairChanged
 
@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ["PathSelection"]
 
-_ALIVE = (IceState.CONNECTED, IceState.COMPLETED)
+_ALIVE: Final = (IceState.CONNECTED, IceState.COMPLETED)
+#: The share of ``disconnected_after_s`` after which a silent path is probed: one lost packet is not its death.
+#: With the defaults it is longer than the longest wait between two consent checks, so that an idle path is not probed.
+_PROBE_AFTER: Final = 0.9
+#: The share of the consent's life after which a peer that is heard but does not answer counts as disconnected.
+_UNANSWERED_AFTER: Final = 0.75
 
 
 class PathSelection:
@@ -32,6 +37,7 @@ class PathSelection:
         self.pair: CandidatePair | None = None
         self.consent = consent
         self._since = float("-inf")
+        self._silence_probed = float("-inf")
         self._configuration = configuration
         self._statistics = statistics
         self._events: deque[IceEvent] = deque()
@@ -66,8 +72,13 @@ class PathSelection:
         """Whether nothing came over the selected pair for so long that another one deserves a thought."""
         if self.pair is None:
             return False
-        heard = max(self.pair.last_heard_at, self._since)
-        return now - heard >= self._configuration.quiet_path_ms / 1000
+        return now - self._heard_at(self.pair) >= self._configuration.quiet_path_ms / 1000
+
+    def is_without_media(self, now: float) -> bool:
+        """Whether the selected pair has carried no media of the peer for so long that it may have chosen another."""
+        if self.pair is None:
+            return False
+        return now - max(self.pair.last_media_at, self._since) >= self._configuration.quiet_path_ms / 1000
 
     def has_consent(self, now: float) -> bool:
         """Whether the peer has agreed lately to hear from us on the selected pair (RFC 7675 section 5.1)."""
@@ -85,11 +96,28 @@ class PathSelection:
         else:
             self.change_state(IceState.CONNECTED)
 
+    def wants_probe(self, now: float) -> bool:
+        """Whether the selected pair has been silent so long that it should be probed; true once for each silence."""
+        pair = self.pair
+        if pair is None or self.state not in _ALIVE or now < self._probe_at(pair):
+            return False
+        self._silence_probed = self._heard_at(pair)
+        return True
+
+    def _heard_at(self, pair: CandidatePair) -> float:
+        return max(pair.last_heard_at, self._since)
+
+    def _probe_at(self, pair: CandidatePair) -> float:
+        heard = self._heard_at(pair)
+        if heard == self._silence_probed:
+            return float("inf")
+        return heard + self._configuration.disconnected_after_s * _PROBE_AFTER
+
     def _disconnected_at(self, pair: CandidatePair) -> float:
-        # Hearing the peer is not enough: with half of the consent's life gone unanswered, it probably cannot hear us.
+        # Hearing the peer is not enough: when most of the consent's life has gone unanswered, it cannot hear us.
         return min(
-            max(pair.last_heard_at, self._since) + self._configuration.disconnected_after_s,
-            pair.consent_at + self._configuration.consent_expiry_s / 2,
+            self._heard_at(pair) + self._configuration.disconnected_after_s,
+            pair.consent_at + self._configuration.consent_expiry_s * _UNANSWERED_AFTER,
         )
 
     def next_deadline(self) -> float | None:
@@ -97,4 +125,6 @@ class PathSelection:
         if self.pair is None or self.consent.deadline is None:
             return None
         deadline = min(self.consent.deadline, self.pair.consent_at + self._configuration.consent_expiry_s)
-        return min(deadline, self._disconnected_at(self.pair)) if self.state in _ALIVE else deadline
+        if self.state in _ALIVE:
+            return min(deadline, self._disconnected_at(self.pair), self._probe_at(self.pair))
+        return deadline

@@ -244,6 +244,8 @@ class Session:
 
     def next_deadline(self) -> float | None:
         """When :meth:`handle_timeout` wants to be called."""
+        if self.state is ConnectionState.CLOSED:
+            return None
         control, media = self._control_deadline, self.media.deadline
         if control is None or (media is not None and media < control):
             return media

@@ -38,13 +38,12 @@ def media(network: VirtualNetwork, nat: Nat, server: IcePeer, *, seconds: float)
     return packet
 
 
-def test_quiet_call_stays_completed_for_ten_minutes_on_a_lossy_path() -> None:
+def test_quiet_call_stays_completed_for_ten_minutes_with_five_percent_loss() -> None:
     network, left, right = connect(seed=3, conditions=Conditions(delay_s=0.05, jitter_s=0.02))
     network.conditions = Conditions(delay_s=0.05, jitter_s=0.02, loss=0.05)
     network.run_for(600)
     for peer in (left, right):
-        assert peer.agent.state in (*CONNECTED, IceState.DISCONNECTED)
-        assert IceState.FAILED not in peer.states()
+        assert peer.states() == [IceState.CHECKING, IceState.CONNECTED, IceState.COMPLETED]
         assert 90 <= peer.agent.statistics.consent_checks_sent <= 160
 
 

@@ -97,6 +97,8 @@ def test_a_closed_session_tells_its_peer_by_bye_and_close_notify() -> None:
     assert server.session.state is ConnectionState.CLOSED
     assert client.session.state is ConnectionState.CLOSED
     client.session.close(network.now)
+    assert client.session.next_deadline() is None
+    assert server.session.next_deadline() is None
 
 
 def test_a_peer_that_vanishes_is_silent_and_one_that_returns_is_heard_again() -> None:
