@@ -9,6 +9,7 @@ from triortc.errors import ConfigurationError
 
 __all__ = [
     "AudioEncoderConfiguration",
+    "CompositionConfiguration",
     "DecoderConfiguration",
     "RecorderConfiguration",
     "SlateConfiguration",
@@ -167,3 +168,28 @@ class RecorderConfiguration:
             raise ConfigurationError("cluster_s must be above 0 and at most 30: block times count in 16 bits")
         if not self.temporary_suffix or Path(self.temporary_suffix).name != self.temporary_suffix:
             raise ConfigurationError("temporary_suffix must be a plain suffix such as '.part'")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompositionConfiguration:
+    """How both sides of a recording are brought into one picture.
+
+    Attributes:
+        pane_width: pixels of each side's half, even.
+        pane_height: pixels, even.
+        frame_rate: pictures a second.
+        video_bitrate_bps: of the composed picture.
+        audio_bitrate_bps: of the mixed sound.
+    """
+
+    pane_width: int = 640
+    pane_height: int = 480
+    frame_rate: int = 25
+    video_bitrate_bps: int = 1_500_000
+    audio_bitrate_bps: int = 48_000
+
+    def __post_init__(self) -> None:
+        if self.pane_width < 16 or self.pane_height < 16 or self.pane_width % 2 or self.pane_height % 2:
+            raise ConfigurationError("pane_width and pane_height must be even and at least 16 pixels")
+        if not 1 <= self.frame_rate <= 60:
+            raise ConfigurationError("frame_rate must be 1 to 60 pictures a second")

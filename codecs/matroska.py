@@ -114,6 +114,7 @@ class MatroskaWriter:
         self._title = title
         self._blocks: list[tuple[int, int, bytes, bool, int]] = []  # time, track, data, keyframe, duration
         self._block_bytes = 0
+        self._earliest_ms = self._latest_ms = 0  # of the blocks above
         self._cues: list[tuple[int, int, int]] = []  # time, track number, offset of the cluster in the segment
         self._segment_start = 0
         self._duration_offset = 0
@@ -167,13 +168,18 @@ class MatroskaWriter:
             duration_ms: said in the file when above 0; needed for the last picture only.
         """
         if self._blocks:
-            first = self._blocks[0][0]
+            # Tracks are not in step: what comes later may belong before the first block.
+            spread = max(self._latest_ms, time_ms) - min(self._earliest_ms, time_ms)
             if (
-                not -_MAX_BLOCK_OFFSET_MS < time_ms - first < _MAX_BLOCK_OFFSET_MS
-                or time_ms - first >= self._cluster_ms
+                spread >= _MAX_BLOCK_OFFSET_MS
+                or time_ms - self._blocks[0][0] >= self._cluster_ms
                 or self._block_bytes + len(data) > _MAX_CLUSTER_BYTES
             ):
                 self.flush()
+        if not self._blocks:
+            self._earliest_ms = self._latest_ms = time_ms
+        self._earliest_ms = min(self._earliest_ms, time_ms)
+        self._latest_ms = max(self._latest_ms, time_ms)
         self._blocks.append((time_ms, track, data, keyframe, duration_ms))
         self._block_bytes += len(data)
         self._end_ms = max(self._end_ms, time_ms + duration_ms)

@@ -29,6 +29,7 @@ from triortc.errors import CodecError, ConfigurationError
 
 __all__ = ["Recorder", "RecorderTrack", "RecordingResult"]
 
+_MAX_TRACKS = 32
 _CONTAINERS = {".webm": {"vp8", "opus"}, ".mkv": {"vp8", "h264", "opus", "pcmu", "pcma"}, ".mp4": {"h264", "opus"}}
 
 
@@ -105,8 +106,8 @@ class Recorder:
         allowed = _CONTAINERS.get(self._path.suffix.lower())
         if allowed is None:
             raise ConfigurationError("a recording's name must end in .webm, .mkv or .mp4")
-        if not tracks or len({track.name for track in tracks}) != len(tracks):
-            raise ConfigurationError("a recording needs at least one track, and every track a name of its own")
+        if not 1 <= len(tracks) <= _MAX_TRACKS or len({track.name for track in tracks}) != len(tracks):
+            raise ConfigurationError(f"a recording needs 1 to {_MAX_TRACKS} tracks, and every track a name of its own")
         for track in tracks:
             if track.codec.lower() not in allowed:
                 raise ConfigurationError(f"{self._path.suffix} cannot hold {track.codec}: name the file .mkv")

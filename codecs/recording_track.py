@@ -216,7 +216,9 @@ class TrackTimeline:
 
     def _learn(self, data: bytes) -> None:
         if self._codec == "vp8":
-            self._size = vp8.frame_size(data) or self._size
+            size = vp8.frame_size(data)
+            if size is not None and all(size):
+                self._size = size
         elif self._parameter_sets is None:
             sets = h264.parameter_sets(data)
             if sets is not None and _usable(sets):

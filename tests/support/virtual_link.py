@@ -48,6 +48,10 @@ class VirtualLink(Generic[Item]):
         self._order += 1
         heapq.heappush(self._flying, (arrives_at, self._order, item))
 
+    def busy_for(self, now: float) -> float:
+        """Return how long the queue is, in seconds of sending."""
+        return max(self._free_at - now, 0.0)
+
     def next_arrival(self) -> float | None:
         """Return when the next packet comes out, None if the link is empty."""
         return self._flying[0][0] if self._flying else None

@@ -11,6 +11,8 @@ import av
 import numpy as np
 import pytest
 import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from support.avsync import SentFrame, card_frames, watch
 from triortc.codecs.configuration import RecorderConfiguration
@@ -360,6 +362,55 @@ def test_a_finished_file_has_an_index_of_keyframes(card: list[SentFrame], tmp_pa
         video = container.streams.video[0]
         container.seek(6_100, stream=video)
         assert next(container.demux(video)).pts == pytest.approx(6_000, abs=2)
+
+
+def test_tracks_far_out_of_step_still_make_a_file_in_order(tmp_path: Path) -> None:
+    tracks = [RecorderTrack("a", "opus"), RecorderTrack("b", "opus")]
+    configuration = RecorderConfiguration(cluster_s=30.0, max_audio_fill_s=0.0, max_clock_error_s=100.0)
+    recorder = Recorder(tmp_path / "call.webm", tracks, started_at_s=0.0, configuration=configuration)
+    for second, name in ((30, "a"), (1, "b"), (59, "a"), (5, "b"), (62, "a"), (93, "b")):
+        recorder.write(name, EncodedFrame(b"\x78abc", second * 48_000, 960), float(second))
+    result = recorder.finish()
+    assert (result.error, result.frames_written) == (None, 6)
+    assert result.path is not None
+    assert [round(time_s) for time_s in audio_times(result.path)] == [30, 59, 62]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    frames=st.lists(
+        st.tuples(
+            st.sampled_from(["vp8", "h264", "opus", "pcmu"]),
+            st.one_of(
+                st.binary(max_size=60),
+                st.builds(bytes.__add__, st.just(bytes.fromhex("d002009d012a")), st.binary(max_size=9)),
+                st.builds(
+                    bytes.__add__, st.just(bytes.fromhex("0000016742c01f0000016800000165")), st.binary(max_size=9)
+                ),
+            ),
+            st.integers(0, (1 << 32) - 1),
+            st.booleans(),
+            st.floats(0, 3),
+        ),
+        max_size=25,
+    ),
+)
+def test_whatever_peers_send_the_recording_ends_in_order(
+    frames: list[tuple[str, bytes, int, bool, float]], tmp_path: Path
+) -> None:
+    tracks = [RecorderTrack(name, name) for name in ("vp8", "h264", "opus", "pcmu")]
+    recorder = Recorder(tmp_path / "call.mkv", tracks, started_at_s=GO)
+    now = GO
+    for track, data, timestamp, keyframe, later_s in frames:
+        now += later_s
+        recorder.write(track, EncodedFrame(data, timestamp, 0, keyframe), now)
+        recorder.flush()
+    result = recorder.finish(now)
+    assert result.error is None
+    if result.path is not None:
+        with av.open(str(result.path), "r") as container:
+            assert len(container.streams) == 4
+            assert sum(packet.pts is not None for packet in container.demux()) <= result.frames_written
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ import pytest
 
 from support.virtual_link import VirtualLink
 from triortc.engine.congestion.configuration import CongestionConfiguration
+from triortc.engine.congestion.delay_trend import DelayTrend, PathUsage
+from triortc.engine.congestion.loss_trial import LossTrial
 from triortc.engine.congestion.send_side import SendSideEstimator
 from triortc.engine.rtcp.transport_feedback import TransportFeedback
 from triortc.engine.streams.transport_feedback_recorder import TransportFeedbackRecorder
@@ -197,3 +199,84 @@ def test_configuration_that_makes_no_sense_is_refused() -> None:
         CongestionConfiguration(backoff=1.0)
     with pytest.raises(ConfigurationError, match="above zero"):
         CongestionConfiguration(history_packets=0)
+
+
+def test_a_short_queue_that_runs_over_is_found_out_though_its_loss_is_moderate() -> None:
+    """The delay of a full short queue does not grow, so only a trial with less tells that the rate is too high."""
+    path = Path(VirtualLink(capacity_bps=300_000, queue_s=0.1))
+    path.run(30)
+    before = path.link.dropped, path.link.delivered
+    targets = path.run(30)
+    lost, delivered = path.link.dropped - before[0], path.link.delivered - before[1]
+    assert 0.7 * 300_000 <= mean(targets) <= 1.0 * 300_000
+    assert lost / delivered < 0.03
+
+
+def test_moderate_loss_that_does_not_depend_on_the_rate_gives_it_back_after_the_trial() -> None:
+    trial = LossTrial(0.85)
+    rates = []
+    rate_bps = 1_000_000.0
+    for step in range(60):
+        rate_bps = trial.note_moderate_loss(rate_bps, 100 + step * 0.3, 0.1)
+        rates.append(rate_bps)
+    assert min(rates) == 850_000
+    assert rates.count(850_000) * 0.3 == pytest.approx(1.6, abs=0.4)
+    assert rates[-1] == 1_000_000
+
+
+def test_the_trials_lower_rate_stays_when_its_loss_stops() -> None:
+    trial = LossTrial(0.85)
+    trial.note_moderate_loss(1e6, 100.0, 0.1)
+    assert trial.note_moderate_loss(1e6, 101.0, 0.1) == 850_000
+    trial.end()
+    assert trial.note_moderate_loss(850_000, 110.0, 0.1) == 850_000
+
+
+def test_a_large_queue_is_kept_short() -> None:
+    """A second of buffer is there, and the estimate does not use it."""
+    link: VirtualLink[int] = VirtualLink(capacity_bps=1_000_000, queue_s=1.0)
+    path = Path(link)
+    path.run(30)
+    delays = []
+    for _ in range(300):
+        path.run(0.1)
+        delays.append(link.busy_for(path.now))
+    assert mean(delays) < 0.03
+    assert max(delays) < 0.2
+
+
+def test_a_thin_stream_is_not_brought_down_to_what_it_sends_by_a_queue_of_others() -> None:
+    path = Path(VirtualLink(capacity_bps=2_000_000))
+    before = path.run(30)[-1]
+    overused = False
+    for _ in range(50):  # somebody else's queue grows for a second
+        path.link.delay_s += 0.0016
+        path.run(0.02, lambda target: 400_000)
+        overused = overused or path.estimator.usage is PathUsage.OVERUSED
+    assert overused
+    assert 0.4 * before < path.estimator.target_bps < before
+    path.run(5, lambda target: 400_000)
+    path.run(15)
+    assert mean(path.run(10)) > 0.7 * 2_000_000
+
+
+def test_a_thin_stream_on_a_path_of_moderate_loss_keeps_its_estimate() -> None:
+    path = Path(VirtualLink(capacity_bps=2_000_000, loss=0.04), start_bps=1_000_000)
+    path.run(60, lambda target: 200_000)
+    assert path.estimator.target_bps >= 600_000
+
+
+def test_much_loss_does_not_take_a_thin_stream_below_what_gets_through_in_one_step() -> None:
+    path = Path(VirtualLink(capacity_bps=2_000_000), start_bps=500_000)
+    path.run(2, lambda target: 300_000)
+    path.link.loss = 0.95
+    targets = path.run(1.5, lambda target: 300_000)
+    assert 150_000 < min(targets) < 350_000
+
+
+def test_packets_that_overtake_each_other_do_not_disturb_the_trend() -> None:
+    trend = DelayTrend(12.5)
+    for index in range(200):
+        trend.note(index * 0.01, index * 0.01 + 0.02)
+        trend.note((index - 3) * 0.01, index * 0.01 + 0.02)
+    assert trend.usage is PathUsage.NORMAL

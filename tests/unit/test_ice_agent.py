@@ -317,3 +317,48 @@ def test_rfc8445_7_3_1_4_check_in_progress_is_replaced_and_its_late_answer_still
     assert bench.requests() == []
     bench.answer(first, REMOTE, now=START + 0.6)
     assert bench.agent.selected == (BASE, REMOTE)
+
+
+def test_nomination_that_nobody_answers_is_tried_again_more_and_more_slowly() -> None:
+    bench = Bench(controlling=True)
+    bench.agent.add_remote_candidate(remote_candidate(), START)
+    bench.answer_all(START + 0.01)
+    assert [request.use_candidate for request, _ in bench.requests()] == [True]
+    times: list[float] = []
+    while bench.state() is not IceState.FAILED:
+        now = bench.deadline()
+        bench.agent.handle_timeout(now)
+        times += [now - START for request, _ in bench.requests() if request.use_candidate]
+    assert times[:2] == pytest.approx([0.11, 0.31])
+    assert 15 < len(times) < 40
+
+
+def test_nomination_is_tried_again_soon_on_a_path_that_is_alive() -> None:
+    bench = Bench(controlling=True)
+    bench.agent.add_remote_candidate(remote_candidate(), START)
+    bench.answer_all(START + 0.01)
+    now = START
+    requests = bench.requests()
+    for _ in range(12):
+        now = bench.deadline()
+        bench.agent.handle_timeout(now)
+        bench.agent.touch(BASE, REMOTE, now)
+        requests = bench.requests() or requests
+    assert now - START < 2.5
+    assert not bench.agent.nominated
+    assert bench.answer(requests[-1][0], REMOTE, now=now + 0.01)
+    assert bench.agent.nominated
+
+
+def test_nomination_without_answer_falls_back_to_the_next_valid_pair() -> None:
+    bench = Bench(controlling=True)
+    for index, remote in enumerate((REMOTE, OTHER)):
+        bench.agent.add_remote_candidate(remote_candidate(remote, foundation=str(index), priority=900 - index), START)
+    bench.agent.handle_timeout(START + 0.05)
+    checks = bench.requests()
+    for request, remote in reversed(checks):
+        bench.answer(request, remote, now=START + 0.06)
+    assert bench.agent.selected == (BASE, REMOTE)
+    bench.pass_time(START + 0.06, START + 2, mute=[REMOTE])
+    assert bench.agent.selected == (BASE, OTHER)
+    assert bench.agent.nominated

@@ -241,3 +241,18 @@ def test_indication_is_counted_and_closed_agent_is_silent() -> None:
     assert bench.state() is IceState.CLOSED
     assert bench.agent.selected is None
     assert bench.agent.next_deadline() is None
+
+
+def test_media_on_another_nominated_pair_shows_what_an_aggressive_peer_has_chosen() -> None:
+    bench = Bench()
+    for remote, priority in ((REMOTE, 1862270975), (OTHER, 1862270000)):
+        bench.check(remote=remote, priority=priority, nominate=True)
+        bench.answer_all(START + 0.02)
+    assert bench.agent.selected == (BASE, REMOTE)
+    bench.agent.touch(BASE, REMOTE, START + 0.9)
+    bench.agent.touch(BASE, OTHER, START + 1)
+    assert bench.agent.selected == (BASE, REMOTE)
+    bench.agent.touch(BASE, OTHER, START + 1.5)
+    assert bench.agent.selected == (BASE, OTHER)
+    bench.agent.handle_timeout(START + 1.6)
+    assert bench.state() is IceState.COMPLETED

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from support.toy_codec import ToyDepacketizer, toy_frame
+from triortc.codecs.payload.h264 import H264Depacketizer
+from triortc.codecs.payload.vp8 import Vp8Depacketizer, Vp8Packetizer
 from triortc.engine.jitter.configuration import VideoJitterConfiguration
 from triortc.engine.jitter.video import VideoFrame, VideoJitterBuffer
 from triortc.errors import ConfigurationError
@@ -265,3 +267,44 @@ def test_events_nobody_polls_do_not_pile_up() -> None:
 def test_configuration_of_zero_is_refused() -> None:
     with pytest.raises(ConfigurationError):
         VideoJitterConfiguration(maximum_wait_ms=0)
+
+
+def h264_packets(units: list[bytes], first: int, timestamp: int) -> list[tuple[int, int, bool, bytes]]:
+    return [(first + at, timestamp, at == len(units) - 1, unit) for at, unit in enumerate(units)]
+
+
+def test_an_h264_keyframe_may_begin_with_a_delimiter_and_have_several_slices() -> None:
+    """RFC 6184: neither the delimiter nor the parameter sets need share a packet with the slices."""
+    delimiter, sps, pps = b"\x09\x10", b"\x67\x42\xe0\x1f", b"\x68\xce\x3c\x80"
+    slices = [b"\x65\x88first", b"\x65\x40second"]
+    picture = [b"\x09\x30", b"\x41\x9aonly"]
+    for order in ([0, 1, 2, 3, 4], [2, 0, 4, 1, 3], [4, 3, 2, 1, 0]):
+        buffer = VideoJitterBuffer(H264Depacketizer())
+        keyframe = h264_packets([delimiter, sps, pps, *slices], 100, 3000)
+        for index in order:
+            buffer.insert(*keyframe[index], 1.0)
+        for packet in h264_packets(picture, 105, 6000):
+            buffer.insert(*packet, 1.03)
+        first, second = buffer.poll_frame(), buffer.poll_frame()
+        assert first is not None
+        assert second is not None
+        assert (first.keyframe, second.keyframe) == (True, False)
+        assert first.data.startswith(b"\x00\x00\x00\x01\x09\x10\x00\x00\x00\x01\x67")
+        assert first.data.count(b"\x00\x00\x00\x01") == 5
+
+
+def test_vp8_frames_go_through_packets_and_come_back() -> None:
+    """RFC 7741 4.2; the first bit of a VP8 frame tells whether it is no keyframe (RFC 6386 9.1)."""
+    buffer = VideoJitterBuffer(Vp8Depacketizer())
+    packetizer = Vp8Packetizer()
+    frames = [b"\x10\x02\x00\x9d\x01\x2a\x40\x01\xf0\x00" + bytes(500), b"\x11\x02\x00" + bytes(300), b"\x31\x02\x00x"]
+    number = 65534
+    for index, frame in enumerate(frames):
+        payloads = packetizer.packetize(frame, 120)
+        for at, payload in enumerate(payloads):
+            buffer.insert(number & 0xFFFF, index * 3000, at == len(payloads) - 1, payload, 1.0)
+            number += 1
+    for index, frame in enumerate(frames):
+        delivered = buffer.poll_frame()
+        assert delivered is not None
+        assert (delivered.data, delivered.keyframe) == (frame, index == 0)

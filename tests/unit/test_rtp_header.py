@@ -181,3 +181,18 @@ def test_values_of_a_wrong_length_are_none() -> None:
 def test_a_rotation_that_is_no_quarter_turn_is_the_embedders_mistake() -> None:
     with pytest.raises(ConfigurationError, match="rotation"):
         format_video_orientation(False, False, 45)
+
+
+def test_looking_for_an_element_stops_where_reading_them_stops() -> None:
+    """RFC 8285 4.2: nothing behind id 15 or an element that overruns counts."""
+    for block in ("f0bb20cc", "10aa27bb", "00000000"):
+        packet = bytes.fromhex("906003e800015f9011223344bede0001" + block)
+        header = parse_header(packet)
+        assert header is not None
+        assert find_element(packet, header, 2) is None
+    two_byte = bytes.fromhex("906003e800015f9011223344100000010203aabb")
+    header = parse_header(two_byte)
+    assert header is not None
+    assert list(elements(two_byte, header)) == []  # three bytes claimed, two there
+    plain = build_header(payload_type=0, sequence_number=0, timestamp=0, ssrc=0)
+    assert find_element(plain, parse_header(plain) or header, 1) is None

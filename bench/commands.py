@@ -1,0 +1,97 @@
+"""The commands `triortc bench …` and `triortc demo`."""
+
+from __future__ import annotations
+
+import json
+import signal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import trio
+from rich.console import Console
+from rich.table import Table
+
+from triortc.bench.machine import describe_machine, spread
+from triortc.bench.measure import measure_relay, measure_setup
+from triortc.bench.serve_relay import open_relay_server
+from triortc.bench.srtp import measure as measure_srtp
+
+__all__ = ["bench"]
+
+
+@click.group()
+def bench() -> None:
+    """Measure latency and cost; the figures are printed as a table and written as JSON."""
+
+
+@bench.command("setup")
+@click.option("--calls", default=25, show_default=True, type=click.IntRange(1, 10_000))
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 100))
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Append the figures as JSON lines.")
+def setup_command(calls: int, rounds: int, out: Path | None) -> None:
+    """Legs per second, milliseconds and CPU a leg, from the offer to the keys."""
+    _report([trio.run(measure_setup, calls) for _ in range(rounds)], out)
+
+
+@bench.command("relay")
+@click.option("--calls", default="1,10,20", show_default=True, help="Calls at one time; several runs by commas.")
+@click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0.5, 600))
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 100))
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Append the figures as JSON lines.")
+def relay_command(calls: str, seconds: float, rounds: int, out: Path | None) -> None:
+    """CPU a packet and latency at so many calls, 350 packets a second each."""
+    try:
+        numbers = [int(part) for part in calls.split(",")]
+    except ValueError:
+        raise click.BadParameter("give numbers with commas between them, such as 1,10,20") from None
+    _report([trio.run(measure_relay, number, seconds) for _ in range(rounds) for number in numbers], out)
+
+
+@bench.command("srtp")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Append the figures as JSON lines.")
+def srtp_command(out: Path | None) -> None:
+    """Nanoseconds to protect and unprotect one packet."""
+    figures = measure_srtp()
+    click.echo(json.dumps(figures, indent=2))
+    _write([figures], out)
+
+
+@bench.command("serve-relay")
+@click.option("--port", default=8090, show_default=True, type=click.IntRange(0, 65535))
+def serve_relay_command(port: int) -> None:
+    """Serve the relay contract of bench/peers for a load generator, on loopback."""
+    trio.run(partial(_serve_relay, port))
+
+
+async def _serve_relay(port: int) -> None:
+    async with open_relay_server(port) as bound:
+        click.echo(f"http://127.0.0.1:{bound}/")
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for _ in signals:
+                break
+
+
+def _report(rounds: list[dict[str, Any]], out: Path | None) -> None:
+    """Print medians and spreads of equal runs, and write every run."""
+    table = Table(title=f"{rounds[0]['what']} · median [min..max] of {len(rounds)} runs")
+    groups: dict[int, list[dict[str, Any]]] = {}
+    for figures in rounds:
+        groups.setdefault(figures.get("calls", 0), []).append(figures)
+    names = [name for name, value in rounds[0].items() if isinstance(value, float) and name != "seconds"]
+    table.add_column("figure")
+    for calls in groups:
+        table.add_column(f"{calls} calls" if calls else "triortc", justify="right")
+    for name in names:
+        table.add_row(name, *(spread([figures[name] for figures in group]) for group in groups.values()))
+    Console().print(table)
+    machine = describe_machine()
+    click.echo(json.dumps({"machine": machine, "runs": rounds}))
+    _write([{**figures, "machine": machine} for figures in rounds], out)
+
+
+def _write(lines: list[dict[str, Any]], out: Path | None) -> None:
+    if out is not None:
+        with out.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)

@@ -1,0 +1,95 @@
+"""The measurements behind `triortc bench`: figures as plain values, ready for JSON."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any
+
+import trio
+
+from triortc.bench.generator import Generator, Leg, Traffic, open_generator
+from triortc.bench.machine import cpu_seconds, percentile
+from triortc.bench.relay_process import RelayProcess, open_relay_process
+
+__all__ = ["measure_relay", "measure_setup"]
+
+WARM_UP_S = 1.0
+#: Packets that are on their way when the window ends.
+SETTLE_S = 0.5
+
+
+async def measure_setup(calls: int) -> dict[str, Any]:
+    """Set up `calls` calls one after the other, two legs each, against a relay process.
+
+    Returns:
+        Milliseconds a leg (offer to keys), CPU milliseconds a leg of the relay, and legs per second of its core.
+    """
+    async with open_relay_process() as relay, open_generator(relay.url) as generator:
+        await _set_up(generator, "warm-up")
+        before, began = cpu_seconds(relay.pid), trio.current_time()
+        times_s: list[float] = []
+        for number in range(calls):
+            times_s += await _set_up(generator, f"setup-{number}")
+        cpu_s, wall_s = cpu_seconds(relay.pid) - before, trio.current_time() - began
+    return {
+        "what": "setup",
+        "label": "triortc",
+        "legs": len(times_s),
+        "leg_ms_p50": percentile(times_s, 0.5) * 1000,
+        "leg_ms_p99": percentile(times_s, 0.99) * 1000,
+        "server_cpu_ms_per_leg": cpu_s * 1000 / len(times_s),
+        "legs_per_core_second": len(times_s) / cpu_s,
+        "legs_per_second": len(times_s) / wall_s,
+    }
+
+
+async def _set_up(generator: Generator, call: str) -> list[float]:
+    async with generator.connect(call, "a") as sending, generator.connect(call, "b") as receiving:
+        return [sending.setup_s, receiving.setup_s]
+
+
+async def measure_relay(calls: int, seconds: float) -> dict[str, Any]:
+    """Relay `calls` calls for some seconds: CPU microseconds a packet, latency, loss."""
+    async with open_relay_process() as relay, open_generator(relay.url) as generator, AsyncExitStack() as stack:
+        legs: list[Leg] = []
+        for number in range(calls):
+            await stack.enter_async_context(generator.connect(str(number), "b"))
+            legs.append(await stack.enter_async_context(generator.connect(str(number), "a")))
+        return await _relay_window(relay, generator, legs, seconds)
+
+
+async def _relay_window(relay: RelayProcess, generator: Generator, legs: list[Leg], seconds: float) -> dict[str, Any]:
+    figures: dict[str, Any] = {}
+    async with trio.open_nursery() as nursery:
+        for number, leg in enumerate(legs):
+            offset_s = number / len(legs) / 30
+            nursery.start_soon(partial(generator.send, leg, seconds=seconds + WARM_UP_S, offset_s=offset_s))
+        await trio.sleep(WARM_UP_S)
+        generator.traffic = traffic = Traffic()
+        relay_before, own_before, began = cpu_seconds(relay.pid), cpu_seconds(os.getpid()), trio.current_time()
+        await trio.sleep(seconds)
+        wall_s = trio.current_time() - began
+        relay_s, own_s = cpu_seconds(relay.pid) - relay_before, cpu_seconds(os.getpid()) - own_before
+        received = traffic.received
+        figures = {
+            "cpu_us_per_packet": relay_s * 1e6 / max(1, received),
+            "server_cpu_percent": relay_s / wall_s * 100,
+            "generator_cpu_percent": own_s / wall_s * 100,
+            "packets_per_second": received / wall_s,
+        }
+    await trio.sleep(SETTLE_S)
+    return {
+        "what": "relay",
+        "label": "triortc",
+        "calls": len(legs),
+        "seconds": seconds,
+        "profile": "AEAD_AES_128_GCM",
+        "sent": traffic.sent,
+        "received": traffic.received,
+        "loss_percent": 100 * (1 - traffic.received / max(1, traffic.sent)),
+        "latency_ms_p50": percentile(traffic.latencies_s, 0.5) * 1000,
+        "latency_ms_p99": percentile(traffic.latencies_s, 0.99) * 1000,
+        **figures,
+    }

@@ -1,0 +1,68 @@
+"""The relay under test as a process of its own, so that its CPU time is its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import trio
+
+from triortc.errors import TriortcError
+
+__all__ = ["RelayProcess", "open_relay_process"]
+
+START_TIMEOUT_S = 20.0
+END_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class RelayProcess:
+    """A relay that listens.
+
+    Attributes:
+        pid: for its CPU time.
+        url: where legs are offered.
+    """
+
+    pid: int
+    url: str
+
+
+@asynccontextmanager
+async def open_relay_process() -> AsyncGenerator[RelayProcess]:
+    """Run `triortc bench serve-relay` on a core of its own, where there are two, and end it afterwards.
+
+    Raises:
+        TriortcError: it did not start listening in time.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-m", "triortc.signaling.cli", "bench", "serve-relay", "--port", "0"],
+        stdout=subprocess.PIPE,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores[-1:]),
+    )
+    try:
+        line = b""
+        with trio.move_on_after(START_TIMEOUT_S):
+            assert process.stdout is not None
+            while not line.endswith(b"\n"):
+                chunk = await process.stdout.receive_some()
+                if not chunk:
+                    break
+                line += chunk
+        if not line.startswith(b"http"):
+            raise TriortcError("the relay did not start: run `triortc bench serve-relay` to see why")
+        yield RelayProcess(process.pid, line.decode().strip() + "offer")
+    finally:
+        with trio.move_on_after(END_TIMEOUT_S, shield=True):
+            process.terminate()
+            await process.wait()
+        if process.returncode is None:
+            process.kill()
+        if process.stdout is not None:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+                await process.stdout.aclose()

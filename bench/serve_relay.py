@@ -1,0 +1,98 @@
+"""A relay for load generators: two legs a call, offered by HTTP, everything forwarded from one to the other.
+
+The contract (bench/peers/README.md): `POST /offer {"call", "leg": "a" | "b", "sdp", "type"}` answers
+`{"call", "leg", "sdp", "type": "answer"}`; whatever leg a sends goes to leg b untouched. `GET /` answers anything.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Annotated, Literal
+
+import msgspec
+import trio
+from msgspec import Meta
+
+from triortc.engine.calls.leg_configuration import MediaConfiguration
+from triortc.engine.calls.legs import LegManager, Side, open_leg_manager
+from triortc.engine.endpoint import EndpointConfiguration
+from triortc.engine.ice.configuration import IceConfiguration
+from triortc.engine.relay.gate import GateState
+from triortc.engine.session.configuration import SessionConfiguration
+from triortc.errors import SdpError
+from triortc.signaling.channel import WebSocketChannel
+from triortc.signaling.http import HttpServer, UpgradeContext
+from triortc.signaling.site import Request, Response
+
+__all__ = ["BENCH_MEDIA", "open_relay_server"]
+
+#: Media on loopback alone, nothing of our own in between.
+BENCH_MEDIA = MediaConfiguration(
+    endpoint=EndpointConfiguration(media_host=("127.0.0.1",)),
+    session=SessionConfiguration(ice=IceConfiguration(allow_loopback=True)),
+    slate="off",
+)
+_SIDES: dict[str, Side] = {"a": "agent", "b": "visitor"}
+
+
+class _Offer(msgspec.Struct, frozen=True):
+    call: Annotated[str, Meta(max_length=64)] | int
+    leg: Literal["a", "b"]
+    sdp: Annotated[str, Meta(max_length=32 * 1024)]
+    type: Literal["offer"] = "offer"
+
+
+class RelaySite:
+    """Answers offers with legs whose gates are open."""
+
+    def __init__(self, legs: LegManager) -> None:
+        self._legs = legs
+
+    def respond(self, request: Request) -> Response:
+        """Answer one HTTP request; see the module's contract."""
+        if request.method != "POST" or request.path != "/offer":
+            return Response(200, msgspec.json.encode(self._legs.counters()), "application/json")
+        try:
+            offer = msgspec.json.decode(request.body, type=_Offer)
+            answer = self._answer(offer)
+        except (msgspec.MsgspecError, SdpError) as error:
+            return Response(400, str(error).encode() + b"\n")
+        body = {"call": offer.call, "leg": offer.leg, "sdp": answer, "type": "answer"}
+        return Response(200, msgspec.json.encode(body), "application/json")
+
+    def _answer(self, offer: _Offer) -> str:
+        session, leg = str(offer.call), f"{offer.call}-{offer.leg}"
+        self._legs.close_leg(leg)
+        self._legs.open_leg(session, leg, _SIDES[offer.leg])
+        answer = self._legs.answer(leg, 1, offer.sdp)
+        for kind in ("audio", "video"):
+            self._legs.set_gate(session, leg, kind, GateState.OPEN, 1)
+        return answer
+
+
+async def _no_websocket(channel: WebSocketChannel, context: UpgradeContext) -> None:
+    await channel.aclose(4400, "no signaling here")
+
+
+@asynccontextmanager
+async def open_relay_server(port: int) -> AsyncGenerator[int]:
+    """Serve the contract on 127.0.0.1 until the block is left; gives the bound port.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    async with open_leg_manager(BENCH_MEDIA) as legs:
+        site = RelaySite(legs)
+        server = HttpServer(site=site, upgraded=_no_websocket, may_upgrade=lambda: False)
+        # What lives now lives for good: the collector need not look at it in the middle of a burst.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 20)
+        async with trio.open_nursery() as nursery:
+            listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
+            nursery.start_soon(trio.serve_listeners, server.serve, listeners)
+            bound: int = listeners[0].socket.getsockname()[1]
+            yield bound
+            nursery.cancel_scope.cancel()

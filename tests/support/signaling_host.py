@@ -1,0 +1,215 @@
+"""A signaling server over memory channels or real WebSockets, with scripted call control behind it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+import trio
+
+from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation
+from triortc.engine.calls.commands import Command
+from triortc.engine.calls.notifications import PermissionView as Permission
+from triortc.engine.calls.notifications import RingOffer, Snapshot, VisitorView
+from triortc.engine.calls.replies import Ok, Reply
+from triortc.signaling.channel import MemoryChannel, MessageChannel, memory_channel_pair
+from triortc.signaling.client import ClientDevice, SignalClient, connect_websocket, open_signal_client
+from triortc.signaling.configuration import HttpConfiguration, SignalingConfiguration
+from triortc.signaling.http import SIGNAL_PATH, HttpServer, UpgradeContext
+from triortc.signaling.server import SignalServer, open_signal_server
+from triortc.signaling.site import Site
+from triortc.signaling.tokens import DevelopmentIssuer, RevocationPort, TokenVerifier
+from triortc.signaling.wire import Message, decode_message, encode_message
+
+Transport = Literal["memory", "websocket"]
+TRANSPORTS: tuple[Transport, ...] = ("memory", "websocket")
+WALL_S = 1_800_000_000.0
+
+
+def wall_s() -> float:
+    """A wall clock that follows trio's, so that tokens run out in virtual time."""
+    return WALL_S + trio.current_time()
+
+
+@dataclass
+class ScriptedCalls:
+    """Call control that answers what a test says, and writes down what it was asked."""
+
+    answer: Callable[[Actor, Command], Reply] = lambda actor, command: Ok()
+    commands: list[tuple[Actor, Command, float]] = field(default_factory=list)
+    happened: list[tuple[str, str]] = field(default_factory=list)
+    devices: list[DeviceInformation] = field(default_factory=list)
+    snapshot: Snapshot = field(default_factory=Snapshot)
+    afterwards: Callable[[Any], None] = lambda actor: None
+    _news: trio.Event = field(default_factory=trio.Event)
+
+    def _note(self, what: str, device: str) -> None:
+        self.happened.append((what, device))
+        self._news.set()
+        self._news = trio.Event()
+
+    async def wait_for(self, what: str) -> None:
+        """Until call control has been told of this."""
+        with trio.fail_after(5):
+            while what not in [name for name, _ in self.happened]:
+                await self._news.wait()
+
+    def command(
+        self,
+        actor: Actor,
+        command: Command,
+        rx_time: float | None = None,
+        on_reply: Callable[[Reply], None] | None = None,
+    ) -> Reply:
+        self.commands.append((actor, command, rx_time or 0.0))
+        reply = self.answer(actor, command)
+        if on_reply is not None:
+            on_reply(reply)
+        self.afterwards(actor)
+        return reply
+
+    def device_connected(self, actor: Actor, device: DeviceInformation) -> Snapshot:
+        self._note("connected", device.id)
+        self.devices.append(device)
+        return self.snapshot
+
+    def device_lost(self, address: DeviceAddress) -> None:
+        self._note("lost", address.device)
+
+    def device_resumed(self, address: DeviceAddress, device: DeviceInformation | None = None) -> None:
+        self._note("resumed", address.device)
+
+    def device_gone(self, address: DeviceAddress) -> None:
+        self._note("gone", address.device)
+
+
+@dataclass
+class SignalingHost:
+    """What a test works with."""
+
+    transport: Transport
+    server: SignalServer
+    calls: ScriptedCalls
+    issuer: DevelopmentIssuer
+    http: HttpServer
+    nursery: trio.Nursery
+    address: tuple[str, int] | None
+    #: The server's ends of memory channels, newest last.
+    server_ends: list[MemoryChannel] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        assert self.address is not None
+        return f"ws://{self.address[0]}:{self.address[1]}{SIGNAL_PATH}"
+
+    def token(self, sub: str = "ana", did: str = "d1", role: Any = "agent", **claims: Any) -> str:
+        return self.issuer.issue(role=role, sub=sub, did=did if role == "agent" else None, **claims)
+
+    @asynccontextmanager
+    async def open_channel(self) -> AsyncGenerator[MessageChannel]:
+        """A raw channel to the server; closed abruptly at the end."""
+        if self.transport == "websocket":
+            async with connect_websocket(self.url) as channel:
+                yield channel
+            return
+        ours, theirs = memory_channel_pair()
+        self.server_ends.append(theirs)
+        self.nursery.start_soon(self.server.serve, theirs)
+        try:
+            yield ours
+        finally:
+            ours.drop()
+
+    def client(self, sub: str = "ana", did: str = "d1", role: Any = "agent", **claims: Any) -> Any:
+        """A connected `SignalClient`, as a context manager."""
+        device = ClientDevice(did, platform="web" if role == "visitor" else "desktop")
+        return open_signal_client(self.open_channel, token=self.token(sub, did, role, **claims), device=device)
+
+    def new_client(self, sub: str = "ana", did: str = "d1") -> SignalClient:
+        """A client that is not connected yet."""
+        return SignalClient(self.open_channel, self.token(sub, did), ClientDevice(did), random.Random(1).randbytes)
+
+    def hello(self, token: str | None = None, did: str = "d1", **more: Any) -> bytes:
+        device = {"id": did, "platform": "desktop"}
+        return encode_message("hello", {"token": token or self.token(did=did), "device": device, **more})
+
+
+@asynccontextmanager
+async def open_signaling_host(
+    transport: Transport = "memory",
+    *,
+    configuration: SignalingConfiguration | None = None,
+    http: HttpConfiguration | None = None,
+    revocations: RevocationPort | None = None,
+    host_names: tuple[str, ...] | None = ("127.0.0.1", "localhost"),
+    origin_allowed: Callable[[str, str], bool] | None = None,
+) -> AsyncGenerator[SignalingHost]:
+    """Run a signaling server until the block is left, and check that it leaves nothing."""
+    issuer = DevelopmentIssuer(random_bytes=random.Random(7).randbytes, wall_s=wall_s)
+    server = SignalServer(
+        TokenVerifier(issuer, wall_s=wall_s, revocations=revocations),
+        configuration=configuration,
+        origin_allowed=origin_allowed,
+        wall_ms=lambda: int(wall_s() * 1000),
+    )
+    calls = ScriptedCalls()
+    server.calls = calls
+
+    async def upgraded(channel: MessageChannel, context: UpgradeContext) -> None:
+        await server.serve(channel, foreign_origin=context.origin if context.foreign else None)
+
+    http_server = HttpServer(
+        site=Site(health=server.health, issuer=issuer),
+        upgraded=upgraded,
+        may_upgrade=server.may_greet,
+        configuration=http,
+        host_names=host_names,
+    )
+    async with open_signal_server(server), trio.open_nursery() as nursery:
+        address: tuple[str, int] | None = None
+        if transport == "websocket":
+            listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+            address = listeners[0].socket.getsockname()
+            nursery.start_soon(partial(trio.serve_listeners, http_server.serve, listeners, handler_nursery=nursery))
+        yield SignalingHost(transport, server, calls, issuer, http_server, nursery, address)
+        nursery.cancel_scope.cancel()
+    assert server.counters.open_connections == 0
+    assert server.counters.handshakes == 0
+    assert http_server.open_connections == 0
+
+
+async def receive(channel: MessageChannel) -> Message:
+    """The next message of the server."""
+    with trio.fail_after(5):
+        return decode_message(await channel.receive())
+
+
+async def hello(host: SignalingHost, channel: MessageChannel, **more: Any) -> Message:
+    """Say hello and give what the server says."""
+    await channel.send(host.hello(**more))
+    return await receive(channel)
+
+
+def ring_offer(session: str = "vs_1", ring: str = "rg_1") -> RingOffer:
+    """A ring, as call control tells of it."""
+    return RingOffer(
+        ring=ring,
+        session=session,
+        conversation="cv_9",
+        kind="call",
+        ttl_ms=30_000,
+        expires_at=1,
+        visitor=VisitorView(name="Léa"),
+        preview=True,
+        permission=Permission("granted", "granted", "none"),
+        media={"audio": True, "video": True},
+    )
+
+
+def address(sub: str = "ana", did: str = "d1", role: Any = "agent") -> DeviceAddress:
+    """The address of a device of the development tenant."""
+    return DeviceAddress("dev", role, sub, did)
