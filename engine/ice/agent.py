@@ -57,6 +57,9 @@ class IceAgent:
         self.configuration = configuration
         self.statistics = IceStatistics()
         self._binding = BindingMessages(controlling=controlling, random_bytes=random_bytes)
+        #: Our credentials, for the session description.
+        self.local_ufrag = self._binding.local_ufrag
+        self.local_password = self._binding.local_password
         self._directory = CandidateDirectory(configuration)
         self._checks = CheckSender(
             binding=self._binding,
@@ -85,24 +88,13 @@ class IceAgent:
         )
         self._pairs = self._checks.checklist.pairs
         self._early: list[PeerCheck] = []
-        self._started = False
-        self._active = False
-        self._remote_ended = False
+        self._started = self._active = False
+        self.remote_candidates_ended = False
         self._patience_until = float("-inf")
         self._deadline: float | None = None
         self._deadline_is_known = True
 
     # What an owner reads.
-
-    @property
-    def local_ufrag(self) -> str:
-        """Our user name fragment, for the session description."""
-        return self._binding.local_ufrag
-
-    @property
-    def local_password(self) -> str:
-        """Our password, for the session description."""
-        return self._binding.local_password
 
     @property
     def controlling(self) -> bool:
@@ -129,11 +121,6 @@ class IceAgent:
     def rtt_s(self) -> float | None:
         """The smoothed round-trip time of the selected pair in seconds, from checks and consent checks."""
         return None if self._paths.pair is None else self._paths.pair.rtt_s
-
-    @property
-    def remote_candidates_ended(self) -> bool:
-        """The peer has said that no further candidate comes (RFC 8838 section 14)."""
-        return self._remote_ended
 
     # What an owner does.
 
@@ -191,7 +178,7 @@ class IceAgent:
 
     def end_of_remote_candidates(self, now: float) -> None:
         """The peer has no further candidates (RFC 8838 section 14). Its checks may still come from new addresses."""
-        self._remote_ended = True
+        self.remote_candidates_ended = True
         if self.state not in _ENDED:
             self._proceed(now)
 

@@ -132,7 +132,7 @@ class Nomination:
     def media(self, pair: CandidatePair, now: float) -> bool:
         """Authentic media came over this pair; returns whether that changed anything.
 
-        An aggressive peer may have nominated several pairs: the one that carries its media is the one that it has chosen.
+        An aggressive peer may have nominated several pairs: the one that carries its media is the one it has chosen.
         """
         pair.last_media_at = now
         selected = self._paths.pair

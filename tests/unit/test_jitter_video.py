@@ -278,7 +278,7 @@ def test_an_h264_keyframe_may_begin_with_a_delimiter_and_have_several_slices() -
     delimiter, sps, pps = b"\x09\x10", b"\x67\x42\xe0\x1f", b"\x68\xce\x3c\x80"
     slices = [b"\x65\x88first", b"\x65\x40second"]
     picture = [b"\x09\x30", b"\x41\x9aonly"]
-    for order in ([0, 1, 2, 3, 4], [2, 0, 4, 1, 3], [4, 3, 2, 1, 0]):
+    for order in ([0, 1, 2, 3, 4], [0, 2, 1, 4, 3], [0, 4, 3, 2, 1]):
         buffer = VideoJitterBuffer(H264Depacketizer())
         keyframe = h264_packets([delimiter, sps, pps, *slices], 100, 3000)
         for index in order:

@@ -1,0 +1,116 @@
+"""A whole call between real browsers, through the pages and the running development server."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from support.browser import BrowserName, Page, open_browser
+from support.call_pages import (
+    agent_like,
+    become_available,
+    call,
+    frames,
+    longest_gap_ms,
+    open_agent,
+    open_visitor,
+    rates,
+    stats,
+    wait_for_withheld,
+)
+from support.running_server import running_server
+
+WITHHELD_PACKETS = 100
+MEASURED_S = 10
+LEAST_FRAMES_PER_S = 24.0
+LEAST_SAMPLES_PER_S = 0.95 * 48_000
+MOST_GO_TO_PICTURE_MS = 250.0
+MOST_HANDOFF_GAP_MS = 250.0
+
+PAIRS: tuple[tuple[BrowserName, BrowserName], ...] = (
+    ("chromium", "chromium"),
+    ("chromium", "firefox"),
+    ("firefox", "chromium"),
+)
+
+
+async def _assert_nothing_of_the_agent_was_seen(visitor: Page, agent: Page) -> None:
+    seen, preview = await frames(visitor, "remote"), await frames(agent, "self")
+    assert seen, "the visitor was shown no slate"
+    assert len(preview) > 10
+    assert not any(agent_like(seen, preview))
+
+
+async def _assert_both_see_and_hear(visitor: Page, agent: Page) -> None:
+    before = [await stats(page) for page in (visitor, agent)]
+    await trio.sleep(MEASURED_S)
+    after = [await stats(page) for page in (visitor, agent)]
+    for name, first, last in zip(("visitor", "agent"), before, after, strict=True):
+        measured = rates(first, last)
+        print(f"{name}: {measured}")
+        assert measured["frames_per_s"] >= LEAST_FRAMES_PER_S, name
+        assert measured["samples_per_s"] >= LEAST_SAMPLES_PER_S, name
+        assert measured["audio_energy"] > 0, name
+        assert (last["in"]["video"]["frameWidth"], last["in"]["video"]["frameHeight"]) == (640, 480), name
+
+
+async def _assert_go_shows_the_agent_soon(visitor: Page, agent: Page) -> None:
+    seen, preview = await frames(visitor, "remote"), await frames(agent, "self")
+    go = await agent.evaluate("triortc.marks.go")
+    first = next(f["at"] for f, of_agent in zip(seen, agent_like(seen, preview), strict=True) if of_agent)
+    print(f"Go to first picture: {first - go:.0f} ms")
+    assert 0 < first - go < MOST_GO_TO_PICTURE_MS
+
+
+async def _assert_handoff_leaves_no_gap(visitor: Page, desktop: Page, phone: Page) -> None:
+    await phone.click("#pull-banner")
+    await phone.wait_for("triortc.state().live?.phase === 'active'")
+    await desktop.wait_for("document.querySelector('#card[data-kind=moved]').innerText.includes('continues on')")
+    await trio.sleep(2)
+    pulled = await phone.evaluate("triortc.marks.pull")
+    gap = longest_gap_ms(await frames(visitor, "remote"), pulled, await visitor.evaluate("triortc.now()"))
+    print(f"handoff, longest gap: {gap:.0f} ms")
+    assert gap < MOST_HANDOFF_GAP_MS
+    assert await visitor.evaluate("triortc.state().phase") == "active"
+
+
+async def _assert_chat_tag_and_close(visitor: Page, agent: Page) -> None:
+    await visitor.click("#hang-up")
+    await visitor.wait_for("triortc.state().notice?.title === 'The call has ended.'")
+    await agent.wait_for("document.querySelector('#card h2')?.innerText.startsWith('Video over ·')")
+    for writer, reader, text in ((visitor, agent, "Thank you!"), (agent, visitor, "With pleasure.")):
+        await writer.fill("#message", text)
+        await writer.click("#send")
+        await reader.wait_for(f"document.querySelector('#thread').innerText.includes('{text}')")
+    assert await agent.evaluate("document.querySelector('#toggle-video').dataset.color") == "orange"
+    await agent.fill("#tags", "chairs, returned")
+    await agent.click("#close-conversation")
+    await agent.wait_for("triortc.state().conversations.length === 0")
+    await agent.wait_for("document.querySelector('#toggle-video').dataset.color === 'green'")
+
+
+@pytest.mark.parametrize(("visitor_browser", "agent_browser"), PAIRS)
+async def test_a_routed_call_from_ring_to_close(visitor_browser: BrowserName, agent_browser: BrowserName) -> None:
+    with trio.fail_after(180):
+        async with (
+            running_server() as url,
+            open_browser(visitor_browser) as browser_of_visitor,
+            open_browser(agent_browser) as browser_of_agent,
+        ):
+            agent = await open_agent(browser_of_agent, url)
+            visitor = await open_visitor(browser_of_visitor, url, "cv_routed")
+            await become_available(agent)
+            await visitor.evaluate("triortc.watch('remote')")
+            await agent.evaluate("triortc.watch('self')")
+            await call(visitor, agent)
+            print(await wait_for_withheld(agent, WITHHELD_PACKETS))
+            await _assert_nothing_of_the_agent_was_seen(visitor, agent)
+            await agent.press("g")
+            for page in (visitor, agent):
+                await page.wait_for("(triortc.state().live ?? triortc.state()).phase === 'active'")
+            await _assert_both_see_and_hear(visitor, agent)
+            await _assert_go_shows_the_agent_soon(visitor, agent)
+            phone = await open_agent(browser_of_agent, url, device="phone")
+            await _assert_handoff_leaves_no_gap(visitor, agent, phone)
+            await _assert_chat_tag_and_close(visitor, phone)
+            assert [page.console_errors for page in (visitor, agent, phone)] == [[], [], []]

@@ -1,0 +1,147 @@
+"""What the pages say and do around a call: busy, declined, refused camera, mute, keyboard, size."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from support.browser import BrowserName, BrowserOptions, open_browser
+from support.call_pages import become_available, call, open_agent, open_visitor
+from support.running_server import running_server
+
+PAGE_BUDGET_BYTES = 150_000
+NOT_ALLOWED = "Camera and microphone are not allowed"
+
+
+async def test_a_second_visitor_hears_that_all_are_busy_and_the_switch_is_orange() -> None:
+    with trio.fail_after(90):
+        async with running_server() as url, open_browser("chromium") as browser:
+            agent = await open_agent(browser, url)
+            first = await open_visitor(browser, url, "cv_first")
+            second = await open_visitor(browser, url, "cv_second", "Tom")
+            await become_available(agent)
+            await call(first, agent)
+            assert await agent.evaluate("document.querySelector('#toggle-video').dataset.color") == "orange"
+            assert "ringing" in await agent.text("#words-video")
+            await second.click("#start-video")
+            await second.wait_for("triortc.state().notice")
+            assert "All our advisers are busy." in await second.text("#notice")
+            assert await second.evaluate("document.activeElement.id") == "message"
+            await agent.press("g")
+            await agent.wait_for("document.querySelector('#words-video').innerText.includes('in a video')")
+            assert await agent.evaluate("document.querySelector('#toggle-video').dataset.color") == "orange"
+            assert [page.console_errors for page in (agent, first, second)] == [[], [], []]
+
+
+async def test_a_declined_call_stays_in_the_list_with_its_icon_and_its_chat() -> None:
+    with trio.fail_after(90):
+        async with running_server() as url, open_browser("chromium") as browser:
+            agent = await open_agent(browser, url)
+            visitor = await open_visitor(browser, url, "cv_declined")
+            await become_available(agent)
+            await call(visitor, agent)
+            await agent.press("d")
+            await visitor.wait_for("triortc.state().notice")
+            assert "declined" not in (await visitor.text("#notice")).lower()  # the visitor is not told who said no
+            row = "[data-conversation='cv_declined']"
+            await agent.wait_for(f"document.querySelector(\"{row} .row-video[data-outcome='declined']\")")
+            assert "Declined video" in await agent.text(row)
+            await agent.click(f"{row} .row")
+            await agent.fill("#message", "Can I help you here?")
+            await agent.press("Enter")
+            await visitor.wait_for("document.querySelector('#thread').innerText.includes('Can I help you here?')")
+
+
+@pytest.mark.parametrize("name", ["chromium", "firefox"])
+async def test_a_visitor_without_camera_is_told_what_to_do_and_nobody_is_rung(name: BrowserName) -> None:
+    with trio.fail_after(90):
+        async with (
+            running_server() as url,
+            open_browser("chromium") as browser_of_agent,
+            open_browser(name, BrowserOptions(camera="refused")) as browser,
+        ):
+            agent = await open_agent(browser_of_agent, url)
+            await become_available(agent)
+            visitor = await open_visitor(browser, url, "cv_refused")
+            await visitor.click("#start-video")
+            await visitor.wait_for("triortc.state().warning")
+            assert NOT_ALLOWED in await visitor.text(".stage-warning")
+            assert await agent.evaluate("triortc.state().ring") is None
+            await visitor.click("#cancel")
+            assert await visitor.evaluate("triortc.state().phase") == "chat"
+
+
+async def test_an_agent_without_camera_is_told_what_to_do_and_the_ring_goes_on() -> None:
+    with trio.fail_after(90):
+        async with (
+            running_server() as url,
+            open_browser("chromium", BrowserOptions(camera="refused")) as browser_of_agent,
+            open_browser("chromium") as browser,
+        ):
+            agent = await open_agent(browser_of_agent, url)
+            await agent.click("#toggle-video")
+            await agent.wait_for(f"document.querySelector('#check').innerText.startsWith('{NOT_ALLOWED}')")
+            visitor = await open_visitor(browser, url, "cv_no_camera")
+            await visitor.click("#start-video")
+            await agent.wait_for("triortc.state().ring && triortc.state().warning")
+            await agent.press("g")
+            assert NOT_ALLOWED in await agent.text(".stage-warning")
+            assert await agent.evaluate("triortc.state().ring !== null")
+            await agent.press("d")
+            await agent.wait_for("triortc.state().ring === null")
+
+
+async def test_mute_and_camera_by_keyboard_reach_the_other_side() -> None:
+    with trio.fail_after(90):
+        async with running_server() as url, open_browser("chromium") as browser:
+            agent = await open_agent(browser, url)
+            visitor = await open_visitor(browser, url, "cv_keys")
+            await become_available(agent)
+            await call(visitor, agent)
+            await agent.press("m")
+            assert await agent.evaluate("document.querySelector('#mic').getAttribute('aria-pressed')") == "true"
+            await agent.press("g")
+            await visitor.wait_for("triortc.state().phase === 'active'")
+            await agent.press("v")
+            await visitor.wait_for("!document.querySelector('.portrait').hidden")
+            assert "Ana’s camera is off" in await visitor.text(".portrait")
+            await agent.press("v")
+            await visitor.wait_for("document.querySelector('.portrait').hidden")
+            await agent.press("Escape")
+            assert await agent.evaluate("triortc.state().live?.phase") == "active"
+            await agent.press("c")
+            await agent.wait_for("document.activeElement.id === 'message'")
+
+
+async def test_the_video_element_is_the_same_from_preview_to_call_to_thumbnail() -> None:
+    with trio.fail_after(90):
+        async with running_server() as url, open_browser("chromium") as browser:
+            agent = await open_agent(browser, url)
+            await become_available(agent)
+            visitor = await open_visitor(browser, url, "cv_one_element")
+            await call(visitor, agent)
+            await agent.evaluate("window.element = document.querySelector('.remote')")
+            await agent.press("g")
+            await agent.wait_for("triortc.state().live?.phase === 'active'")
+            same = "element === document.querySelector('.remote') && document.querySelector('#stage').dataset.mode"
+            assert await agent.evaluate(same) == "call"
+            await agent.evaluate("document.querySelector('#back').click()")
+            assert await agent.evaluate(same) == "thumb"
+            await agent.click(".expand")
+            assert await agent.evaluate(same) == "call"
+
+
+@pytest.mark.parametrize("path", ["/", "/visitor?cv=cv_size", "/agent?sub=ana&name=Ana&auto=1"])
+async def test_a_page_is_small_and_its_console_is_quiet(path: str) -> None:
+    with trio.fail_after(60):
+        async with running_server() as url, open_browser("chromium") as browser:
+            page = await browser.open(url + path)
+            await page.wait_for("performance.getEntriesByName('first-contentful-paint').length")
+            transferred = await page.evaluate(
+                "['navigation', 'resource'].flatMap(kind => performance.getEntriesByType(kind))"
+                ".reduce((sum, entry) => sum + entry.decodedBodySize, 0)"
+            )
+            paint = await page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+            print(f"{path}: {transferred} bytes, first paint after {paint:.0f} ms")
+            assert 0 < transferred < PAGE_BUDGET_BYTES
+            assert page.console_errors == []

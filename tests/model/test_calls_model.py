@@ -1,0 +1,398 @@
+"""Call control against its invariants (I-numbers of docs/calls.md), by random commands, media events and leaps of time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support.calls import House, agent_actor, information, visitor_actor
+
+from triortc.engine.calls.actor import Actor, Principal
+from triortc.engine.calls.availability import presence_facts
+from triortc.engine.calls.commands import (
+    CallAccept,
+    CallCancel,
+    CallDecline,
+    CallEnd,
+    CallHangup,
+    CallRequest,
+    Command,
+    ConversationClose,
+    ConversationMessageSend,
+    DeviceUpdate,
+    HandoffCancel,
+    HandoffRequest,
+    MediaSet,
+    PresenceSet,
+    RingAck,
+    RingOpened,
+    RingSilence,
+)
+from triortc.engine.calls.events import SessionCrashed
+from triortc.engine.calls.gate_table import GateState
+from triortc.engine.calls.media_events import LegFailed, LegLost, LegReady, LegRecovered, LegUp
+from triortc.engine.calls.notifications import CallEnded, ConversationChanged, HandoffMoved, RingOffer
+from triortc.engine.calls.presence import CHANNELS, effective_status
+from triortc.engine.calls.replies import Ok
+from triortc.engine.calls.session_table import IN_CALL, OUTCOMES
+
+AGENTS = [agent_actor(sub, device) for sub in ("ana", "ben") for device in ("desk", "phone")]
+VISITORS = [visitor_actor(sub, tab, f"cv_{sub}") for sub in ("vic", "wim") for tab in ("one", "two")]
+SUPERVISOR = Actor("boss", "service", "org", caps=frozenset({"call.end"}))
+MEDIA_EVENTS: list[Any] = [LegUp, LegUp, LegReady, LegLost, LegRecovered, lambda leg: LegFailed(leg, "dtls")]
+
+
+def session_command(kind: int, session: str, n: int) -> Command:
+    commands: list[Command] = [
+        CallAccept(session),
+        CallAccept(session),
+        CallDecline(session),
+        CallCancel(session),
+        CallHangup(session),
+        HandoffRequest(session),
+        HandoffRequest(session),
+        HandoffCancel(session),
+        MediaSet(session, n, camera=n % 2 == 0, mic=n % 3 == 0),
+        MediaSet(session, n, camera=True, mic=True),
+    ]
+    return commands[kind % len(commands)]
+
+
+class Calls(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.house = House()
+        self.n = 0
+        self.declared: dict[tuple[str, str], str] = {}
+        self.epochs: dict[Principal, int] = {}
+        self.final: dict[str, tuple[str | None, str | None]] = {}
+        self.sealed: set[tuple[str, str]] = set()
+        self.versions: dict[tuple[str, str], int] = {}
+        self.declines: set[str] = set()
+
+    @initialize()
+    def people(self) -> None:
+        for actor in (*AGENTS, *VISITORS):
+            assert actor.device is not None
+            self.house.connect(actor, information(actor.device, "web" if actor.role == "visitor" else "desktop"))
+        for actor in AGENTS[::2]:
+            for channel in CHANNELS:
+                self.house.ok(actor, PresenceSet(channel, "available"))
+                self.declared[(actor.sub, channel)] = "available"
+
+    # --- rules
+
+    @rule(actor=st.sampled_from(VISITORS))
+    def request(self, actor: Actor) -> None:
+        world = self.house.world
+        free = {
+            agent.principal
+            for agent in world.agents.values()
+            if agent.statuses["video"].effective == "available" and not agent.chats
+        }
+        known = set(world.sessions)
+        reply = self.house.send(actor, CallRequest(f"cv_{actor.sub}"))
+        for session in set(world.sessions) - known:
+            assert isinstance(reply, Ok)
+            if world.sessions[session].state == "ringing":
+                assert world.sessions[session].agent_principal in free, "I31: no ring starts beside a chat or a call"
+
+    def _pick_session(self, data: st.DataObject) -> str:
+        sessions = list(self.house.world.sessions)[-4:]
+        return data.draw(st.sampled_from(sessions))
+
+    @precondition(lambda self: self.house.world.sessions)
+    @rule(data=st.data(), actor=st.sampled_from(AGENTS + VISITORS), kind=st.integers(0, 9))
+    def command(self, data: st.DataObject, actor: Actor, kind: int) -> None:
+        session = self._pick_session(data)
+        self.n += 1
+        command = session_command(kind, session, self.n)
+        if isinstance(command, CallDecline):
+            self.declines.add(session)
+        self.house.send(actor, command)
+
+    @precondition(lambda self: self.house.world.sessions)
+    @rule(data=st.data(), device=st.sampled_from(AGENTS), late=st.sampled_from([0.0, -0.001, 0.001, 30.0]))
+    def accept_around_the_deadline(self, data: st.DataObject, device: Actor, late: float) -> None:
+        """I8, I20: the time of receipt decides, and permissions."""
+        house = self.house
+        before = house.session(self._pick_session(data))
+        if before.state != "ringing" or device.principal != before.agent_principal:
+            return
+        record = None if device.address is None else house.world.devices.get(device.address)
+        if record is None or device.address not in house.world.rings[before.id].legs:
+            return
+        reply = house.send(device, CallAccept(before.id), before.deadline + late)
+        granted = record.information.camera == record.information.mic == "granted"
+        assert isinstance(reply, Ok) == (late <= 0 and granted)
+        assert house.session(before.id).answered == isinstance(reply, Ok)
+
+    @precondition(lambda self: self.house.world.rings)
+    @rule(data=st.data(), actor=st.sampled_from(AGENTS), kind=st.sampled_from([RingAck, RingOpened, RingSilence]))
+    def on_ring(self, data: st.DataObject, actor: Actor, kind: Any) -> None:
+        ring = data.draw(st.sampled_from([ring.id for ring in self.house.world.rings.values()][-3:]))
+        self.house.send(actor, kind(ring))
+
+    @precondition(lambda self: self.house.world.legs)
+    @rule(data=st.data(), kind=st.sampled_from(MEDIA_EVENTS))
+    def media(self, data: st.DataObject, kind: Any) -> None:
+        self.house.media(kind(data.draw(st.sampled_from(list(self.house.world.legs)[-6:]))))
+
+    @precondition(lambda self: any(session.state == "connecting" for session in self.house.world.sessions.values()))
+    @rule()
+    def both_legs_up(self) -> None:
+        for session in list(self.house.world.sessions.values()):
+            if session.state == "connecting":
+                for leg in (session.visitor_leg, session.agent_leg):
+                    assert leg is not None
+                    self.house.media(LegUp(leg))
+
+    def _running(self) -> list[str]:
+        return [session.id for session in self.house.world.sessions.values() if session.phase == "in_call"]
+
+    def _some_agent_is_free(self) -> bool:
+        return any(agent.statuses["video"].effective == "available" for agent in self.house.world.agents.values())
+
+    @precondition(lambda self: self._some_agent_is_free())
+    @rule(actor=st.sampled_from(VISITORS))
+    def whole_call(self, actor: Actor) -> None:
+        """Straight into a call, so that what happens in calls is seen often enough."""
+        reply = self.house.send(actor, CallRequest(f"cv_{actor.sub}"))
+        session = getattr(reply.payload, "session", None) if isinstance(reply, Ok) else None
+        if session is None:
+            return
+        for device in AGENTS:
+            self.house.send(device, CallAccept(session))
+        self.both_legs_up()
+
+    @precondition(lambda self: self._running())
+    @rule(data=st.data(), actor=st.sampled_from(AGENTS + VISITORS), then=st.sampled_from(MEDIA_EVENTS))
+    def pull(self, data: st.DataObject, actor: Actor, then: Any) -> None:
+        session = data.draw(st.sampled_from(self._running()))
+        reply = self.house.send(actor, HandoffRequest(session))
+        if isinstance(reply, Ok):
+            self.house.media(then(reply.payload.leg))  # type: ignore[union-attr]  # a HandoffPayload
+
+    @precondition(lambda self: self._running())
+    @rule(data=st.data(), kind=st.sampled_from([LegLost, LegRecovered]), agent=st.booleans())
+    def leg_trouble(self, data: st.DataObject, kind: Any, agent: bool) -> None:
+        session = self.house.session(data.draw(st.sampled_from(self._running())))
+        leg = session.agent_leg if agent else session.visitor_leg
+        assert leg is not None
+        self.house.media(kind(leg))
+
+    @precondition(lambda self: self._running())
+    @rule(data=st.data(), agent=st.booleans(), camera=st.booleans(), mic=st.booleans())
+    def mute(self, data: st.DataObject, agent: bool, camera: bool, mic: bool) -> None:
+        """I15: after the `ok` nothing of a muted kind is let through."""
+        session = self.house.session(data.draw(st.sampled_from(self._running())))
+        address = session.agent_address if agent else session.visitor_address
+        actor = next(item for item in AGENTS + VISITORS if item.address == address)
+        self.n += 1
+        self.house.ok(actor, MediaSet(session.id, self.n, camera=camera, mic=mic))
+        leg = session.agent_leg if agent else session.visitor_leg
+        assert leg is not None
+        assert camera or self.house.gate(leg, "video") != "open"
+        assert mic or self.house.gate(leg, "audio") != "open"
+
+    @rule(seconds=st.sampled_from([0.0, 0.001, 2.0, 4.999, 5.0, 9.999, 10.0, 15.0, 29.999, 30.0, 35.0, 60.0]))
+    def advance(self, seconds: float) -> None:
+        self.house.advance(seconds)
+
+    @rule(actor=st.sampled_from(AGENTS + VISITORS), what=st.sampled_from(["lose", "resume", "connect", "leave"]))
+    def signaling(self, actor: Actor, what: str) -> None:
+        if what == "connect":
+            assert actor.device is not None
+            self.house.connect(actor, information(actor.device, "web" if actor.role == "visitor" else "desktop"))
+        else:
+            getattr(self.house, what)(actor)
+
+    @rule(actor=st.sampled_from(AGENTS), camera=st.sampled_from(["granted", "granted", "denied"]))
+    def permission(self, actor: Actor, camera: str) -> None:
+        self.house.send(actor, DeviceUpdate(perms={"camera": camera}))
+
+    @rule(actor=st.sampled_from(AGENTS), channel=st.sampled_from(CHANNELS), value=st.booleans())
+    def declare(self, actor: Actor, channel: Any, value: bool) -> None:
+        declared: Any = "available" if value else "unavailable"
+        if isinstance(self.house.send(actor, PresenceSet(channel, declared)), Ok):
+            self.declared[(actor.sub, channel)] = declared
+
+    @rule(actor=st.sampled_from(AGENTS + VISITORS), whose=st.sampled_from(["vic", "wim"]))
+    def message(self, actor: Actor, whose: str) -> None:
+        self.house.send(actor, ConversationMessageSend(f"cv_{whose}", "hello"))
+
+    @rule(actor=st.sampled_from(AGENTS), whose=st.sampled_from(["vic", "wim"]), end_video=st.booleans())
+    def close_and_reopen(self, actor: Actor, whose: str, end_video: bool) -> None:
+        house = self.house
+        if isinstance(house.send(actor, ConversationClose(f"cv_{whose}", end_video=end_video)), Ok):
+            key = ("org", f"cv_{whose}")
+            assert house.world.conversations[key].state == "closed"
+            house.world.conversations.pop(key)
+            house.world.closed_conversations.clear()
+            house.world.conversations_of_visitor.clear()
+            for conversation in house.world.conversations.values():
+                visitor = conversation.visitor_principal
+                house.world.conversations_of_visitor.setdefault(visitor, {})[conversation.key] = None
+
+    @precondition(lambda self: self.house.world.sessions)
+    @rule(data=st.data(), how=st.integers(0, 7))
+    def end_from_outside(self, data: st.DataObject, how: int) -> None:
+        session = self._pick_session(data)
+        if how == 0:
+            self.house.handle(SessionCrashed(session))
+        elif how == 1:
+            self.house.ok(SUPERVISOR, CallEnd(session))
+
+    # --- invariants
+
+    @invariant()
+    def exclusive(self) -> None:
+        """I1, I2, I6, I24: one live session per agent and per conversation; a claim for each, and no other claim."""
+        world = self.house.world
+        live = [session for session in world.sessions.values() if not session.ended]
+        agents = [session.agent_principal for session in live]
+        assert len(agents) == len(set(agents))
+        assert len({session.conversation for session in live}) == len(live)
+        assert len(world.claims) == len(live)
+        for session in live:
+            assert session.agent_principal is not None
+            claim = world.claims.get(session.agent_principal)
+            assert claim is not None
+            assert (claim.session, claim.epoch) == (session.id, session.epoch)
+            assert claim.phase == ("in_call" if session.state in IN_CALL else "ringing")
+            assert self.epochs.get(session.agent_principal, 0) <= session.epoch
+            self.epochs[session.agent_principal] = session.epoch
+
+    @invariant()
+    def one_device_in_the_call(self) -> None:
+        """I3, I4: in a call exactly one device of the claimed agent is committed, and one ring leg won."""
+        for session in self.house.world.sessions.values():
+            ring = self.house.world.rings.get(session.id)
+            if ring is not None:
+                won = [leg for leg in ring.legs.values() if leg.reason == "won"]
+                assert len(won) == (session.answered_at is not None)
+            if session.state in IN_CALL:
+                assert session.agent_leg is not None
+                assert self.house.world.legs[session.agent_leg].address == session.agent_address
+
+    @invariant()
+    def gates(self) -> None:
+        """I5, I13 to I17: only committed, unmuted legs of a call with both sides are open; sealed is for good."""
+        world = self.house.world
+        for (leg_id, kind), state in self.house.gates.items():
+            if (leg_id, kind) in self.sealed:
+                assert state is GateState.SEALED
+            if state is GateState.SEALED:
+                self.sealed.add((leg_id, kind))
+            if state is not GateState.OPEN:
+                continue
+            leg = world.legs[leg_id]
+            session = world.sessions[leg.session]
+            assert session.phase == "in_call"
+            assert leg_id in (session.agent_leg, session.visitor_leg)
+            assert leg_id not in session.grace
+            assert not leg.gates[kind].muted
+        for session in world.sessions.values():
+            if session.ended:
+                assert all(
+                    gate.state is GateState.SEALED for leg in world.legs_in(session.id) for gate in leg.gates.values()
+                )
+
+    @invariant()
+    def in_time(self) -> None:
+        """I7, I10: nothing outlives its timer."""
+        house, limits = self.house, self.house.world.configuration
+        house.fire()
+        for session in house.world.sessions.values():
+            if session.state == "ringing":
+                assert session.ring_at is not None
+                assert house.now < session.ring_at + limits.ring_timeout_s == session.deadline
+            if session.state == "connecting":
+                assert session.answered_at is not None
+                assert house.now < session.answered_at + limits.connect_timeout_s
+            for deadline in session.grace.values():
+                covered = session.pending is not None
+                assert covered or house.now < deadline
+            assert session.pending is None or house.now < session.pending.deadline
+
+    @invariant()
+    def ends(self) -> None:
+        """I21 to I26: one end, a known one, kept, recorded once, told once; no timers left."""
+        house = self.house
+        for session in house.world.sessions.values():
+            if not session.ended:
+                assert session.id not in house.appended
+                continue
+            outcome, reason = session.outcome or "", session.reason or ""
+            assert reason in OUTCOMES[outcome]
+            assert self.final.setdefault(session.id, (outcome, reason)) == (outcome, reason)
+            assert house.appended[session.id] == 1
+            assert not session.timers
+            assert (outcome == "completed") <= (session.answered_at is not None)
+            assert session.ended_at is not None
+            if outcome == "no_answer":
+                assert session.ring_at is not None
+                assert session.ended_at - session.ring_at >= 30.0
+            if outcome == "declined":
+                assert session.id in self.declines
+            if session.talk_ms:
+                assert session.active_at is not None
+                assert session.answered_at is not None
+                assert session.talk_ms <= round((session.ended_at - session.answered_at) * 1000) + 1
+
+    @invariant()
+    def told(self) -> None:
+        """I9, I23, I42: one end per device and session, time to live never grows, no move after the end."""
+        for inbox in self.house.inbox.values():
+            ended: set[str] = set()
+            expiry: dict[str, int] = {}
+            for item in inbox:
+                if isinstance(item, CallEnded):
+                    assert item.session not in ended
+                    ended.add(item.session)
+                elif isinstance(item, RingOffer):
+                    assert item.ttl_ms <= expiry.get(item.ring, item.ttl_ms)
+                    expiry[item.ring] = item.ttl_ms
+                elif isinstance(item, HandoffMoved):
+                    assert item.session not in ended
+                elif isinstance(item, ConversationChanged) and item.live_session is not None:
+                    assert item.live_session.session not in ended
+
+    @invariant()
+    def presence(self) -> None:
+        """I28, I29, I30, I32: effective is the function of the facts; declared is only what was declared."""
+        world = self.house.world
+        for agent in world.agents.values():
+            facts = presence_facts(world, agent)
+            for channel in CHANNELS:
+                status = agent.statuses[channel]
+                effective = effective_status(channel, facts)
+                assert (status.effective, status.color, status.api, status.reasons) == effective
+                key = (agent.principal.sub, channel)
+                assert status.declared == self.declared.get(key, "unavailable")
+                assert self.versions.get(key, 0) <= status.version
+                self.versions[key] = status.version
+            if world.claims.get(agent.principal) is not None:
+                assert all(status.effective != "available" for status in agent.statuses.values())
+
+    def teardown(self) -> None:
+        """I24, I43, I44: logs replay; when time passes, what remains is a healthy call, and nothing after it is ended."""
+        house = self.house
+        house.advance(200.0)
+        for session in list(house.world.sessions.values()):
+            house.check_replay(session.id)
+            assert session.ended or session.state == "active"
+            house.ok(SUPERVISOR, CallEnd(session.id))
+        assert len(house.world.claims) == 0
+        assert all(house.control.next_deadline(session) is None for session in house.world.sessions)
+
+
+Calls.TestCase.settings = settings(
+    max_examples=120,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+TestCallsModel = Calls.TestCase

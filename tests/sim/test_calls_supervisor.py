@@ -1,0 +1,325 @@
+"""The supervisor in virtual time: nurseries per session, deadlines, crashes, shutting down. Nothing is left behind."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from support.calls import FakeClients, FakeMedia, agent_actor, information, visitor_actor
+from triortc.engine.calls.actor import Actor
+from triortc.engine.calls.commands import (
+    CallAccept,
+    CallCancel,
+    CallDecline,
+    CallHangup,
+    CallRequest,
+    ConversationClose,
+    IceCandidate,
+    IceCandidates,
+    PresenceSet,
+    RingOpened,
+    SdpOffer,
+)
+from triortc.engine.calls.gate_table import GateState
+from triortc.engine.calls.history import MemoryHistory
+from triortc.engine.calls.media_events import LegLost, LegUp, LocalCandidates
+from triortc.engine.calls.notifications import CallEnded, CallState, LocalIceCandidates, Notification, RingOffer
+from triortc.engine.calls.replies import CallFault, Ok, Reply
+from triortc.engine.calls.supervisor import CallSupervisor, open_call_supervisor
+from triortc.errors import CallError
+
+
+class Stage:
+    """A supervisor with one agent and any number of visitors."""
+
+    def __init__(self, supervisor: CallSupervisor, media: FakeMedia, clients: FakeClients) -> None:
+        self.supervisor = supervisor
+        self.media = media
+        self.clients = clients
+        self.ana = agent_actor("ana", "desk")
+        supervisor.device_connected(self.ana, information("desk"))
+        supervisor.command(self.ana, PresenceSet("video", "available"))
+
+    def visitor(self, sub: str) -> Actor:
+        actor = visitor_actor(sub, "tab", f"cv_{sub}")
+        self.supervisor.device_connected(actor, information("tab", "web"))
+        return actor
+
+    def ok(self, actor: Actor, command: object, rx_time: float | None = None) -> object:
+        reply = self.supervisor.command(actor, command, rx_time)  # type: ignore[arg-type]  # any command
+        assert isinstance(reply, Ok), reply
+        return reply.payload
+
+    def ring(self, visitor: Actor) -> tuple[str, str]:
+        payload = self.ok(visitor, CallRequest(f"cv_{visitor.sub}"))
+        return payload.session, payload.leg  # type: ignore[attr-defined]  # a CallRequestedPayload
+
+    def call(self, visitor: Actor) -> tuple[str, str, str]:
+        session, visitor_leg = self.ring(visitor)
+        leg = self.ok(self.ana, CallAccept(session)).leg  # type: ignore[attr-defined]  # an AcceptedPayload
+        self.supervisor.media_event(LegUp(visitor_leg))
+        self.supervisor.media_event(LegUp(leg))
+        return session, visitor_leg, leg
+
+    def state(self, session: str) -> str:
+        return self.supervisor.control.world.sessions[session].state
+
+    def outcome(self, session: str) -> str | None:
+        return self.supervisor.control.world.sessions[session].outcome
+
+    def reason(self, session: str) -> str | None:
+        return self.supervisor.control.world.sessions[session].reason
+
+
+async def test_S1_3f_ring_ends_at_30_s_and_the_nursery_is_gone(autojump_clock: MockClock) -> None:
+    clients, media = FakeClients(), FakeMedia()
+    async with open_call_supervisor(media, clients=clients) as supervisor:
+        stage = Stage(supervisor, media, clients)
+        vic = stage.visitor("vic")
+        session, _ = stage.ring(vic)
+        await trio.sleep(29.999)
+        assert stage.state(session) == "ringing"
+        assert supervisor.running_sessions == 1
+        await trio.sleep(0.002)
+        assert stage.outcome(session) == "no_answer"
+        await trio.testing.wait_all_tasks_blocked()
+        assert supervisor.running_sessions == 0
+        assert media.open_legs == {}
+        assert [event.outcome for event in clients.told(vic, CallEnded)] == ["no_answer"]
+
+
+async def test_R1_accept_read_at_30_000_wins_though_it_is_handled_later(autojump_clock: MockClock) -> None:
+    clients, media = FakeClients(), FakeMedia()
+    async with open_call_supervisor(media, clients=clients) as supervisor:
+        stage = Stage(supervisor, media, clients)
+        session, _ = stage.ring(stage.visitor("vic"))
+        deadline = trio.current_time() + 30.0
+        clients.queued.append(
+            (deadline, lambda: supervisor.command(stage.ana, CallAccept(session), deadline)),
+        )
+        await trio.sleep(30.3)
+        assert isinstance(clients.replies[0], Ok)
+        assert stage.state(session) in ("connecting", "active")
+
+
+async def test_R1_accept_read_after_the_deadline_is_expired(autojump_clock: MockClock) -> None:
+    clients, media = FakeClients(), FakeMedia()
+    async with open_call_supervisor(media, clients=clients) as supervisor:
+        stage = Stage(supervisor, media, clients)
+        session, _ = stage.ring(stage.visitor("vic"))
+        late = trio.current_time() + 30.001
+        clients.queued.append((late, lambda: supervisor.command(stage.ana, CallAccept(session), late)))
+        await trio.sleep(30.3)
+        assert stage.outcome(session) == "no_answer"
+        clients.drain(late)
+        reply = clients.replies[0]
+        assert isinstance(reply, CallFault)
+        assert reply.code == "call.expired"
+
+
+async def test_R5_a_queued_cancel_in_time_is_heard_before_a_command_after_the_deadline(
+    autojump_clock: MockClock,
+) -> None:
+    clients, media = FakeClients(), FakeMedia()
+    async with open_call_supervisor(media, clients=clients) as supervisor:
+        stage = Stage(supervisor, media, clients)
+        vic = stage.visitor("vic")
+        session, _ = stage.ring(vic)
+        deadline = trio.current_time() + 30.0
+        clients.queued.append((deadline, lambda: supervisor.command(vic, CallCancel(session), deadline)))
+        reply = supervisor.command(stage.ana, CallAccept(session), deadline + 0.001)
+        assert isinstance(reply, CallFault)
+        assert reply.code == "call.cancelled"
+        assert stage.outcome(session) == "cancelled"
+
+
+async def test_offers_in_commands_are_answered_in_the_reply(autojump_clock: MockClock) -> None:
+    clients, media = FakeClients(), FakeMedia()
+    async with open_call_supervisor(media, clients=clients) as supervisor:
+        stage = Stage(supervisor, media, clients)
+        vic = stage.visitor("vic")
+        requested = stage.ok(vic, CallRequest("cv_vic", offer="v1"))
+        assert requested.answer == "answer to v1"  # type: ignore[attr-defined]  # a CallRequestedPayload
+        ring = clients.told(stage.ana, RingOffer)[0].ring
+        leg = stage.ok(stage.ana, RingOpened(ring)).leg  # type: ignore[attr-defined]  # a RingOpenedPayload
+        assert stage.ok(stage.ana, SdpOffer(leg, 1, "a1")).answer == "answer to a1"  # type: ignore[attr-defined]
+        stale = supervisor.command(stage.ana, SdpOffer(leg, 1, "again"))
+        bad = supervisor.command(stage.ana, SdpOffer(leg, 2, "bad"))
+        assert [fault.code for fault in (stale, bad) if isinstance(fault, CallFault)] == ["sdp.stale", "sdp.invalid"]
+        stage.ok(stage.ana, IceCandidates(leg, 2, "uf", (IceCandidate("candidate:1", "0"),), end=True))
+        assert media.calls[-1] == ("add_candidates", leg, 2, "uf", (("candidate:1", "0"),), True)
+        supervisor.media_event(LocalCandidates(leg, 2, "sf", (IceCandidate("candidate:2", "0"),), True))
+        assert clients.told(stage.ana, LocalIceCandidates)[0].ufrag == "sf"
+
+
+async def test_reply_comes_before_what_the_command_causes(autojump_clock: MockClock) -> None:
+    order: list[str] = []
+
+    class Ordered(FakeClients):
+        def notify(self, address: object, notification: Notification) -> None:
+            order.append(notification.wire_type)
+
+    media = FakeMedia()
+    async with open_call_supervisor(media, clients=Ordered()) as supervisor:
+        stage = Stage(supervisor, media, FakeClients())
+        session, _, _ = stage.call(stage.visitor("vic"))
+        order.clear()
+
+        def replied(reply: Reply) -> None:
+            order.append("ok")
+
+        supervisor.command(stage.ana, CallHangup(session), on_reply=replied)
+        assert order[0] == "ok"
+        assert order[1] == "call.ended"
+
+
+async def test_V44_a_crash_in_one_session_ends_it_and_no_other(autojump_clock: MockClock) -> None:
+    clients, media = FakeClients(), FakeMedia()
+    async with open_call_supervisor(media, clients=clients) as supervisor:
+        stage = Stage(supervisor, media, clients)
+        first, _, _ = stage.call(stage.visitor("vic"))
+        ben = agent_actor("ben", "phone")
+        supervisor.device_connected(ben, information("phone"))
+        supervisor.command(ben, PresenceSet("video", "available"))
+        second, _ = stage.ring(stage.visitor("wim"))
+
+        async def broken() -> None:
+            await trio.sleep(1.0)
+            raise RuntimeError("a task of the session fails")
+
+        supervisor.start_in_session(first, broken)
+        await trio.sleep(2.0)
+        assert (stage.outcome(first), stage.reason(first)) == ("failed", "internal_error")
+        assert stage.state(second) == "ringing"
+        assert supervisor.crashes_total == 1
+        assert supervisor.running_sessions == 1
+        with pytest.raises(CallError, match="is not running"):
+            supervisor.start_in_session(first, broken)
+
+
+async def test_V44_a_media_port_that_fails_ends_the_session_before_a_gate_opens(autojump_clock: MockClock) -> None:
+    clients, media = FakeClients(), FakeMedia()
+    async with open_call_supervisor(media, clients=clients) as supervisor:
+        stage = Stage(supervisor, media, clients)
+        vic = stage.visitor("vic")
+        session, _ = stage.ring(vic)
+        media.fail_on = "open_leg"
+        supervisor.command(stage.ana, CallAccept(session))
+        assert stage.reason(session) == "internal_error"
+        assert GateState.OPEN not in media.gates.values()
+        assert len(clients.told(vic, CallEnded)) == 1
+        media.fail_on = None
+        supervisor.command(stage.ana, ConversationClose("cv_vic"))
+        again, _, _ = stage.call(stage.visitor("wim"))
+        assert stage.state(again) == "active"
+
+
+async def test_tasks_of_a_session_end_with_it(autojump_clock: MockClock) -> None:
+    clients, media = FakeClients(), FakeMedia()
+    ended: list[str] = []
+    async with open_call_supervisor(media, clients=clients) as supervisor:
+        stage = Stage(supervisor, media, clients)
+        vic = stage.visitor("vic")
+        session, _ = stage.ring(vic)
+
+        async def slate() -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                ended.append(session)
+
+        supervisor.start_in_session(session, slate)
+        await trio.sleep(1.0)
+        stage.ok(vic, CallCancel(session))
+        await trio.testing.wait_all_tasks_blocked()
+        assert ended == [session]
+
+
+async def test_V43_leaving_ends_running_sessions(autojump_clock: MockClock) -> None:
+    clients, media, history = FakeClients(), FakeMedia(), MemoryHistory()
+    async with open_call_supervisor(media, clients=clients, history=history) as supervisor:
+        stage = Stage(supervisor, media, clients)
+        vic = stage.visitor("vic")
+        session, _, _ = stage.call(vic)
+    assert (stage.outcome(session), stage.reason(session)) == ("failed", "server_shutdown")
+    assert [record.session for record in history.find("org")] == [session]
+    assert [event.reason for event in clients.told(vic, CallEnded)] == ["server_shutdown"]
+    assert media.open_legs == {}
+
+
+async def test_V43_cancelling_from_outside_ends_sessions_too(autojump_clock: MockClock) -> None:
+    clients, media, history = FakeClients(), FakeMedia(), MemoryHistory()
+    with trio.move_on_after(10.0):
+        async with open_call_supervisor(media, clients=clients, history=history) as supervisor:
+            stage = Stage(supervisor, media, clients)
+            stage.call(stage.visitor("vic"))
+            await trio.sleep_forever()
+    assert [record.reason for record in history.find("org")] == ["server_shutdown"]
+    assert supervisor.running_sessions == 0
+    assert media.open_legs == {}
+
+
+async def test_twenty_calls_ended_in_every_way_leave_no_task_timer_or_leg(autojump_clock: MockClock) -> None:
+    clients, media, history = FakeClients(), FakeMedia(), MemoryHistory()
+    baseline = trio.lowlevel.current_statistics().tasks_living
+    async with open_call_supervisor(media, clients=clients, history=history) as supervisor:
+        stage = Stage(supervisor, media, clients)
+        await trio.testing.wait_all_tasks_blocked()
+        idle = trio.lowlevel.current_statistics().tasks_living
+        for number in range(20):
+            vic = stage.visitor(f"vic{number}")
+            await end_somehow(stage, vic, number % 8)
+            stage.supervisor.command(stage.ana, ConversationClose(f"cv_{vic.sub}"))
+            await trio.testing.wait_all_tasks_blocked()
+            assert supervisor.running_sessions == 0
+            assert trio.lowlevel.current_statistics().tasks_living == idle
+        assert media.open_legs == {}
+        assert len(supervisor.control.world.claims) == 0
+        await trio.sleep(61.0)
+        assert supervisor.control.world.timers == {}
+        assert all(not session.timers for session in supervisor.control.world.sessions.values())
+        assert len(history.find("org")) == 20
+    assert trio.lowlevel.current_statistics().tasks_living == baseline
+
+
+async def end_somehow(stage: Stage, vic: Actor, way: int) -> None:
+    assert vic.address is not None
+    if way == 0:
+        stage.ok(stage.ana, CallHangup(stage.call(vic)[0]))
+    elif way == 1:
+        stage.ok(vic, CallHangup(stage.call(vic)[0]))
+    elif way == 2:
+        stage.ok(stage.ana, CallDecline(stage.ring(vic)[0]))
+    elif way == 3:
+        stage.ok(vic, CallCancel(stage.ring(vic)[0]))
+    elif way == 4:
+        stage.ring(vic)
+        await trio.sleep(30.1)
+    elif way == 5:
+        stage.ring(vic)
+        stage.supervisor.device_lost(vic.address)
+        await trio.sleep(5.1)
+    elif way == 6:
+        _, _, leg = stage.call(vic)
+        stage.supervisor.media_event(LegLost(leg))
+        await trio.sleep(30.1)
+    else:
+        session, _ = stage.ring(vic)
+        stage.ok(stage.ana, CallAccept(session))
+        await trio.sleep(15.1)
+
+
+async def test_a_visitor_told_of_a_call_can_lose_its_socket_and_resume_in_time(autojump_clock: MockClock) -> None:
+    clients, media = FakeClients(), FakeMedia()
+    async with open_call_supervisor(media, clients=clients) as supervisor:
+        stage = Stage(supervisor, media, clients)
+        vic = stage.visitor("vic")
+        session, _ = stage.ring(vic)
+        assert vic.address is not None
+        supervisor.device_lost(vic.address)
+        await trio.sleep(4.9)
+        supervisor.device_resumed(vic.address)
+        await trio.sleep(5.0)
+        assert stage.state(session) == "ringing"
+        assert clients.told(vic, CallState)
