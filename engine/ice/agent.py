@@ -303,6 +303,10 @@ class IceAgent:
                 self._nomination.nominated_by_peer(pair, now)
         if not is_valid:
             self._checks.trigger(pair, now)
+        elif not self.controlling and not pair.nominated and not check.use_candidate:
+            # A controlling peer may nominate only when it hears a check of ours after its own has succeeded; ours may
+            # have come too early for that, and the peer's next tick can be 200 ms away.
+            self._checks.send(pair, CheckKind.CONSENT, now)
         self._nomination.heard(pair, now)
 
     def _learn_pair(self, base: Address, remote: Address, priority: int) -> CandidatePair | None:

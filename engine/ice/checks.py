@@ -80,7 +80,8 @@ class CheckSender:
                 transaction.cancelled = True
                 transaction.timer.stop_retransmitting()
         self.checklist.trigger(pair)
-        if now - pair.last_sent_at >= self._interval_s:
+        if now - pair.last_sent_at >= self._interval_s or not pair.answered_by_check:
+            pair.answered_by_check = True
             self.send(pair, CheckKind.CHECK, now)
 
     def send_paced(self, now: float) -> None:

@@ -43,6 +43,8 @@ class CandidatePair:
     nominate_on_success: bool = False
     #: The peer has checked this pair without USE-CANDIDATE: if it sends one later, it has made a choice.
     plain_check_received: bool = False
+    #: A check of the peer was answered by one of ours at once, whatever the pace says.
+    answered_by_check: bool = False
     last_sent_at: float = float("-inf")
     last_heard_at: float = float("-inf")
     last_media_at: float = float("-inf")

@@ -28,6 +28,19 @@ def test_own_check_follows_right_behind_the_answer() -> None:
     assert not own.use_candidate
 
 
+def test_a_controlling_peer_whose_check_comes_after_ours_has_succeeded_still_hears_us_behind_the_answer() -> None:
+    bench = Bench()
+    bench.check()
+    bench.answer_all(START + 0.001)
+    bench.sent()
+    bench.check(now=START + 0.002)
+    (answer, _), (own, own_to) = bench.sent()
+    assert answer.message_class is MessageClass.SUCCESS
+    assert (own.message_class, own_to) == (MessageClass.REQUEST, REMOTE)
+    bench.check(now=START + 0.003, nominate=True)
+    assert [message.message_class for message, _ in bench.sent()] == [MessageClass.SUCCESS]
+
+
 def test_rfc8445_14_first_check_goes_at_once_and_the_next_ones_at_the_pace_of_ta() -> None:
     bench = Bench(controlling=True)
     for port in (1, 2, 3):
