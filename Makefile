@@ -1,0 +1,37 @@
+# make demo · make test            everything, on a fresh Debian machine with Python 3.11 or newer
+# make unit · make browsers · make lint        each part alone
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+UNIT := tests/unit tests/sim tests/model tests/conformance tests/fuzz tests/interop tests/packaging
+
+.PHONY: demo test unit browsers lint browsers-installed clean
+
+demo: $(VENV)/.installed
+	$(BIN)/triortc demo --out demo-output
+
+# One run, one summary. Root can give the browsers a network of their own; nobody else can.
+test: lint browsers-installed $(VENV)/.installed
+	tools/in_private_network.sh $(BIN)/pytest
+
+unit: $(VENV)/.installed
+	$(BIN)/pytest $(UNIT)
+
+browsers: browsers-installed $(VENV)/.installed
+	tools/in_private_network.sh $(BIN)/pytest tests/browsers
+
+lint: $(VENV)/.installed
+	VENV=$(VENV) tools/check.sh
+
+browsers-installed:
+	tools/install_browsers.sh
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[test,lint]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .build build demo-output *.egg-info
