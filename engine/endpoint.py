@@ -158,7 +158,8 @@ class Endpoint:
     def _schedule(self, session: Session) -> None:
         deadline = session.next_deadline()
         known = self._scheduled.get(session)
-        if deadline is None or (known is not None and known <= deadline):
+        # A session may have been removed by its own event, while its batch was under way.
+        if session not in self._on_event or deadline is None or (known is not None and known <= deadline):
             return
         self._scheduled[session] = deadline
         self._heap_entries += 1

@@ -252,7 +252,7 @@ def _end(session: Session, outcome: str, reason: str, now: float) -> None:
     if reason not in OUTCOMES[outcome]:
         raise ValueError(f"{outcome}/{reason} is not an end that a session can have")
     session.outcome, session.reason, session.ended_at = outcome, reason, now
-    session.timers = {}
+    session.timers, session.grace, session.pending = {}, {}, None
 
 
 _MUTATIONS: Final[Mapping[str, Callable[[Session, Mapping[str, Value], float], None]]] = {

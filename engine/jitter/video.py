@@ -16,10 +16,13 @@ class Depacketizer(Protocol):
     """What the buffer asks of a codec's payload format. None of these raise for a peer's bytes."""
 
     def is_frame_start(self, payload: bytes) -> bool:
-        """Tell whether a frame may begin with this payload."""
+        """Tell whether a frame may begin with this payload; the first of several with one timestamp counts."""
 
     def is_keyframe(self, payload: bytes) -> bool:
-        """Tell whether this payload, the first of a frame, begins a frame that needs no earlier one."""
+        """Tell whether this payload shows that its frame needs no earlier one.
+
+        It need not be the frame's first: an H.264 delimiter may stand before the parameter sets.
+        """
 
     def depacketize(self, payloads: Sequence[bytes]) -> bytes | None:
         """Return the frame of its payloads, all there and in order; None if they are malformed."""
@@ -81,7 +84,7 @@ class VideoJitterBuffer:
         "_events",
         "_frames",
         "_gap_since",
-        "_keyframe_starts",
+        "_keyframe_marks",
         "_needs_keyframe",
         "_newest",
         "_next",
@@ -106,7 +109,7 @@ class VideoJitterBuffer:
         self._sequence = SequenceTracker()
         self._timestamps = TimestampUnwrapper()
         self._packets: dict[int, _Packet] = {}  # in order of arrival, which is what ages them
-        self._keyframe_starts: set[int] = set()
+        self._keyframe_marks: set[int] = set()  # packets that show their frame to be a keyframe
         self._bytes = 0
         self._newest = -1
         self._needs_keyframe = True
@@ -137,8 +140,7 @@ class VideoJitterBuffer:
         restarts = self._sequence.restarts
         extended = self._sequence.extend(sequence_number)
         if extended < 0:
-            # The first packet of a restarted sender may be the start of its only keyframe, so it is kept for the next
-            # one.
+            # The first packet of a restarted sender may begin its only keyframe, so it is kept until the next one.
             self._suspect = sequence_number, timestamp, marker, payload
             return
         if self._sequence.restarts != restarts:
@@ -163,8 +165,8 @@ class VideoJitterBuffer:
         self._packets[extended] = self._timestamps.unwrap(timestamp), marker, payload, now
         self._bytes += len(payload)
         self._newest = max(self._newest, extended)
-        if payload and self._depacketizer.is_frame_start(payload) and self._depacketizer.is_keyframe(payload):
-            self._keyframe_starts.add(extended)
+        if payload and self._depacketizer.is_keyframe(payload):
+            self._keyframe_marks.add(extended)
 
     def poll_frame(self) -> VideoFrame | None:
         """Return the next frame, None if there is none now."""
@@ -186,7 +188,7 @@ class VideoJitterBuffer:
         self.statistics.given_up += 1
         # Frames behind the gap refer to what is lost; a keyframe among them, even incomplete, is where to go on.
         behind = self._scan + 1
-        self._lose("packets were lost", min((at for at in self._keyframe_starts if at >= behind), default=behind))
+        self._lose("packets were lost", next((at for at in self._keyframe_starts(now) if at >= behind), behind))
         self._advance(now)
 
     def _lose(self, reason: str, resume_at: int) -> None:
@@ -205,7 +207,7 @@ class VideoJitterBuffer:
                 return
             if self._scan_frame():
                 self._deliver()
-            elif not self._jump_to_complete_keyframe():
+            elif not self._jump_to_complete_keyframe(now):
                 break
         if self._newest < self._scan:
             self._gap_since = None
@@ -213,13 +215,10 @@ class VideoJitterBuffer:
             self._gap_since = now
 
     def _find_keyframe(self, now: float) -> bool:
-        """Go to the first keyframe that has begun to arrive. Without one, keep packets for a while.
-
-        Its start may be late.
-        """
-        starts = [at for at in self._keyframe_starts if self._begins_frame(at)]
+        """Go to the first keyframe that has begun to arrive. Without one, keep packets for a while: it may be late."""
+        starts = self._keyframe_starts(now)
         if starts:
-            self._discard_before(min(starts))
+            self._discard_before(starts[0])
             return True
         self._gap_since = None
         if not self._asked and self._packets:
@@ -235,10 +234,30 @@ class VideoJitterBuffer:
             self.statistics.discarded += 1
         return False
 
-    def _begins_frame(self, extended: int) -> bool:
-        """Tell whether no packet of the same frame stands before this one, as before later H.264 slices."""
-        before = self._packets.get(extended - 1)
-        return before is None or before[0] != self._packets[extended][0]
+    def _keyframe_starts(self, now: float) -> list[int]:
+        """Return the first packets of the keyframes that are there or have begun to arrive, in order."""
+        starts = sorted({self._frame_start(mark) for mark in self._keyframe_marks})
+        return [
+            at
+            for at in starts
+            if self._depacketizer.is_frame_start(self._packets[at][2]) and self._is_certain_start(at, now)
+        ]
+
+    def _is_certain_start(self, extended: int, now: float) -> bool:
+        """Tell whether a keyframe may begin here: with a gap before it, its parameter sets may still be missing.
+
+        Such a gap gets a moment to be filled. At the very beginning of a stream nobody knows of a gap.
+        """
+        if extended == self._next or extended - 1 in self._packets or extended == min(self._packets):
+            return True
+        return now - self._packets[extended][3] >= self._configuration.keyframe_patience_ms / 1000
+
+    def _frame_start(self, extended: int) -> int:
+        """Walk back to the first packet at hand of the same frame."""
+        timestamp = self._packets[extended][0]
+        while (before := self._packets.get(extended - 1)) is not None and before[2] and before[0] == timestamp:
+            extended -= 1
+        return extended
 
     def _scan_frame(self) -> bool:
         """Walk on from the last packet looked at; True: a frame is complete from `_next` up to `_scan`."""
@@ -261,9 +280,9 @@ class VideoJitterBuffer:
         self._next = self._scan
 
     def _deliver(self) -> None:
+        keyframe = any(mark < self._scan for mark in self._keyframe_marks)
         packets = [packet for at in range(self._next, self._scan) if (packet := self._remove(at))[2]]
         payloads = [packet[2] for packet in packets]
-        keyframe = self._depacketizer.is_frame_start(payloads[0]) and self._depacketizer.is_keyframe(payloads[0])
         self._go_on_at(self._scan)
         data = self._depacketizer.depacketize(payloads)
         if data is None:
@@ -276,10 +295,10 @@ class VideoJitterBuffer:
         arrived_at = max(packet[3] for packet in packets)
         self._frames.append(VideoFrame(packets[0][0] & 0xFFFFFFFF, data, keyframe, arrived_at))
 
-    def _jump_to_complete_keyframe(self) -> bool:
+    def _jump_to_complete_keyframe(self, now: float) -> bool:
         """Leave a gap behind if a whole keyframe waits beyond it: nothing that could still come is needed then."""
-        for start in sorted(at for at in self._keyframe_starts if at > self._scan):
-            if self._begins_frame(start) and self._is_complete(start):
+        for start in self._keyframe_starts(now):
+            if start > self._scan and self._is_complete(start):
                 self._discard_before(start)
                 return True
         return False
@@ -309,5 +328,5 @@ class VideoJitterBuffer:
     def _remove(self, extended: int) -> _Packet:
         packet = self._packets.pop(extended)
         self._bytes -= len(packet[2])
-        self._keyframe_starts.discard(extended)
+        self._keyframe_marks.discard(extended)
         return packet

@@ -1,1 +1,1 @@
-"""A PeerConnection shaped as the W3C's, in snake_case, for embedders."""
+"""A peer connection for embedders, in the shape of the W3C's RTCPeerConnection: one remote endpoint, its own media."""

@@ -56,7 +56,8 @@ async def test_3_3_hello_is_welcomed_with_a_session_limits_and_a_snapshot(host: 
     assert p["limits"]["max_inflight"] == 32
     assert p["limits"]["rate"] == {"burst": 100, "per_s": 50.0}
     assert {"video.receive", "video.invite", "handoff"} <= set(p["caps"])
-    assert p["snapshot"] == {}
+    parts = ("presence", "rings", "sessions", "invitations", "conversations", "notices", "devices")
+    assert p["snapshot"] == {part: [] for part in parts}
     assert len(p["resume_token"]) == 43
     assert isinstance(welcome.at, int)
 

@@ -1,3 +1,4 @@
+# ruff: noqa: N802 - test names carry the numbers of docs/calls.md as they are written there
 """The supervisor in virtual time: nurseries per session, deadlines, crashes, shutting down. Nothing is left behind."""
 
 from __future__ import annotations

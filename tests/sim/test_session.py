@@ -96,6 +96,8 @@ def test_a_closed_session_tells_its_peer_by_bye_and_close_notify() -> None:
     network.run_for(0.2)
     assert server.session.state is ConnectionState.CLOSED
     assert client.session.state is ConnectionState.CLOSED
+    # A deadline that stays in the past would keep the shell's timer busy for ever.
+    assert client.session.next_deadline() is server.session.next_deadline() is None
     client.session.close(network.now)
     assert client.session.next_deadline() is None
     assert server.session.next_deadline() is None

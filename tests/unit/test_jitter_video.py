@@ -293,6 +293,19 @@ def test_an_h264_keyframe_may_begin_with_a_delimiter_and_have_several_slices() -
         assert first.data.count(b"\x00\x00\x00\x01") == 5
 
 
+def test_a_keyframe_behind_a_gap_waits_a_moment_for_what_may_be_its_beginning() -> None:
+    stream = Stream()
+    stream.insert(*stream.packets("K"))
+    before = stream.packets("D")
+    keyframe = stream.packets("K")
+    stream.insert(*before[:2], *keyframe, now=2.0)
+    assert stream.kinds() == "K"
+    stream.insert(*stream.packets("D"), now=2.05)
+    assert stream.kinds() == ""
+    stream.insert(*stream.packets("D"), now=2.11)
+    assert stream.kinds() == "KDD"
+
+
 def test_vp8_frames_go_through_packets_and_come_back() -> None:
     """RFC 7741 4.2; the first bit of a VP8 frame tells whether it is no keyframe (RFC 6386 9.1)."""
     buffer = VideoJitterBuffer(Vp8Depacketizer())

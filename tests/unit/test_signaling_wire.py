@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import typing
 from typing import Any
 
@@ -44,7 +46,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "call.request": {
         "conversation": "cv_9",
         "group": "sales",
-        "media": {"audio": True, "video": False},
+        "media": {"video": False},
         "offer": "v=0",
     },
     "ring.ack": {"ring": "rg_1"},
@@ -98,6 +100,10 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 }
 
 
+def as_json(value: object) -> Any:
+    return json.loads(msgspec.json.encode(value))
+
+
 def test_3_4_there_is_an_example_of_every_command() -> None:
     assert set(EXAMPLES) == set(COMMANDS)
 
@@ -106,7 +112,7 @@ def test_3_4_there_is_an_example_of_every_command() -> None:
 def test_3_4_every_command_decodes_and_keeps_its_fields(t: str) -> None:
     incoming = parse_incoming(encode_message(t, EXAMPLES[t], id="q1"))
     assert (incoming.type, incoming.id) == (t, "q1")
-    assert msgspec.to_builtins(incoming.payload) == EXAMPLES[t]
+    assert as_json(incoming.payload) == EXAMPLES[t]
 
 
 @pytest.mark.parametrize("t", sorted(EXAMPLES))
@@ -118,13 +124,14 @@ def test_3_4_every_command_reaches_call_control_with_the_same_fields(t: str) -> 
         return
     assert command is not None
     assert command.wire_type == t
-    assert plain(command) == EXAMPLES[t]
+    expected = {**EXAMPLES[t], "media": {"audio": True, "video": False}} if t == "call.request" else EXAMPLES[t]
+    assert plain(command) == expected
 
 
 @pytest.mark.parametrize("t", sorted(EXAMPLES))
 def test_3_2_unknown_fields_are_ignored_in_every_command(t: str) -> None:
     incoming = parse_incoming(encode_message(t, {**EXAMPLES[t], "unheard_of": {"x": [1, None]}}, id="q1"))
-    assert msgspec.to_builtins(incoming.payload) == EXAMPLES[t]
+    assert as_json(incoming.payload) == EXAMPLES[t]
 
 
 @pytest.mark.parametrize("t", sorted(EXAMPLES))
@@ -141,7 +148,7 @@ def test_call_control_has_every_command_but_the_refreshing_of_tokens() -> None:
 
 @pytest.mark.parametrize("notification", typing.get_args(told.Notification), ids=lambda cls: cls.wire_type)
 def test_3_4_every_event_of_call_control_is_an_event_of_the_protocol(notification: type[Any]) -> None:
-    names = {name.rstrip("_") for name in notification.__dataclass_fields__}
+    names = {field.name.rstrip("_") for field in dataclasses.fields(notification)}
     wire = {field.encode_name for field in msgspec.structs.fields(EVENTS[notification.wire_type])}
     assert names == wire
 
@@ -181,7 +188,7 @@ def test_a_snapshot_of_call_control_is_the_snapshot_of_the_protocol() -> None:
         devices=(told.DeviceView("d1", "ios", None, "foreground", {"camera": "granted"}, "live"),),
         next="c",
     )
-    assert msgspec.to_builtins(msgspec.convert(plain(snapshot), WireSnapshot)) == plain(snapshot)
+    assert as_json(msgspec.convert(plain(snapshot), WireSnapshot)) == plain(snapshot)
 
 
 @pytest.mark.parametrize(

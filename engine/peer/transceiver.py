@@ -1,0 +1,55 @@
+"""A sender and a receiver of one kind that share a media section."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from triortc.codecs.payload.formats import depacketizer_for
+from triortc.codecs.registry import Codec, MediaKind
+from triortc.engine.peer.receiver import RtpReceiver
+from triortc.engine.peer.sender import RtpSender
+from triortc.engine.sdp.negotiated import Direction
+from triortc.errors import ConfigurationError
+
+__all__ = ["RtpTransceiver"]
+
+_DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
+
+
+class RtpTransceiver:
+    """One kind of media of a connection. Made by ``add_transceiver`` or by an offer of the peer.
+
+    Arguments:
+        kind: ``"audio"`` or ``"video"``.
+        direction: what our next description asks for.
+        codecs: the most preferred first.
+
+    Raises:
+        ConfigurationError: the direction is unknown, or a codec has no payload format here.
+    """
+
+    def __init__(
+        self, kind: MediaKind, direction: Direction, codecs: Sequence[Codec], sender: RtpSender, receiver: RtpReceiver
+    ) -> None:
+        if not codecs:
+            raise ConfigurationError(f"the {kind} transceiver needs at least one codec, or None for the usual ones")
+        for codec in codecs:
+            depacketizer_for(codec.name)
+            if codec.kind != kind:
+                raise ConfigurationError(f"{codec.name} is no codec for {kind}")
+        self.kind: MediaKind = kind
+        self.codecs = tuple(codecs)
+        self.sender = sender
+        self.receiver = receiver
+        self.direction = direction
+
+    @property
+    def direction(self) -> Direction:
+        """What our next description asks for; the peer may narrow it."""
+        return self._direction
+
+    @direction.setter
+    def direction(self, direction: Direction) -> None:
+        if direction not in _DIRECTIONS:
+            raise ConfigurationError(f"{direction!r} is no direction: use one of {', '.join(_DIRECTIONS)}")
+        self._direction: Direction = direction
