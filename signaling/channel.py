@@ -1,0 +1,161 @@
+"""Where messages travel: one interface for every transport, and the memory and WebSocket ones.
+
+The bytes are the same on every transport; only the frame around them differs.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection
+
+from triortc.errors import SignalingError
+from triortc.signaling.streams import PushBackStream
+
+__all__ = ["ChannelClosedError", "MemoryChannel", "MessageChannel", "WebSocketChannel", "memory_channel_pair"]
+
+_MAX_REASON_BYTES = 123
+
+
+class ChannelClosedError(SignalingError):
+    """The channel is closed, by either side.
+
+    Attributes:
+        code: the close code; 1006: the connection just went away.
+        reason: the text beside it.
+    """
+
+    def __init__(self, code: int = 1006, reason: str = "") -> None:
+        super().__init__(f"the channel is closed: {code} {reason}".rstrip())
+        self.code = code
+        self.reason = reason
+
+
+class MessageChannel(Protocol):
+    """One connection that carries whole messages, both ways, in order."""
+
+    @property
+    def heard_at(self) -> float:
+        """When the last bytes came, `trio.current_time()`."""
+
+    async def send(self, data: bytes) -> None:
+        """Send one message. Raises ChannelClosedError."""
+
+    async def receive(self) -> bytes:
+        """Wait for the next message. Raises ChannelClosedError. A message of a wrong frame type closes the channel."""
+
+    async def aclose(self, code: int = 1000, reason: str = "") -> None:
+        """Close with a code and a reason (at most 123 bytes count). Abrupt when cancelled: bound it with a scope."""
+
+
+class MemoryChannel:
+    """One end of a pair of channels inside one process, for tests and for embedders without a network."""
+
+    def __init__(
+        self, outgoing: trio.MemorySendChannel[bytes], incoming: trio.MemoryReceiveChannel[bytes], log: _Closes
+    ) -> None:
+        self._outgoing = outgoing
+        self._incoming = incoming
+        self._closes = log
+        self._heard_at = trio.current_time()
+
+    @property
+    def heard_at(self) -> float:
+        """When the last message came."""
+        return self._heard_at
+
+    async def send(self, data: bytes) -> None:
+        """Send one message. Raises ChannelClosedError."""
+        try:
+            await self._outgoing.send(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise ChannelClosedError(*self._closes.first) from None
+
+    async def receive(self) -> bytes:
+        """Wait for the next message. Raises ChannelClosedError."""
+        try:
+            data = await self._incoming.receive()
+        except (trio.EndOfChannel, trio.ClosedResourceError):
+            raise ChannelClosedError(*self._closes.first) from None
+        self._heard_at = trio.current_time()
+        return data
+
+    async def aclose(self, code: int = 1000, reason: str = "") -> None:
+        """Close both directions; the other end reads what was sent before and then sees the code."""
+        self._closes.add(code, reason)
+        self._outgoing.close()
+        self._incoming.close()
+        await trio.lowlevel.checkpoint()
+
+    def drop(self) -> None:
+        """Go away without a word, as a network does."""
+        self._closes.add(1006, "")
+        self._outgoing.close()
+        self._incoming.close()
+
+
+class _Closes:
+    """The first close of a pair, which both ends report."""
+
+    def __init__(self) -> None:
+        self.first: tuple[int, str] = (1006, "")
+        self._known = False
+
+    def add(self, code: int, reason: str) -> None:
+        if not self._known:
+            self._known = True
+            self.first = (code, reason)
+
+
+def memory_channel_pair(queue: int = 16) -> tuple[MemoryChannel, MemoryChannel]:
+    """Two connected channels; each direction holds `queue` messages before `send` waits."""
+    log = _Closes()
+    to_b, from_a = trio.open_memory_channel[bytes](queue)
+    to_a, from_b = trio.open_memory_channel[bytes](queue)
+    return MemoryChannel(to_b, from_b, log), MemoryChannel(to_a, from_a, log)
+
+
+class WebSocketChannel:
+    """A WebSocket as a message channel: one text frame is one message.
+
+    Args:
+        connection: the open WebSocket. Its stream and reader task belong to whoever opened it.
+        stream: the stream below it, which knows when bytes came.
+    """
+
+    def __init__(self, connection: WebSocketConnection, stream: PushBackStream) -> None:
+        self._connection = connection
+        self._stream = stream
+
+    @property
+    def heard_at(self) -> float:
+        """When the last bytes came."""
+        return self._stream.heard_at
+
+    async def send(self, data: bytes) -> None:
+        """Send one message as a text frame. Raises ChannelClosedError."""
+        try:
+            await self._connection.send_message(data.decode("utf-8"))
+        except ConnectionClosed:
+            raise self._closed() from None
+
+    async def receive(self) -> bytes:
+        """Wait for the next message. Raises ChannelClosedError; a binary frame closes with 4400."""
+        try:
+            message = await self._connection.get_message()
+        except ConnectionClosed:
+            raise self._closed() from None
+        self._stream.message_finished()
+        if isinstance(message, bytes):
+            raise ChannelClosedError(4400, "binary frames are not part of the protocol")
+        return message.encode("utf-8")
+
+    async def aclose(self, code: int = 1000, reason: str = "") -> None:
+        """Close with the closing handshake."""
+        text = reason.encode("utf-8")[:_MAX_REASON_BYTES].decode("utf-8", "ignore")
+        await self._connection.aclose(code, text)
+
+    def _closed(self) -> ChannelClosedError:
+        reason = self._connection.closed
+        return ChannelClosedError() if reason is None else ChannelClosedError(reason.code, reason.reason or "")

@@ -1,0 +1,179 @@
+"""The command `triortc`. Other rooms add subcommands through the entry-point group `triortc.commands`."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import signal
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import entry_points, version
+from typing import Final
+
+import click
+import segno
+import trio
+
+from triortc.engine.calls.leg_configuration import MediaConfiguration
+from triortc.engine.calls.legs import open_leg_manager
+from triortc.engine.endpoint import EndpointConfiguration
+from triortc.engine.interfaces import local_addresses
+from triortc.errors import ConfigurationError
+from triortc.signaling.app import ObservableMedia, RunningServer, ServerConfiguration, open_server
+from triortc.signaling.self_signed import self_signed_context
+
+__all__ = ["development_configuration", "main"]
+
+COMMANDS_GROUP: Final = "triortc.commands"
+_LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "::1")
+
+
+class _Commands(click.Group):
+    """A group whose further commands are found when they are asked for: nothing is imported to show the version."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The built-in commands and those of other packages."""
+        return sorted({*super().list_commands(ctx), *(entry.name for entry in entry_points(group=COMMANDS_GROUP))})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A command by its name."""
+        built_in = super().get_command(ctx, cmd_name)
+        if built_in is not None:
+            return built_in
+        for entry in entry_points(group=COMMANDS_GROUP, name=cmd_name):
+            command = entry.load()
+            if not isinstance(command, click.Command):
+                raise click.ClickException(f"{entry.value} is not a click command")
+            return command
+        return None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("triortc"), prog_name="triortc")
+def main() -> None:
+    """A media and signaling engine for one-to-one video calls."""
+
+
+@main.command()
+@click.option("--dev", is_flag=True, help="Give tokens to whoever asks. For your own machine.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address of HTTP and WebSocket.")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--media-port", default=0, type=click.IntRange(0, 65535), help="UDP port of media; 0: any.")
+@click.option("--public-host", default=None, help="The address that a 1:1 NAT maps onto this machine.")
+@click.option("--force", is_flag=True, help="Serve development mode to the network, over TLS with its own certificate.")
+def serve(dev: bool, host: str, port: int, media_port: int, public_host: str | None, force: bool) -> None:
+    """Serve the pages, signaling and media."""
+    if not dev:
+        raise click.ClickException(
+            "a production server is embedded, since its keys, tenants and storage are yours: see open_server in the "
+            "documentation. To try things out: triortc serve --dev"
+        )
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        configuration = development_configuration(host, port, public_host=public_host, force=force)
+        media = _media_configuration(media_port, public_host)
+        open_media: Callable[[], AbstractAsyncContextManager[ObservableMedia]] = partial(open_leg_manager, media)
+        trio.run(_serve, configuration, open_media, public_host)
+    except (ConfigurationError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def development_configuration(
+    host: str, port: int, *, public_host: str | None = None, force: bool = False
+) -> ServerConfiguration:
+    """The configuration of a development server.
+
+    Args:
+        host: the address to bind; loopback, unless forced.
+        port: the TCP port.
+        public_host: a further name of this machine.
+        force: serve the network, over TLS with a self-signed certificate.
+
+    Raises:
+        ConfigurationError: the host is not loopback and `force` is not set.
+    """
+    loopback = _is_loopback(host)
+    if not loopback and not force:
+        raise ConfigurationError(
+            f"a development server gives tokens to whoever asks, and {host} can be reached by others: "
+            "leave --host at 127.0.0.1, or add --force"
+        )
+    names = _names_of(host, public_host)
+    tls = None if loopback else self_signed_context(names, now=datetime.now(UTC))
+    return ServerConfiguration(host=host, port=port, development=True, tls=tls, host_names=names)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _names_of(host: str, public_host: str | None) -> tuple[str, ...]:
+    """The names a request may use: what is bound, what reaches it, and nothing that a stranger's DNS can make up."""
+    names = {host} if host not in ("0.0.0.0", "::") else set(local_addresses(loopback=True))
+    if _is_loopback(host) or host in ("0.0.0.0", "::"):
+        names.update(_LOOPBACK_NAMES)
+    if public_host is not None:
+        names.add(public_host)
+    return tuple(sorted(names))
+
+
+def _media_configuration(media_port: int, public_host: str | None) -> MediaConfiguration:
+    endpoint = EndpointConfiguration(media_port=media_port, media_advertise=public_host, loopback=True)
+    return MediaConfiguration(endpoint=endpoint)
+
+
+async def _serve(
+    configuration: ServerConfiguration,
+    open_media: Callable[[], AbstractAsyncContextManager[ObservableMedia]],
+    public_host: str | None,
+) -> None:
+    async with open_server(configuration, open_media=open_media) as server:
+        _announce(server, configuration, public_host)
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for _ in signals:
+                break
+        click.echo("ending calls and closing connections …")
+
+
+def _announce(server: RunningServer, configuration: ServerConfiguration, public_host: str | None) -> None:
+    click.secho(" INSECURE: development mode gives a token to everybody who asks. ", fg="black", bg="yellow")
+    url = server.url
+    if configuration.tls is not None:
+        host = public_host or _address_for_phones(configuration.host)
+        port = server.addresses[0][1]
+        url = f"https://{f'[{host}]' if ':' in host else host}:{port}/"
+        click.echo("The certificate is self-signed: the browser will ask whether you trust it.")
+        click.echo(_qr_code(url))
+    click.echo(f"page     {url}")
+    click.echo(f"visitor  {url}visitor")
+    click.echo(f"agent    {url}agent")
+
+
+def _address_for_phones(host: str) -> str:
+    """An address of this machine that another one can reach."""
+    if host not in ("0.0.0.0", "::"):
+        return host
+    return next(iter(local_addresses(loopback=False)), "127.0.0.1")
+
+
+def _qr_code(url: str) -> str:
+    """A QR code in characters, two rows of modules a line."""
+    rows = [[bool(module) for module in row] for row in segno.make(url).matrix_iter(border=2)]
+    if len(rows) % 2:
+        rows.append([False] * len(rows[0]))
+    blocks = {(False, False): "█", (False, True): "▀", (True, False): "▄", (True, True): " "}
+    return "\n".join(
+        "".join(blocks[upper, lower] for upper, lower in zip(*pair, strict=True))
+        for pair in zip(rows[::2], rows[1::2], strict=True)
+    )
+
+
+if __name__ == "__main__":
+    main()

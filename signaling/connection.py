@@ -1,0 +1,214 @@
+"""One connection: the handshake, then a reader, a writer and a timer around a signaling session, in one nursery."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import trio
+
+from triortc.signaling.channel import ChannelClosedError, MessageChannel
+from triortc.signaling.configuration import SignalingConfiguration
+from triortc.signaling.link import CloseCode, Link
+from triortc.signaling.session import SignalingSession
+from triortc.signaling.wire import Hello, Incoming, WireError, parse_incoming
+
+__all__ = ["Connection", "RefusedError", "SignalHandler"]
+
+
+class RefusedError(Exception):
+    """A `hello` is refused; it never leaves this package.
+
+    Attributes:
+        code: the stable error code.
+        close_code: the number the connection is closed with.
+        reply_to: what the `err` answers.
+        retryable: whether the client may try again as it is.
+    """
+
+    def __init__(
+        self, code: str, message: str, close_code: int, *, reply_to: str = "hello", retryable: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.close_code = close_code
+        self.reply_to = reply_to
+        self.retryable = retryable
+
+
+class SignalHandler(Protocol):
+    """What a connection needs of the server."""
+
+    async def greet(self, hello: Hello, link: Link) -> SignalingSession:
+        """Check who it is, find or make the session, attach the link, queue `welcome`. Raises RefusedError."""
+
+    async def execute(self, session: SignalingSession, command: Incoming, rx_time: float) -> None:
+        """Carry out a command; the reply goes to the session."""
+
+    def parted(self, session: SignalingSession, link: Link) -> None:
+        """The connection is over."""
+
+
+class Connection:
+    """Owns one channel until it is closed.
+
+    Args:
+        channel: where messages travel.
+        handler: the server.
+        configuration: limits and timers.
+        wall_ms: unix milliseconds, to stamp messages with.
+    """
+
+    def __init__(
+        self,
+        channel: MessageChannel,
+        handler: SignalHandler,
+        configuration: SignalingConfiguration,
+        wall_ms: Callable[[], int],
+    ) -> None:
+        self._channel = channel
+        self._handler = handler
+        self._configuration = configuration
+        self._link = Link(configuration, trio.current_time(), wall_ms, self._changed)
+        self._session: SignalingSession | None = None
+        self._wake = trio.Event()
+        self._replies_written = trio.Event()
+        self._timer = trio.CancelScope()
+        self._writing = trio.CancelScope()
+
+    async def run(self, greeted: Callable[[], None]) -> None:
+        """Serve the connection until it ends, and close it.
+
+        Args:
+            greeted: called once `hello` has been dealt with, either way.
+        """
+        try:
+            try:
+                self._session = await self._handshake()
+            finally:
+                greeted()
+            if self._session is None:
+                await self._write()
+            else:
+                await self._serve(self._session)
+        except ChannelClosedError:
+            pass  # the client went away; what it was can be resumed
+        finally:
+            if self._session is not None:
+                self._handler.parted(self._session, self._link)
+            await self._close()
+
+    # --- the handshake
+
+    async def _handshake(self) -> SignalingSession | None:
+        try:
+            with trio.move_on_after(self._configuration.hello_timeout_s):
+                return await self._handler.greet(await self._hello(), self._link)
+            raise RefusedError("proto.hello_timeout", "no hello in time", CloseCode.HELLO)
+        except RefusedError as refused:
+            self._link.close(
+                refused.close_code,
+                refused.message,
+                error=refused.code,
+                reply_to=refused.reply_to,
+                retryable=refused.retryable,
+            )
+        return None
+
+    async def _hello(self) -> Hello:
+        data = await self._channel.receive()
+        try:
+            first = parse_incoming(data, max_bytes=self._configuration.max_message_bytes)
+        except WireError as error:
+            if len(data) > self._configuration.max_message_bytes:
+                raise RefusedError(error.code, error.message, CloseCode.TOO_LARGE) from None
+            if error.reply_to == "hello":
+                raise RefusedError(error.code, error.message, CloseCode.MALFORMED) from None
+            raise RefusedError(
+                "proto.hello_required",
+                "the first message is hello",
+                CloseCode.HELLO,
+                reply_to=error.reply_to or "hello",
+            ) from None
+        if not isinstance(first.payload, Hello):
+            raise RefusedError(
+                "proto.hello_required", "the first message is hello", CloseCode.HELLO, reply_to=first.id or "hello"
+            )
+        return first.payload
+
+    # --- the session
+
+    def _changed(self) -> None:
+        """There is something to write, to close or to re-schedule."""
+        self._wake.set()
+        self._timer.deadline = self._deadline()
+        closing = self._link.closing
+        if closing is not None:
+            patience_s = 0.0 if closing.code == CloseCode.SILENT else self._configuration.close_timeout_s
+            self._writing.deadline = min(self._writing.deadline, trio.current_time() + patience_s)
+
+    def _deadline(self) -> float:
+        session = self._session
+        return session.next_deadline() if session is not None and session.link is self._link else float("inf")
+
+    async def _serve(self, session: SignalingSession) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._read, session)
+            nursery.start_soon(self._keep_time, session)
+            await self._write()
+            nursery.cancel_scope.cancel()
+
+    async def _write(self) -> None:
+        """Write what is queued, until the connection has to close or is gone."""
+        link = self._link
+        with self._writing:
+            try:
+                while not link.finished:
+                    data = link.poll_transmit()
+                    if data is None:
+                        self._wake = trio.Event()
+                        await self._wake.wait()
+                        continue
+                    await self._channel.send(data)
+                    self._replies_written.set()
+            except ChannelClosedError as closed:
+                link.close(closed.code, closed.reason, abrupt=True)
+
+    async def _read(self, session: SignalingSession) -> None:
+        """Take messages, while not too many commands wait for their replies to be written."""
+        link = self._link
+        try:
+            while link.closing is None:
+                while link.unwritten_replies >= self._configuration.max_inflight:
+                    self._replies_written = trio.Event()
+                    await self._replies_written.wait()
+                data = await self._channel.receive()
+                now = trio.current_time()
+                command = session.receive(data, now) if session.link is link else None
+                if command is not None:
+                    await self._handler.execute(session, command, min(now, self._channel.heard_at))
+        except ChannelClosedError as closed:
+            binary = closed.code == CloseCode.MALFORMED
+            link.close(closed.code, closed.reason, error="proto.malformed" if binary else None, abrupt=not binary)
+
+    async def _keep_time(self, session: SignalingSession) -> None:
+        while session.link is self._link:
+            with trio.CancelScope(deadline=self._deadline()) as self._timer:
+                await trio.sleep_forever()
+            if session.link is self._link:
+                self._link.liveness.heard(self._channel.heard_at)
+                session.handle_timeout(trio.current_time())
+
+    async def _close(self) -> None:
+        """Say why, if the other side still listens; the transport below is closed by whoever opened it."""
+        closing = self._link.closing
+        if closing is None:
+            # Cancelled: whoever would hear the closing handshake's answer is cancelled, too.
+            patience_s, code, reason = 0.0, int(CloseCode.RESTART), "the server goes away"
+        else:
+            deaf = self._writing.cancelled_caught
+            patience_s = 0.0 if deaf else self._configuration.close_timeout_s
+            code, reason = closing.code, closing.reason
+        with trio.move_on_after(patience_s, shield=True):
+            await self._channel.aclose(code, reason)

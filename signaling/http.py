@@ -1,0 +1,289 @@
+"""HTTP/1.1 on the signaling port: pages, health, development tokens, and the door to WebSocket.
+
+h11 reads the head of each request. An upgrade is replayed, through a stream that gives the head again, into the
+WebSocket library. Every answer is written in one piece: a second write would wait for a delayed acknowledgement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Final
+
+import h11
+import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
+from wsproto.utilities import LocalProtocolError
+
+from triortc.signaling.channel import WebSocketChannel
+from triortc.signaling.configuration import HttpConfiguration
+from triortc.signaling.origin import host_is_known, origin_is_allowed, same_origin
+from triortc.signaling.site import Request, Response, Site
+from triortc.signaling.streams import PushBackStream
+from triortc.signaling.wire import PROTOCOL
+
+__all__ = ["SIGNAL_PATH", "HttpCounters", "HttpServer", "UpgradeContext"]
+
+SIGNAL_PATH: Final = "/v1/signal"
+#: Above our own limit of 64 KiB, so that we can answer `proto.too_large` before the library closes with 1009.
+_WEBSOCKET_MAX_BYTES: Final = 128 * 1024
+#: A few messages may wait in the library; then the transport's flow control pushes back.
+_WEBSOCKET_QUEUE: Final = 4
+
+
+@dataclass(slots=True)
+class HttpCounters:
+    """What has come in."""
+
+    connections: int = 0
+    requests: int = 0
+    upgrades: int = 0
+    refused_connections: int = 0
+    refused_hosts: int = 0
+    refused_origins: int = 0
+    malformed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeContext:
+    """What is known of a WebSocket from its opening request.
+
+    Attributes:
+        origin: the page's origin; None: not a browser.
+        foreign: whether that is another origin than ours.
+    """
+
+    origin: str | None
+    foreign: bool
+
+
+class _RefusedError(Exception):
+    """A request is answered with an error, and the connection is closed."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.status)
+        self.response = response
+
+
+class HttpServer:
+    """Serves connections of one port.
+
+    Args:
+        site: answers what is not an upgrade.
+        upgraded: takes over a WebSocket; the socket is closed when it returns.
+        may_upgrade: whether one more signaling connection may begin now.
+        configuration: limits and timers.
+        host_names: the names that `Host` may hold; None: any.
+        scheme: `http` or `https`.
+    """
+
+    def __init__(
+        self,
+        *,
+        site: Site,
+        upgraded: Callable[[WebSocketChannel, UpgradeContext], Awaitable[None]],
+        may_upgrade: Callable[[], bool],
+        configuration: HttpConfiguration | None = None,
+        host_names: Collection[str] | None = None,
+        scheme: str = "http",
+    ) -> None:
+        self._site = site
+        self._upgraded = upgraded
+        self._may_upgrade = may_upgrade
+        self._configuration = configuration or HttpConfiguration()
+        self._host_names = host_names
+        self._scheme = scheme
+        self._idle: set[trio.CancelScope] = set()
+        self.open_connections = 0
+        self.counters = HttpCounters()
+
+    def close_idle(self) -> None:
+        """Close the connections that wait for a next request."""
+        for waiting in self._idle:
+            waiting.cancel()
+
+    async def serve(self, stream: trio.abc.Stream) -> None:
+        """Serve one connection to its end and close it."""
+        self.counters.connections += 1
+        try:
+            if self.open_connections >= self._configuration.max_connections:
+                self.counters.refused_connections += 1
+                return
+            self.open_connections += 1
+            try:
+                await self._requests(stream)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                pass  # the client went away
+            finally:
+                self.open_connections -= 1
+        finally:
+            await trio.aclose_forcefully(stream)
+
+    async def _requests(self, stream: trio.abc.Stream) -> None:
+        limits = self._configuration
+        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.max_head_bytes)
+        patience_s = limits.request_timeout_s
+        while True:
+            try:
+                with trio.move_on_after(patience_s) as waiting:
+                    self._idle.add(waiting)
+                    try:
+                        head = await self._head(connection, stream)
+                    finally:
+                        self._idle.discard(waiting)
+                if waiting.cancelled_caught or head is None:
+                    return
+                self.counters.requests += 1
+                headers = _headers(head)
+                self._check_host(headers)
+                if head.target.partition(b"?")[0] == SIGNAL_PATH.encode():
+                    context = self._check_upgrade(head, headers)
+                    await self._websocket(connection, head, stream, context)
+                    return
+                with trio.move_on_after(limits.request_timeout_s) as reading:
+                    body = await self._body(connection, stream)
+                if reading.cancelled_caught:
+                    raise _RefusedError(Response(408, b"too slow\n"))
+                request = Request(head.method.decode(), head.target.decode(), headers, body, self._scheme)
+                await self._send(connection, stream, self._answer(request), head_only=head.method == b"HEAD")
+            except _RefusedError as refused:
+                await self._send(connection, stream, refused.response, close=True)
+                return
+            if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
+                return
+            connection.start_next_cycle()
+            patience_s = limits.keep_alive_s
+
+    def _answer(self, request: Request) -> Response:
+        if request.method != "GET" and request.method != "HEAD":
+            origin = request.headers.get("origin")
+            if origin is not None and not same_origin(origin, request.headers["host"], self._scheme):
+                self.counters.refused_origins += 1
+                return Response(403, b"a page of another origin may not ask this\n")
+        return self._site.respond(request)
+
+    # --- reading
+
+    async def _next_event(self, connection: h11.Connection, stream: trio.abc.Stream) -> object:
+        while True:
+            try:
+                event = connection.next_event()
+            except h11.RemoteProtocolError as error:
+                self.counters.malformed += 1
+                raise _RefusedError(Response(error.error_status_hint, b"not understood\n")) from None
+            if event is not h11.NEED_DATA:
+                return event
+            if connection.they_are_waiting_for_100_continue:
+                await stream.send_all(connection.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
+            connection.receive_data(bytes(await stream.receive_some()))
+
+    async def _head(self, connection: h11.Connection, stream: trio.abc.Stream) -> h11.Request | None:
+        event = await self._next_event(connection, stream)
+        return event if isinstance(event, h11.Request) else None
+
+    async def _body(self, connection: h11.Connection, stream: trio.abc.Stream) -> bytes:
+        body = bytearray()
+        while True:
+            event = await self._next_event(connection, stream)
+            if not isinstance(event, h11.Data):
+                return bytes(body)
+            body += event.data
+            if len(body) > self._configuration.max_body_bytes:
+                raise _RefusedError(Response(413, b"too large\n"))
+
+    # --- rules
+
+    def _check_host(self, headers: dict[str, str]) -> None:
+        host = headers.get("host", "")
+        if not host:
+            raise _RefusedError(Response(400, b"name the host\n"))
+        if self._host_names is not None and not host_is_known(host, self._host_names, self._scheme):
+            self.counters.refused_hosts += 1
+            raise _RefusedError(Response(421, b"this server does not have that name\n"))
+
+    def _check_upgrade(self, head: h11.Request, headers: dict[str, str]) -> UpgradeContext:
+        upgrade = headers.get("upgrade", "").lower() == "websocket"
+        if head.method != b"GET" or not upgrade or headers.get("sec-websocket-version") != "13":
+            wanted = (("upgrade", "websocket"), ("sec-websocket-version", "13"))
+            raise _RefusedError(Response(426, b"this is a WebSocket\n", headers=wanted))
+        proposed = [name.strip() for name in headers.get("sec-websocket-protocol", "").split(",")]
+        if PROTOCOL not in proposed:
+            raise _RefusedError(Response(400, b"proto.unsupported_version: offer triortc.v1\n"))
+        if "upgrade" not in headers.get("connection", "").lower() or "sec-websocket-key" not in headers:
+            raise _RefusedError(Response(400, b"not a WebSocket handshake\n"))
+        origin = headers.get("origin")
+        if not origin_is_allowed(origin, headers["host"], self._scheme, self._configuration.allowed_origins):
+            self.counters.refused_origins += 1
+            raise _RefusedError(Response(403, b"a page of this origin may not connect\n"))
+        if not self._may_upgrade():
+            raise _RefusedError(Response(503, b"too many connections wait for their hello\n"))
+        foreign = origin is not None and not same_origin(origin, headers["host"], self._scheme)
+        return UpgradeContext(origin, foreign)
+
+    # --- writing
+
+    async def _send(
+        self,
+        connection: h11.Connection,
+        stream: trio.abc.Stream,
+        response: Response,
+        *,
+        head_only: bool = False,
+        close: bool = False,
+    ) -> None:
+        if connection.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            return
+        headers = [
+            ("content-length", str(len(response.body))),
+            ("date", formatdate(usegmt=True)),
+            *response.headers,
+        ]
+        if response.body:
+            headers.append(("content-type", response.content_type))
+        if close:
+            headers.append(("connection", "close"))
+        answer = h11.Response(
+            status_code=response.status, headers=headers, reason=HTTPStatus(response.status).phrase.encode()
+        )
+        pieces = [connection.send(answer) or b""]
+        if response.body and not head_only and response.status != 304:
+            pieces.append(connection.send(h11.Data(data=response.body)) or b"")
+        pieces.append(connection.send(h11.EndOfMessage()) or b"")
+        with trio.move_on_after(self._configuration.write_timeout_s):
+            await stream.send_all(b"".join(pieces))
+
+    # --- WebSocket
+
+    async def _websocket(
+        self, connection: h11.Connection, head: h11.Request, stream: trio.abc.Stream, context: UpgradeContext
+    ) -> None:
+        """Hand the connection over, with the request as it would have come and whatever came after it."""
+        lines = [b"GET " + head.target + b" HTTP/1.1", *(b": ".join(pair) for pair in head.headers.raw_items())]
+        replay = PushBackStream(stream, b"\r\n".join(lines) + b"\r\n\r\n" + connection.trailing_data[0])
+        self.counters.upgrades += 1
+        try:
+            await self._run_websocket(replay, context)
+        except* (ConnectionClosed, LocalProtocolError):
+            # The library's reader raises these when its own answer (a pong, a close) finds the connection closing.
+            pass
+
+    async def _run_websocket(self, replay: PushBackStream, context: UpgradeContext) -> None:
+        async with trio.open_nursery() as nursery:
+            websocket: WebSocketConnection | None = None
+            with trio.move_on_after(self._configuration.request_timeout_s):
+                proposal = await wrap_server_stream(
+                    nursery, replay, message_queue_size=_WEBSOCKET_QUEUE, max_message_size=_WEBSOCKET_MAX_BYTES
+                )
+                websocket = await proposal.accept(subprotocol=PROTOCOL)
+            if websocket is not None:
+                await self._upgraded(WebSocketChannel(websocket, replay), context)
+            nursery.cancel_scope.cancel()
+
+
+def _headers(head: h11.Request) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for name, value in head.headers:
+        headers.setdefault(name.decode("ascii"), value.decode("latin-1"))
+    return headers

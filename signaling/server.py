@@ -1,0 +1,413 @@
+"""The signaling server: greets devices, carries their commands to call control and call control's events to them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import msgspec
+import trio
+
+from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation
+from triortc.engine.calls.commands import Command as EngineCommand
+from triortc.engine.calls.notifications import Notification, Snapshot
+from triortc.engine.calls.replies import CallFault, Ok, Reply
+from triortc.signaling.book import SessionBook
+from triortc.signaling.channel import MessageChannel
+from triortc.signaling.configuration import SignalingConfiguration
+from triortc.signaling.connection import Connection, RefusedError
+from triortc.signaling.link import CloseCode, Link
+from triortc.signaling.mapping import device_information, engine_command
+from triortc.signaling.session import SignalingSession
+from triortc.signaling.tokens import CLOCK_SKEW_S, Claims, TokenError, TokenVerifier
+from triortc.signaling.wire import (
+    PROTOCOL,
+    Hello,
+    Incoming,
+    Limits,
+    RateLimit,
+    Welcome,
+    encode_signal,
+    plain,
+)
+from triortc.signaling.wire_commands import AuthRefresh, Command
+from triortc.signaling.wire_events import Snapshot as WireSnapshot
+
+__all__ = ["CallControl", "SignalCounters", "SignalServer", "open_signal_server"]
+
+
+class CallControl(Protocol):
+    """What signaling needs of call control; `CallSupervisor` is it."""
+
+    def command(
+        self,
+        actor: Actor,
+        command: EngineCommand,
+        rx_time: float | None = None,
+        on_reply: Callable[[Reply], None] | None = None,
+    ) -> Reply:
+        """Carry out a command."""
+
+    def device_connected(self, actor: Actor, device: DeviceInformation) -> Snapshot:
+        """A device said hello."""
+
+    def device_lost(self, address: DeviceAddress) -> None:
+        """Its connection is gone; it may come back."""
+
+    def device_resumed(self, address: DeviceAddress, device: DeviceInformation | None = None) -> None:
+        """It came back."""
+
+    def device_gone(self, address: DeviceAddress) -> None:
+        """It will not come back."""
+
+
+@dataclass(slots=True)
+class SignalCounters:
+    """What has happened, for `/health` and tests."""
+
+    connections: int = 0
+    open_connections: int = 0
+    handshakes: int = 0
+    refused: int = 0
+    welcomed: int = 0
+    resumed: int = 0
+    superseded: int = 0
+    expired: int = 0
+    commands: int = 0
+    events: int = 0
+
+
+class SignalServer:
+    """Implements `ClientPort`: whoever knows it can tell devices something at any time, without waiting.
+
+    Made by `open_signal_server`. Set `calls` to call control before the first connection.
+
+    Args:
+        verifier: checks tokens.
+        configuration: limits and timers.
+        origin_allowed: whether pages of an origin (second) may connect for a tenant (first); None: all do.
+        random_bytes: the source of session ids and resume tokens.
+        wall_ms: unix milliseconds.
+    """
+
+    def __init__(
+        self,
+        verifier: TokenVerifier,
+        *,
+        configuration: SignalingConfiguration | None = None,
+        origin_allowed: Callable[[str, str], bool] | None = None,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+        wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._verifier = verifier
+        self._configuration = configuration or SignalingConfiguration()
+        self._origin_allowed = origin_allowed
+        self._wall_ms = wall_ms
+        self._book = SessionBook(self._configuration, random_bytes=random_bytes, wall_ms=wall_ms)
+        self._claims: dict[SignalingSession, Claims] = {}
+        self._expiry = trio.CancelScope()
+        self._draining = False
+        self.calls: CallControl | None = None
+        self.counters = SignalCounters()
+
+    # --- connections
+
+    def may_greet(self) -> bool:
+        """Whether one more connection may begin its handshake."""
+        return self.counters.handshakes < self._configuration.max_handshakes
+
+    async def serve(self, channel: MessageChannel, *, foreign_origin: str | None = None) -> None:
+        """Serve one connection to its end.
+
+        Args:
+            channel: where its messages travel; closed at the end.
+            foreign_origin: the origin of the page behind it, unless that is our own.
+        """
+        connection = Connection(channel, _Greeter(self, foreign_origin), self._configuration, self._wall_ms)
+        self.counters.connections += 1
+        self.counters.open_connections += 1
+        self.counters.handshakes += 1
+        pending = [True]
+
+        def greeted() -> None:
+            if pending:
+                pending.clear()
+                self.counters.handshakes -= 1
+
+        try:
+            await connection.run(greeted)
+        finally:
+            self.counters.open_connections -= 1
+
+    async def greet(self, hello: Hello, link: Link, foreign_origin: str | None) -> SignalingSession:
+        """Deal with `hello`: verify, resume or begin, welcome.
+
+        Raises:
+            RefusedError: the client may not come in.
+        """
+        try:
+            claims = await self._verifier.verify(hello.token)
+            actor = claims.actor(hello.device.id)
+        except TokenError as error:
+            self.counters.refused += 1
+            raise RefusedError(error.code, error.message, CloseCode.AUTHENTICATION) from None
+        if foreign_origin is not None and self._origin_allowed and not self._origin_allowed(claims.org, foreign_origin):
+            self.counters.refused += 1
+            raise RefusedError("auth.forbidden", "a page of this origin may not connect", CloseCode.AUTHENTICATION)
+        if self._draining or self.calls is None:
+            raise RefusedError("server.draining", "connect elsewhere", CloseCode.RESTART, retryable=True)
+        # From here on nothing waits: no other connection can come between.
+        now = trio.current_time()
+        address = DeviceAddress(actor.org, actor.role, actor.sub, hello.device.id)
+        known = self._book.of(address)
+        if known is None and self._book.full:
+            raise RefusedError("server.overloaded", "too many devices", CloseCode.RESTART, retryable=True)
+        device = device_information(hello.device)
+        session = self._book.resume(address, hello.resume, now)
+        if known is not None and known.link is not None:
+            self.counters.superseded += 1
+            known.link.close(
+                CloseCode.SUPERSEDED, "a newer connection of this device took over", error="session.superseded"
+            )
+        snapshot: Snapshot | None = None
+        if session is not None:
+            self.counters.resumed += 1
+            session.actor = actor
+            session.attach(link)
+            self.calls.device_resumed(address, device)
+        else:
+            session = self._begin(actor, address, known, now)
+            session.attach(link)
+            snapshot = self.calls.device_connected(actor, device)
+            live = {ring.session for ring in snapshot.rings} | {view.session for view in snapshot.sessions}
+            session.start_busy(live, now)
+        self._remember_claims(session, claims, now)
+        self.counters.welcomed += 1
+        self._welcome(session, link, snapshot)
+        return session
+
+    def _begin(
+        self, actor: Actor, address: DeviceAddress, known: SignalingSession | None, now: float
+    ) -> SignalingSession:
+        if known is not None:
+            self._claims.pop(known, None)
+        elif (surplus := self._book.surplus(address.principal)) is not None:
+            self._forget(surplus, "too many devices of one user")
+        return self._book.create(actor, address, now)
+
+    def _welcome(self, session: SignalingSession, link: Link, snapshot: Snapshot | None) -> None:
+        c = self._configuration
+        welcome = Welcome(
+            session=session.id,
+            resume_token=session.issue_resume_token(),
+            resumed=snapshot is None,
+            p=PROTOCOL,
+            node=c.node,
+            hb_ms=session.heartbeat_ms,
+            limits=Limits(
+                max_message=c.max_message_bytes,
+                max_inflight=c.max_inflight,
+                rate=RateLimit(burst=c.rate_burst, per_s=c.rate_per_s),
+            ),
+            caps=tuple(sorted({*session.actor.caps, *c.features})),
+            ice_servers=tuple(dict(server) for server in c.ice_servers),
+            snapshot=None if snapshot is None else msgspec.convert(plain(snapshot), WireSnapshot),
+        )
+        link.push(encode_signal("welcome", welcome, at_ms=self._wall_ms()), first=True)
+
+    def parted(self, session: SignalingSession, link: Link) -> None:
+        """A connection is over: its session is kept for a while, unless the device said that it leaves."""
+        if session.link is not link:
+            return  # a newer connection has taken over
+        session.detach(trio.current_time())
+        if self._book.of(session.address) is not session:
+            self._claims.pop(session, None)
+        elif session.left or (link.closing is not None and link.closing.code == CloseCode.AUTHENTICATION):
+            self._forget(session, "the device left")
+        else:
+            self._book.lost(session)
+            self._expiry.cancel()
+            if self.calls is not None:
+                self.calls.device_lost(session.address)
+
+    def _forget(self, session: SignalingSession, why: str) -> None:
+        self._claims.pop(session, None)
+        if self._book.remove(session):
+            if session.link is not None:
+                session.link.close(CloseCode.SUPERSEDED, why, error="session.superseded")
+            if self.calls is not None:
+                self.calls.device_gone(session.address)
+
+    async def run_expiry(self) -> None:
+        """Give up sessions that nobody resumed; runs until cancelled."""
+        while True:
+            with trio.CancelScope(deadline=self._book.next_deadline()) as self._expiry:
+                await trio.sleep_forever()
+            for session in self._book.expire(trio.current_time()):
+                self.counters.expired += 1
+                self._claims.pop(session, None)
+                if self.calls is not None:
+                    self.calls.device_gone(session.address)
+
+    # --- commands
+
+    async def execute(self, session: SignalingSession, command: Incoming, rx_time: float) -> None:
+        """Carry out one command of a session, in the order of arrival."""
+        id = command.id or ""
+        payload = command.payload
+        self.counters.commands += 1
+        if isinstance(payload, AuthRefresh):
+            await self._refresh(session, id, payload)
+            return
+        asked = engine_command(command.type, payload) if isinstance(payload, Command) else None
+        if asked is None:
+            session.refuse(id, "proto.not_implemented", f"{command.type} is not part of this build")
+        elif self.calls is None:
+            session.refuse(id, "server.draining", "the server is going away", retryable=True)
+        else:
+            self.calls.command(
+                session.actor, asked, rx_time, lambda reply: self._replied(session, id, command.type, asked, reply)
+            )
+
+    def _replied(self, session: SignalingSession, id: str, t: str, command: EngineCommand, reply: Reply) -> None:
+        if isinstance(reply, CallFault):
+            session.refuse(
+                id,
+                reply.code,
+                reply.message,
+                details=dict(reply.details),
+                retryable=reply.retryable,
+                retry_after_ms=reply.retry_after_ms,
+            )
+            return
+        session.reply(id, reply.payload)
+        self._follow(session, t, command, reply)
+
+    def _follow(self, session: SignalingSession, t: str, command: EngineCommand, reply: Ok) -> None:
+        """A reply that lets a device into a video makes its heartbeats quick."""
+        if t in _ENTERING:
+            entered = getattr(reply.payload, "session", None) or getattr(command, "session", None)
+            if entered is not None and getattr(reply.payload, "state", None) != "ended":
+                session.set_busy(entered, True, trio.current_time())
+
+    async def _refresh(self, session: SignalingSession, id: str, refresh: AuthRefresh) -> None:
+        try:
+            claims = await self._verifier.verify(refresh.token)
+            actor = claims.actor(session.address.device)
+            if (actor.org, actor.role, actor.sub) != session.address[:3]:
+                raise TokenError("auth.device_mismatch", "the token is for somebody else")
+        except TokenError as error:
+            if session.busy:  # a running video is not cut because of a token
+                session.refuse(id, error.code, error.message)
+            elif session.link is not None:
+                session.link.close(CloseCode.AUTHENTICATION, error.message, error=error.code, reply_to=id)
+            return
+        session.actor = actor
+        self._remember_claims(session, claims, trio.current_time())
+        session.reply(id, {"exp_at": round(claims.exp * 1000)})
+
+    def _remember_claims(self, session: SignalingSession, claims: Claims, now: float) -> None:
+        self._claims[session] = claims
+        remaining_s = self._verifier.remaining_s(claims)
+        session.set_expiry(exp_s=claims.exp, remaining_s=remaining_s, skew_s=CLOCK_SKEW_S, now=now)
+        if session.link is not None:
+            session.link.on_change()
+
+    def revoke(self, revoked: Callable[[Claims], bool]) -> int:
+        """Close the connections whose token is not valid any more, with 4403; the revocation port refuses new ones.
+
+        Args:
+            revoked: tells by the claims.
+
+        Returns:
+            How many sessions were ended.
+        """
+        ended = [session for session, claims in self._claims.items() if revoked(claims)]
+        for session in ended:
+            self._claims.pop(session, None)
+            if session.link is not None:
+                session.link.close(CloseCode.AUTHENTICATION, "the token was revoked", error="auth.invalid")
+            if self._book.remove(session) and self.calls is not None:
+                self.calls.device_gone(session.address)
+        return len(ended)
+
+    # --- ClientPort
+
+    def notify(self, address: DeviceAddress, notification: Notification) -> None:
+        """Queue an event for a device; it is dropped if the device has no session."""
+        session = self._book.of(address)
+        if session is None:
+            return
+        self.counters.events += 1
+        t = notification.wire_type
+        call = getattr(notification, "session", None)
+        if t in _BEGINNING and call is not None and not getattr(notification, "in_other_tab", None):
+            session.set_busy(call, True, trio.current_time())
+        session.push_event(t, notification, key=getattr(notification, "coalesce_key", None))
+        if t in _FINISHING and call is not None:
+            session.set_busy(call, False, trio.current_time())
+
+    def drain(self, until: float) -> None:
+        """Nothing waits here: commands are handed over as soon as they are read."""
+
+    # --- going away
+
+    def announce_draining(self, deadline_ms: int, reconnect: str | None = None) -> None:
+        """Tell every device that this node goes away, and take no new ones.
+
+        Args:
+            deadline_ms: how long running calls may still last.
+            reconnect: where to go instead.
+        """
+        self._draining = True
+        payload: dict[str, object] = {"deadline_ms": deadline_ms}
+        if reconnect is not None:
+            payload["reconnect"] = reconnect
+        for session in self._book:
+            session.push_event("server.draining", payload)
+
+    def close_all(self) -> None:
+        """Close every connection with 1012 once what is queued for it is written."""
+        self._draining = True
+        for session in self._book:
+            if session.link is not None:
+                session.link.close(CloseCode.RESTART, "the server goes away", error=None)
+
+    def health(self) -> Mapping[str, object]:
+        """The counters, and how many sessions there are."""
+        counters = {field.name: getattr(self.counters, field.name) for field in fields(self.counters)}
+        return {"draining": self._draining, "sessions": len(self._book), **counters}
+
+
+class _Greeter:
+    """The server as one connection sees it: it remembers where the connection's page came from."""
+
+    def __init__(self, server: SignalServer, foreign_origin: str | None) -> None:
+        self._server = server
+        self._foreign_origin = foreign_origin
+        self.execute = server.execute
+        self.parted = server.parted
+
+    async def greet(self, hello: Hello, link: Link) -> SignalingSession:
+        """Pass the hello on."""
+        return await self._server.greet(hello, link, self._foreign_origin)
+
+
+_BEGINNING = frozenset({"ring.offer", "call.state", "call.active"})
+_FINISHING = frozenset({"ring.ended", "call.ended", "handoff.moved"})
+_ENTERING = frozenset({"call.request", "call.accept", "handoff.request", "invitation.join", "invitation.accept"})
+
+
+@asynccontextmanager
+async def open_signal_server(server: SignalServer) -> AsyncGenerator[SignalServer]:
+    """Run a signaling server's own task until the block is left."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.run_expiry)
+        try:
+            yield server
+        finally:
+            nursery.cancel_scope.cancel()

@@ -1,0 +1,196 @@
+"""What the HTTP side answers: the pages, `/health` and, for development, `POST /dev/token`. No I/O here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from triortc.engine.calls.actor import Role
+from triortc.errors import ConfigurationError
+from triortc.signaling.tokens import DevelopmentIssuer
+from triortc.signaling.wire_values import Id, Subject, Word
+
+__all__ = ["Request", "Response", "Site", "load_pages"]
+
+_TYPES: Final[Mapping[str, str]] = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".json": "application/json",
+    ".webmanifest": "application/manifest+json",
+    ".png": "image/png",
+    ".ico": "image/x-icon",
+    ".woff2": "font/woff2",
+    ".ogg": "audio/ogg",
+    ".mp3": "audio/mpeg",
+    ".wav": "audio/wav",
+}
+_PAGES: Final[Mapping[str, str]] = {"/": "index.html", "/visitor": "visitor.html", "/agent": "agent.html"}
+_SAFETY: Final[tuple[tuple[str, str], ...]] = (
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-resource-policy", "same-origin"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request, its body read. Header names are lower case; of a repeated header the first counts."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+    scheme: str = "http"
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One HTTP answer."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = "text/plain; charset=utf-8"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    body: bytes
+    content_type: str
+    etag: str
+
+
+class _TokenRequest(msgspec.Struct, frozen=True):
+    role: Role
+    sub: Subject
+    did: Id | None = None
+    name: Annotated[str, Meta(max_length=128)] | None = None
+    org: Word | None = None
+    grp: Annotated[tuple[Word, ...], Meta(max_length=16)] = ("default",)
+    cv: Annotated[tuple[Id, ...], Meta(max_length=8)] = ()
+    cap: Annotated[tuple[Word, ...], Meta(max_length=32)] | None = None
+
+
+def load_pages(package: str = "triortc.signaling.web") -> dict[str, _File]:
+    """Read the web pages of a package into memory: only what is in this table is ever served."""
+    pages: dict[str, _File] = {}
+    for entry in files(package).iterdir():
+        content_type = _TYPES.get(entry.name[entry.name.rfind(".") :])
+        if content_type is not None and entry.is_file():
+            body = entry.read_bytes()
+            pages["/" + entry.name] = _File(body, content_type, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+    for path, name in _PAGES.items():
+        if "/" + name in pages:
+            pages[path] = pages["/" + name]
+    return pages
+
+
+class Site:
+    """Answers requests that are not upgrades.
+
+    Args:
+        health: counters shown by `/health`.
+        issuer: makes development tokens; None: `/dev/token` does not exist.
+        pages: path to file; None: those of this package.
+    """
+
+    def __init__(
+        self,
+        *,
+        health: Callable[[], Mapping[str, object]],
+        issuer: DevelopmentIssuer | None = None,
+        pages: Mapping[str, _File] | None = None,
+    ) -> None:
+        self._health = health
+        self._issuer = issuer
+        self._pages = load_pages() if pages is None else pages
+
+    def respond(self, request: Request) -> Response:
+        """Answer one request whose `Host` and `Origin` have been checked."""
+        path = request.path.partition("?")[0]
+        if path == "/dev/token" and self._issuer is not None:
+            if request.method != "POST":
+                return Response(405, b"POST a JSON object\n", headers=(("allow", "POST"),))
+            return self._token(request, self._issuer)
+        if path == "/health":
+            return self._read_only(request, lambda: _json(200, {"status": "ok", **self._health()}))
+        file = self._pages.get(path)
+        if file is None:
+            return Response(404, b"nothing here\n", headers=_SAFETY)
+        return self._read_only(request, lambda: self._page(request, file))
+
+    @staticmethod
+    def _read_only(request: Request, answer: Callable[[], Response]) -> Response:
+        if request.method not in ("GET", "HEAD"):
+            return Response(405, b"GET only\n", headers=(("allow", "GET, HEAD"),))
+        return answer()
+
+    @staticmethod
+    def _page(request: Request, file: _File) -> Response:
+        headers = (*_SAFETY, ("cache-control", "no-cache"), ("etag", file.etag))
+        if file.content_type.startswith("text/html"):
+            headers += (
+                ("content-security-policy", content_security_policy(request)),
+                ("permissions-policy", "camera=(self), microphone=(self), display-capture=(), geolocation=()"),
+                ("cross-origin-opener-policy", "same-origin"),
+            )
+        if request.headers.get("if-none-match") == file.etag:
+            return Response(304, headers=headers)
+        return Response(200, file.body, file.content_type, headers)
+
+    @staticmethod
+    def _token(request: Request, issuer: DevelopmentIssuer) -> Response:
+        content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if content_type != "application/json":
+            # A form of another site can post text, but not JSON, without being asked first.
+            return Response(415, b"send application/json\n")
+        try:
+            asked = msgspec.json.decode(request.body, type=_TokenRequest)
+            token = issuer.issue(
+                role=asked.role,
+                sub=asked.sub,
+                did=asked.did,
+                name=asked.name,
+                org=asked.org,
+                grp=asked.grp,
+                cv=asked.cv,
+                cap=asked.cap,
+            )
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ConfigurationError) as error:
+            return _json(400, {"error": str(error)})
+        return _json(200, {"token": token})
+
+
+def content_security_policy(request: Request) -> str:
+    """The policy of a page: everything from the own origin, the signaling socket included, and nothing inline."""
+    host = request.headers.get("host", "")
+    socket = f"{'wss' if request.scheme == 'https' else 'ws'}://{host}"
+    return "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "img-src 'self' blob: data:",
+            "media-src 'self' blob: mediastream:",
+            "font-src 'self'",
+            f"connect-src 'self' {socket}",
+            "manifest-src 'self'",
+            "base-uri 'none'",
+            "form-action 'self'",
+            "frame-ancestors 'none'",
+        )
+    )
+
+
+def _json(status: int, value: object) -> Response:
+    headers = (*_SAFETY, ("cache-control", "no-store"))
+    return Response(status, msgspec.json.encode(value) + b"\n", "application/json", headers)

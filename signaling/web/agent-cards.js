@@ -1,0 +1,54 @@
+// Cards above the composer: where the video went, that it is over, and how to finish the conversation.
+
+import { button, h, show } from "./dom.js";
+import { deviceWords, duration } from "./words.js";
+
+/**
+ * @typedef {{kind: "after", talkMs: number, outcome: string, tags: string[], reminder: boolean}
+ *   | {kind: "elsewhere", device: any} | {kind: "moved", device: any, canPull: boolean} | {kind: "info", text: string}} CardModel
+ * @typedef {{close: () => void, tag: (tags: string[]) => void, pull: () => void}} CardActions
+ */
+
+/** @param {string} text @returns {string[]} */
+export function splitTags(text) {
+  return [...new Set(text.split(",").map((tag) => tag.trim().slice(0, 64)).filter(Boolean))].slice(0, 32);
+}
+
+export class Card {
+  /** @param {HTMLElement} host @param {CardActions} actions */
+  constructor(host, actions) {
+    this.host = host;
+    this.actions = actions;
+    this.key = "";
+  }
+
+  /** Build the card anew only when it changed, so that a half-written tag stays. @param {CardModel|null} model */
+  render(model) {
+    show(this.host, model !== null);
+    const key = JSON.stringify(model);
+    if (key === this.key) return;
+    this.key = key;
+    this.host.dataset.kind = model?.kind ?? "";
+    this.host.replaceChildren(...(model ? this.#content(model) : []));
+  }
+
+  /** @param {CardModel} model @returns {Node[]} */
+  #content(model) {
+    if (model.kind === "info") return [h("p", { text: model.text })];
+    if (model.kind === "moved") {
+      return [h("h2", { text: `Your video continues on ${deviceWords(model.device)}` }), h("p", { text: "You can go on writing here." }),
+        ...(model.canPull ? [button("pull", "device", "Bring it back here", this.actions.pull, { class: "primary" })] : [])];
+    }
+    if (model.kind === "elsewhere") {
+      return [h("h2", { text: `You are in a video on ${deviceWords(model.device)}` }), button("pull", "device", "Continue here", this.actions.pull, { class: "primary" })];
+    }
+    const field = h("input", { id: "tags", type: "text", placeholder: "Tags, with commas", "aria-label": "Tags", value: model.tags.join(", "), maxlength: 400 });
+    field.addEventListener("change", () => this.actions.tag(splitTags(field.value)));
+    const words = model.reminder ? "This conversation is still open. Close it to be available again." : "Close the conversation to be available again.";
+    return [h("h2", { text: model.talkMs ? `Video over · ${duration(model.talkMs)}` : "Video over" }), h("p", { text: words }),
+      h("div", { class: "finish" }, field, button("close-conversation", "check", "Close conversation", () => {
+        this.actions.tag(splitTags(field.value));
+        this.actions.close();
+      }, { class: "primary" }))];
+  }
+}

@@ -1,0 +1,49 @@
+// Who this tab is, from the address and the tab's own memory; and its token from the development server.
+
+import { permissions } from "./camera.js";
+import { uuid7 } from "./channel.js";
+
+const APP_VERSION = "web-1";
+
+/** A value that this tab keeps over a reload. @param {string} name @param {() => string} make */
+function remembered(name, make) {
+  const known = sessionStorage.getItem(name);
+  if (known) return known;
+  const value = make();
+  sessionStorage.setItem(name, value);
+  return value;
+}
+
+/** @param {string} text @returns {string} an id the server takes: letters, digits, - and _ */
+export function identifier(text) {
+  return text.normalize("NFKD").replace(/[^A-Za-z0-9_-]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 48);
+}
+
+/** @param {string} prefix @param {string} sub @param {string} kind */
+export function deviceId(prefix, sub, kind) {
+  return remembered(`triortc-device-${sub}-${kind}`, () => `${prefix}-${identifier(kind)}-${uuid7().slice(-12)}`);
+}
+
+export { remembered };
+
+/** @param {object} claims role, sub, did, name, grp, cv @returns {Promise<string>} */
+export async function fetchToken(claims) {
+  const response = await fetch("/dev/token", {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(claims),
+  });
+  if (!response.ok) throw new Error(`Sign-in failed (${response.status}).`);
+  return (await response.json()).token;
+}
+
+/** The device part of `hello`. @param {string} id @param {string} platform @param {string} name */
+export async function describeDevice(id, platform, name) {
+  const { camera, mic } = await permissions();
+  return {
+    id, platform, name: name.slice(0, 64), app_version: APP_VERSION,
+    app_state: "foreground", // a page in another tab can still ring: browsers have no push here
+    perms: { camera, mic },
+    caps: [],
+  };
+}

@@ -1,0 +1,118 @@
+// What the server's values are called on the screen. Unknown values fall back to plain words.
+
+/** @type {Record<string, string>} */
+const BUSY_REASONS = {
+  ringing: "a call is ringing",
+  in_video: "in a video",
+  ongoing_call: "in a phone call",
+  wrap_up: "the video is over – close its conversation",
+  invitation_live: "waiting for a video invitation",
+  slots_full: "all chat places taken",
+  no_permission: "camera or microphone not allowed",
+  device_not_ready: "camera or microphone not allowed",
+  missed_calls: "calls were missed",
+};
+
+/** @type {Record<string, string>} */
+const OUTCOMES = {
+  completed: "Video",
+  no_answer: "Missed video",
+  declined: "Declined video",
+  cancelled: "Cancelled video",
+  unavailable: "No video: nobody was free",
+  failed: "Video lost",
+};
+
+/** @type {Record<string, string>} */
+const RING_ENDS = {
+  cancelled: "The visitor stopped calling.",
+  timeout: "You did not answer. The chat is in your list.",
+  declined_here: "You declined. The chat is in your list.",
+};
+
+/** @type {Record<string, string>} */
+const ERRORS = {
+  "call.expired": "Too late: the 30 seconds are over. The chat is in your list.",
+  "call.cancelled": "The visitor has stopped calling.",
+  "call.answered_elsewhere": "You answered on another device.",
+  "call.declined_elsewhere": "You declined on another device.",
+  "call.ended": "The video is over already.",
+  "permission.required": "Camera and microphone are needed first.",
+  "handoff.in_progress": "The video is moving already.",
+  "handoff.not_allowed": "This video cannot be moved to this device.",
+  "agent.busy": "You are in a video already.",
+  "agent.unavailable": "Nobody can be reached right now.",
+  "conversation.video_active": "Hang up first: this conversation has a running video.",
+  "conversation.closed": "This conversation is closed.",
+  "rate.limited": "Too many tries. Wait a moment.",
+  "server.overloaded": "The server is busy. Try again.",
+  "server.unavailable": "The server cannot be reached. Try again.",
+  "server.draining": "The server is about to restart. Try again in a moment.",
+  "sdp.unsupported": "This browser and the other side have no video format in common.",
+};
+
+/** @param {{code?: string, message?: string}} error @returns {string} */
+export function errorWords(error) {
+  return (error.code && ERRORS[error.code]) || error.message || "That did not work. Try again.";
+}
+
+/** @param {string[]} reasons @param {string|null} visitor name of the visitor of an open chat @returns {string} */
+export function busyWords(reasons, visitor) {
+  const words = reasons.map((reason) => {
+    const kind = reason.split(":")[0];
+    if (kind === "ongoing_chat") return `chat${visitor ? ` with ${visitor}` : ""} still open – close or snooze`;
+    return BUSY_REASONS[kind] ?? kind.replaceAll("_", " ");
+  });
+  return words.join(", ");
+}
+
+/** @param {string} outcome @param {number} [talkMs] */
+export function outcomeWords(outcome, talkMs) {
+  const words = OUTCOMES[outcome] ?? "Video";
+  return outcome === "completed" && talkMs ? `${words} · ${duration(talkMs)}` : words;
+}
+
+/** @param {string} reason @param {{name?: string, platform?: string}} [by] */
+export function ringEndWords(reason, by) {
+  if (reason === "answered_elsewhere") return `You answered on ${deviceWords(by)}.`;
+  if (reason === "declined_elsewhere") return `You declined on ${deviceWords(by)}.`;
+  return RING_ENDS[reason] ?? "The call is over.";
+}
+
+/** @param {{name?: string, platform?: string}|string|null|undefined} device */
+export function deviceWords(device) {
+  if (typeof device === "string") return device;
+  return device?.name || { ios: "your iPhone", android: "your phone", desktop: "your computer", web: "another browser" }[device?.platform ?? ""] || "another device";
+}
+
+/** What a visitor reads after a call. @param {{outcome: string, reason?: string}} end */
+export function visitorEndWords(end) {
+  switch (end.outcome) {
+    case "completed": return { title: "The call has ended.", text: "You can go on writing." };
+    case "no_answer": return { title: "Nobody could answer right now.", text: "Write here: your message will be read." };
+    case "unavailable": return end.reason === "agent_busy"
+      ? { title: "All our advisers are busy.", text: "You can write here." }
+      : { title: "All our advisers are away.", text: "You can write here." };
+    case "cancelled": return { title: "You stopped calling.", text: "You can write here, or call again." };
+    case "declined": return { title: "The video was declined.", text: "You can go on writing." };
+    default: return end.reason === "media_capture_failed"
+      ? { title: "A camera or microphone stopped working.", text: "The chat is still open." }
+      : { title: "The connection was lost.", text: "The chat is still open: write here, or call again." };
+  }
+}
+
+/** @param {number} ms @returns {string} 4:12 or 1:02:09 */
+export function duration(ms) {
+  const seconds = Math.floor(ms / 1000);
+  const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
+  const tail = String(seconds % 60).padStart(2, "0");
+  return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${tail}` : `${minutes}:${tail}`;
+}
+
+/** @param {number} at unix ms @returns {string} */
+export function age(at) {
+  const minutes = Math.floor((Date.now() - at) / 60000);
+  if (minutes < 1) return "now";
+  if (minutes < 60) return `${minutes} min`;
+  return minutes < 1440 ? `${Math.floor(minutes / 60)} h` : `${Math.floor(minutes / 1440)} d`;
+}
