@@ -33,6 +33,9 @@ class ObservableMedia(MediaPort, Protocol):
 
     on_event: Callable[[MediaEvent], None]
 
+    def counters(self) -> Mapping[str, int]:
+        """Totals for `/health`: gates, drops, sockets."""
+
 
 OpenMedia = Callable[[], AbstractAsyncContextManager[ObservableMedia]]
 
@@ -140,10 +143,11 @@ async def open_server(
     )
     scheme = "http" if configuration.tls is None else "https"
     http: HttpServer
+    media: ObservableMedia
 
     def health() -> Mapping[str, object]:
         counters = {field.name: getattr(http.counters, field.name) for field in fields(http.counters)}
-        return {**signaling.health(), "http": counters}
+        return {**signaling.health(), "http": counters, **_by_room(media.counters())}
 
     http = HttpServer(
         site=Site(health=health, issuer=issuer),
@@ -185,6 +189,15 @@ async def open_server(
         signaling.close_all()
         http.close_idle()
         connections.cancel_scope.deadline = trio.current_time() + configuration.signaling.close_timeout_s
+
+
+def _by_room(counters: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """`{"gate.dropped": 3}` as `{"gate": {"dropped": 3}}`; names without a dot belong to `media`."""
+    rooms: dict[str, dict[str, int]] = {}
+    for name, value in counters.items():
+        room, _, counter = name.rpartition(".")
+        rooms.setdefault(room or "media", {})[counter] = value
+    return rooms
 
 
 async def _serve_websocket(signaling: SignalServer, channel: WebSocketChannel, context: UpgradeContext) -> None:

@@ -19,7 +19,9 @@ import trio
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.calls.legs import open_leg_manager
 from triortc.engine.endpoint import EndpointConfiguration
+from triortc.engine.ice.configuration import IceConfiguration
 from triortc.engine.interfaces import local_addresses
+from triortc.engine.session.configuration import SessionConfiguration
 from triortc.errors import ConfigurationError
 from triortc.signaling.app import ObservableMedia, RunningServer, ServerConfiguration, open_server
 from triortc.signaling.self_signed import self_signed_context
@@ -126,7 +128,9 @@ def _names_of(host: str, public_host: str | None) -> tuple[str, ...]:
 
 def _media_configuration(media_port: int, public_host: str | None) -> MediaConfiguration:
     endpoint = EndpointConfiguration(media_port=media_port, media_advertise=public_host, loopback=True)
-    return MediaConfiguration(endpoint=endpoint)
+    # Development: browser and server are often on one machine.
+    session = SessionConfiguration(ice=IceConfiguration(allow_loopback=True))
+    return MediaConfiguration(endpoint=endpoint, session=session)
 
 
 async def _serve(

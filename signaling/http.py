@@ -181,7 +181,13 @@ class HttpServer:
 
     async def _head(self, connection: h11.Connection, stream: trio.abc.Stream) -> h11.Request | None:
         event = await self._next_event(connection, stream)
-        return event if isinstance(event, h11.Request) else None
+        if not isinstance(event, h11.Request):
+            return None
+        # h11 bounds what is incomplete; a head that came in one piece is measured here.
+        size = len(event.target) + sum(len(name) + len(value) + 4 for name, value in event.headers)
+        if size > self._configuration.max_head_bytes:
+            raise _RefusedError(Response(431, b"too many headers\n"))
+        return event
 
     async def _body(self, connection: h11.Connection, stream: trio.abc.Stream) -> bytes:
         body = bytearray()

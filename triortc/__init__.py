@@ -1,1 +1,57 @@
 """A media and signaling engine for one-to-one video calls, on trio."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from triortc.engine.calls.configuration import CallConfiguration
+from triortc.engine.calls.leg_configuration import MediaConfiguration
+from triortc.engine.endpoint import EndpointConfiguration
+from triortc.engine.peer.configuration import PeerConfiguration
+from triortc.engine.peer.connection import PeerConnection, open_peer_connection
+from triortc.engine.peer.description import RtcSessionDescription
+from triortc.engine.session.configuration import SessionConfiguration
+from triortc.errors import (
+    CallError,
+    CodecError,
+    ConfigurationError,
+    ConnectionClosedError,
+    DtlsError,
+    IceError,
+    InvalidStateError,
+    ProtocolError,
+    RtpError,
+    SdpError,
+    SignalingError,
+    SrtpError,
+    StunError,
+    TriortcError,
+)
+
+__all__ = [
+    "CallConfiguration",
+    "CallError",
+    "CodecError",
+    "ConfigurationError",
+    "ConnectionClosedError",
+    "DtlsError",
+    "EndpointConfiguration",
+    "IceError",
+    "InvalidStateError",
+    "MediaConfiguration",
+    "PeerConfiguration",
+    "PeerConnection",
+    "ProtocolError",
+    "RtcSessionDescription",
+    "RtpError",
+    "SdpError",
+    "SessionConfiguration",
+    "SignalingError",
+    "SrtpError",
+    "StunError",
+    "TriortcError",
+    "__version__",
+    "open_peer_connection",
+]
+
+__version__ = version("triortc")

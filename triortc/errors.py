@@ -6,8 +6,10 @@ __all__ = [
     "CallError",
     "CodecError",
     "ConfigurationError",
+    "ConnectionClosedError",
     "DtlsError",
     "IceError",
+    "InvalidStateError",
     "ProtocolError",
     "RtpError",
     "SdpError",
@@ -24,6 +26,14 @@ class TriortcError(Exception):
 
 class ConfigurationError(TriortcError):
     """A configuration value or an argument of the embedder makes no sense; the message says what to do."""
+
+
+class InvalidStateError(TriortcError):
+    """A method was called in a state that does not allow it; the message says which call comes first."""
+
+
+class ConnectionClosedError(TriortcError):
+    """The connection was closed, here or by the peer, while something waited for it."""
 
 
 class ProtocolError(TriortcError):

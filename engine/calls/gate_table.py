@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from typing import Final
 
 from triortc.engine.calls.machine import SAME, Machine, Row
+from triortc.engine.relay.gate import GateState
 
 __all__ = ["GATES", "Gate", "GateFacts", "GateState"]
-
-
-class GateState(Enum):
-    """The state of a gate. Only `OPEN` forwards."""
-
-    CLOSED = "closed"
-    ARMED = "armed"
-    OPEN = "open"
-    MUTED = "muted"
-    FROZEN = "frozen"
-    SEALED = "sealed"
 
 
 @dataclass(slots=True, frozen=True)

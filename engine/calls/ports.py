@@ -10,21 +10,13 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from triortc.engine.calls.actor import DeviceAddress
-from triortc.engine.calls.gate_table import GateState
 from triortc.engine.calls.notifications import Notification, SessionRecord
+from triortc.engine.relay.gate import GateState, GateStatistics
 
-__all__ = ["Candidate", "ClientPort", "GateCounters", "HistoryPort", "Kind", "MediaPort", "RouterPort", "Side"]
+__all__ = ["Candidate", "ClientPort", "HistoryPort", "Kind", "MediaPort", "RouterPort", "Side"]
 
 Side = Literal["agent", "visitor"]
 Kind = Literal["audio", "video"]
-
-
-@dataclass(slots=True)
-class GateCounters:
-    """Packets of one gate: let through, and withheld at the leg's exit."""
-
-    forwarded: int = 0
-    dropped: int = 0
 
 
 class MediaPort(Protocol):
@@ -54,7 +46,7 @@ class MediaPort(Protocol):
     def close_session(self, session: str) -> None:
         """End every leg of a session and forget its gates. Unknown or closed sessions are ignored."""
 
-    def gate_statistics(self, session: str) -> Mapping[tuple[str, Kind], GateCounters]:
+    def gate_statistics(self, session: str) -> Mapping[tuple[str, Kind], GateStatistics]:
         """Counters by (source leg, kind)."""
 
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -36,6 +35,7 @@ from triortc.engine.peer.description import RtcSessionDescription
 from triortc.engine.peer.negotiation import Negotiation, SignalingState
 from triortc.engine.peer.receiver import RtpReceiver
 from triortc.engine.peer.sender import RtpSender
+from triortc.engine.peer.states import StateHistory
 from triortc.engine.peer.statistics import Statistics, collect_statistics
 from triortc.engine.peer.transceiver import RtpTransceiver
 from triortc.engine.sdp.candidate import Candidate
@@ -52,7 +52,6 @@ from triortc.errors import ConfigurationError, ConnectionClosedError, DtlsError,
 
 __all__ = ["PeerConnection", "open_peer_connection"]
 
-_KEPT_STATES = 64
 _FINAL = (ConnectionState.FAILED, ConnectionState.CLOSED)
 
 
@@ -67,9 +66,7 @@ class PeerConnection:
         # Made with the first description, which decides on the ICE role (RFC 8445 section 6.1.1).
         self._session: Session | None = None
         self._early_candidates: list[Candidate | None] = []
-        self._states: deque[tuple[ConnectionState, str]] = deque([(ConnectionState.NEW, "")], maxlen=_KEPT_STATES)
-        self._state_count = 1
-        self._state_changed = trio.Event()
+        self._states = StateHistory()
         self._timer: trio.CancelScope | None = None
         self._closed = False
         #: Candidates of the peer that came too early and found no room.
@@ -80,7 +77,7 @@ class PeerConnection:
     @property
     def connection_state(self) -> ConnectionState:
         """ICE and DTLS together."""
-        return self._states[-1][0]
+        return self._states.state
 
     @property
     def signaling_state(self) -> SignalingState:
@@ -129,27 +126,18 @@ class PeerConnection:
         """
         await trio.lowlevel.checkpoint()
         while (state := self.connection_state) is not ConnectionState.CONNECTED:
-            reason = self._states[-1][1]
+            reason = self._states.reason
             if state is ConnectionState.CLOSED:
                 raise ConnectionClosedError(reason or "the connection is closed")
             if state is ConnectionState.FAILED:
                 if self.ice_connection_state is IceState.FAILED:
                     raise IceError(reason)
                 raise DtlsError(reason)
-            await self._state_changed.wait()
+            await self._states.changed()
 
-    async def connection_states(self) -> AsyncIterator[ConnectionState]:
+    def connection_states(self) -> AsyncIterator[ConnectionState]:
         """The present state, then every change. Ends behind ``CLOSED``."""
-        seen = self._state_count - 1
-        while True:
-            while seen < self._state_count:
-                seen = max(seen, self._state_count - len(self._states))
-                state = self._states[seen - self._state_count][0]
-                seen += 1
-                yield state
-                if state is ConnectionState.CLOSED:
-                    return
-            await self._state_changed.wait()
+        return self._states.follow()
 
     # -- negotiation
 
@@ -368,12 +356,8 @@ class PeerConnection:
             self._change_state(event.state, event.reason)
 
     def _change_state(self, state: ConnectionState, reason: str) -> None:
-        if state is self.connection_state or self.connection_state is ConnectionState.CLOSED:
+        if not self._states.change(state, reason):
             return
-        self._states.append((state, reason))
-        self._state_count += 1
-        changed, self._state_changed = self._state_changed, trio.Event()
-        changed.set()
         if state is ConnectionState.CLOSED:
             self._negotiation.close()
         for each in self._transceivers.values():
@@ -398,7 +382,8 @@ async def open_peer_connection(
 
     Args:
         configuration: the numbers; ``None``: the defaults.
-        endpoint: the sockets to share with other connections; ``None``: own ones, by ``configuration.endpoint``.
+        endpoint: the sockets to share with other connections, though not with both ends of one: datagrams are told
+            apart by where they come from. ``None``: own ones, by ``configuration.endpoint``.
 
     Raises:
         ConfigurationError, OSError: the media address cannot be used.

@@ -55,22 +55,26 @@ class RtpReceiver:
 
     # -- for the owner of the connection
 
-    async def frames(self) -> AsyncIterator[ReceivedFrame]:
+    def frames(self) -> AsyncIterator[ReceivedFrame]:
         """Every frame in playout order, until the connection is closed or has failed.
 
         Who reads too slowly loses the oldest frames (counted in ``frames_dropped``). Pictures then go on with a
-        keyframe, which is asked for when reading goes on.
+        keyframe, which is asked for when reading goes on. The loop may be left at any time and begun again.
         """
-        while True:
-            while self._queue:
-                yield self._queue.popleft()
+        return _Frames(self)
+
+    async def next_frame(self) -> ReceivedFrame | None:
+        """Wait for the next frame in playout order; ``None`` when the connection is closed or has failed."""
+        await trio.lowlevel.checkpoint()
+        while not self._queue:
             if self._closed:
-                return
+                return None
             if self._skips_to_keyframe:
                 self.request_keyframe()
             if self._arrived.is_set():
                 self._arrived = trio.Event()
             await self._arrived.wait()
+        return self._queue.popleft()
 
     def request_keyframe(self) -> None:
         """Ask the peer for a keyframe; requests in quick succession are merged. Nothing happens for sound."""
@@ -144,6 +148,24 @@ class RtpReceiver:
                 return
         queue.append(received)
         self._arrived.set()
+
+
+class _Frames:
+    """An iterator that needs no clean-up when its loop is left, as a generator would."""
+
+    __slots__ = ("_receiver",)
+
+    def __init__(self, receiver: RtpReceiver) -> None:
+        self._receiver = receiver
+
+    def __aiter__(self) -> _Frames:
+        return self
+
+    async def __anext__(self) -> ReceivedFrame:
+        received = await self._receiver.next_frame()
+        if received is None:
+            raise StopAsyncIteration
+        return received
 
 
 def _ignore(stream: InboundStream, header: RtpHeader, packet: memoryview, payload: memoryview, now: float) -> None:

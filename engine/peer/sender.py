@@ -138,13 +138,11 @@ class RtpSender:
 
     async def wait_keyframe_request(self) -> bool:
         """Wait until the peer asks for a keyframe, and take the request; False when the connection is closed."""
-        while not self.keyframe_requested:
-            if self._closed:
-                return False
+        while not self.keyframe_requested and not self._closed:
             if self._asked.is_set():
                 self._asked = trio.Event()
             await self._asked.wait()
-        return self.take_keyframe_request()
+        return self.take_keyframe_request() and not self._closed
 
     # -- for the connection
 

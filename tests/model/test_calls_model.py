@@ -42,6 +42,7 @@ AGENTS = [agent_actor(sub, device) for sub in ("ana", "ben") for device in ("des
 VISITORS = [visitor_actor(sub, tab, f"cv_{sub}") for sub in ("vic", "wim") for tab in ("one", "two")]
 SUPERVISOR = Actor("boss", "service", "org", caps=frozenset({"call.end"}))
 MEDIA_EVENTS: list[Any] = [LegUp, LegUp, LegReady, LegLost, LegRecovered, lambda leg: LegFailed(leg, "dtls")]
+PENDING_EVENTS: list[Any] = [LegReady, LegReady, LegUp, MEDIA_EVENTS[-1]]
 
 
 def session_command(kind: int, session: str, n: int) -> Command:

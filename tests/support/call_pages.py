@@ -29,11 +29,12 @@ SIMILAR = 30.0  # mean difference of colour values (0 to 255) below which two pi
 WITHHELD = """new Promise((resolve, reject) => {
   const look = async () => {
     const [stats, health] = await Promise.all([triortc.stats(), fetch('/health').then(reply => reply.json())]);
-    const sent = (stats?.out.video?.packetsSent ?? 0) + (stats?.out.audio?.packetsSent ?? 0);
+    if (!stats) throw new Error('the leg is gone');
+    const sent = (stats.out.video?.packetsSent ?? 0) + (stats.out.audio?.packetsSent ?? 0);
     const dropped = health.gate?.dropped ?? health['gate.dropped'];
     if (dropped === undefined) reject(new Error('/health does not say gate.dropped: ' + JSON.stringify(health)));
     else if (Math.min(sent, dropped) > %d) resolve({sent, dropped});
-    else setTimeout(look, 100);
+    else setTimeout(() => look().catch(reject), 100);
   };
   look().catch(reject);
 })"""

@@ -27,10 +27,11 @@ from triortc.engine.calls.gate_table import GateState
 from triortc.engine.calls.history import MemoryHistory
 from triortc.engine.calls.media_events import LegReady, LegUp, MediaEvent
 from triortc.engine.calls.notifications import Notification, RingOffer, Snapshot
-from triortc.engine.calls.ports import GateCounters, Kind, Side
+from triortc.engine.calls.ports import Kind, Side
 from triortc.engine.calls.presence import CHANNELS
 from triortc.engine.calls.replies import AcceptedPayload, CallFault, CallRequestedPayload, HandoffPayload, Ok, Reply
 from triortc.engine.calls.session import LogRecord, Session, replay
+from triortc.engine.relay.gate import GateStatistics
 from triortc.errors import SdpError
 
 __all__ = ["ALL_CAPS", "FakeClients", "FakeMedia", "House", "agent_actor", "information", "visitor_actor"]
@@ -303,7 +304,7 @@ class FakeMedia:
         self.open_legs = {leg: owner for leg, owner in self.open_legs.items() if owner != session}
         self._note("close_session", session)
 
-    def gate_statistics(self, session: str) -> Mapping[tuple[str, Kind], GateCounters]:
+    def gate_statistics(self, session: str) -> Mapping[tuple[str, Kind], GateStatistics]:
         return {}
 
 

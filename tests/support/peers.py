@@ -1,0 +1,77 @@
+"""Pairs of our own peer connections on loopback."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import trio
+
+from triortc import (
+    EndpointConfiguration,
+    PeerConfiguration,
+    PeerConnection,
+    RtcSessionDescription,
+    SessionConfiguration,
+    open_peer_connection,
+)
+from triortc.engine.ice.configuration import IceConfiguration
+
+__all__ = ["LOOPBACK", "Leftovers", "connected_pair", "exchange"]
+
+LOOPBACK = PeerConfiguration(
+    endpoint=EndpointConfiguration(media_host=("127.0.0.1",)),
+    session=SessionConfiguration(ice=IceConfiguration(allow_loopback=True)),
+)
+
+
+def exchange(offerer: PeerConnection, answerer: PeerConnection) -> None:
+    """One offer and answer; what travels is text, as over signaling."""
+    offer = offerer.set_local_description()
+    answerer.set_remote_description(RtcSessionDescription(offer.type, offer.sdp))
+    answer = answerer.set_local_description()
+    offerer.set_remote_description(RtcSessionDescription(answer.type, answer.sdp))
+
+
+@asynccontextmanager
+async def connected_pair(
+    configuration: PeerConfiguration = LOOPBACK,
+) -> AsyncGenerator[tuple[PeerConnection, PeerConnection]]:
+    """An offerer and an answerer with sound and pictures both ways."""
+    async with open_peer_connection(configuration) as offerer, open_peer_connection(configuration) as answerer:
+        for connection in (offerer, answerer):
+            connection.add_transceiver("audio")
+            connection.add_transceiver("video")
+        exchange(offerer, answerer)
+        with trio.fail_after(10):
+            await offerer.connected()
+            await answerer.connected()
+        yield offerer, answerer
+
+
+@dataclass(frozen=True, slots=True)
+class Leftovers:
+    """What a process holds: taken before and after, it must be the same."""
+
+    tasks: int
+    files: frozenset[str]
+    threads: int
+
+    @classmethod
+    def now(cls) -> Leftovers:
+        """Count tasks, sockets and threads that are not trio's own idle workers."""
+        files = set()
+        for name in os.listdir("/proc/self/fd"):
+            try:
+                files.add(os.readlink(f"/proc/self/fd/{name}"))
+            except OSError:
+                continue
+        idle = sum(thread.name.startswith("Trio thread") for thread in threading.enumerate())
+        return cls(
+            trio.lowlevel.current_statistics().tasks_living,
+            frozenset(name for name in files if name.startswith("socket:")),
+            threading.active_count() - idle,
+        )

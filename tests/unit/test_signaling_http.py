@@ -1,0 +1,394 @@
+"""HTTP on the signaling port: pages and their policy, health, development tokens, Host and Origin (3.8a, 3.8b)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+import h11
+import pytest
+import trio
+
+from support.signaling_host import SignalingHost, hello, open_signaling_host
+from triortc.signaling.channel import ChannelClosedError
+from triortc.signaling.client import connect_websocket
+from triortc.signaling.configuration import HttpConfiguration, SignalingConfiguration
+from triortc.signaling.origin import HostPort, host_is_known, origin_is_allowed, parse_authority
+from triortc.signaling.site import Request, Site, load_pages
+from triortc.signaling.tokens import DevelopmentIssuer
+
+UPGRADE = {
+    "upgrade": "websocket",
+    "connection": "Upgrade",
+    "sec-websocket-version": "13",
+    "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+    "sec-websocket-protocol": "triortc.v1",
+}
+
+
+class Browser:
+    """An HTTP client that notices in how many pieces an answer comes."""
+
+    def __init__(self, stream: trio.SocketStream, authority: str) -> None:
+        self.stream = stream
+        self.authority = authority
+        self.pieces = 0
+        self._connection = h11.Connection(h11.CLIENT)
+
+    async def ask(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> tuple[int, dict[str, str], bytes]:
+        sent = {"host": self.authority, **(headers or {})}
+        if body:
+            sent["content-length"] = str(len(body))
+        request = h11.Request(method=method, target=path, headers=list(sent.items()))
+        data = (self._connection.send(request) or b"") + (self._connection.send(h11.Data(data=body)) or b"")
+        await self.stream.send_all(data + (self._connection.send(h11.EndOfMessage()) or b""))
+        self.pieces = 0
+        response, content = None, b""
+        with trio.fail_after(5):
+            while True:
+                event = self._connection.next_event()
+                if event is h11.NEED_DATA:
+                    self._connection.receive_data(await self.stream.receive_some(1 << 20))
+                    self.pieces += 1
+                elif isinstance(event, (h11.Response, h11.InformationalResponse)):
+                    response = event
+                    if isinstance(event, h11.InformationalResponse):
+                        break
+                elif isinstance(event, h11.Data):
+                    content += event.data
+                else:
+                    break
+        assert response is not None
+        if self._connection.our_state is h11.DONE and self._connection.their_state is h11.DONE:
+            self._connection.start_next_cycle()
+        return response.status_code, {k.decode(): v.decode() for k, v in response.headers}, content
+
+
+@pytest.fixture
+async def host() -> AsyncGenerator[SignalingHost]:
+    async with open_signaling_host("websocket") as running:
+        yield running
+
+
+@pytest.fixture
+async def browser(host: SignalingHost) -> AsyncGenerator[Browser]:
+    async with await open_stream(host) as stream:
+        assert host.address is not None
+        yield Browser(stream, f"localhost:{host.address[1]}")
+
+
+async def open_stream(host: SignalingHost) -> trio.SocketStream:
+    assert host.address is not None
+    return await trio.open_tcp_stream(*host.address)
+
+
+@pytest.mark.parametrize("path", ["/", "/visitor", "/agent"])
+async def test_3_8a_the_pages_come_in_one_piece_with_a_strict_policy(browser: Browser, path: str) -> None:
+    status, headers, body = await browser.ask("GET", path)
+    assert status == 200
+    assert browser.pieces == 1
+    assert headers["content-type"] == "text/html; charset=utf-8"
+    assert body.lower().startswith(b"<!doctype html")
+    policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == "'self'"
+    assert policy["connect-src"] == f"'self' ws://{browser.authority}"
+    assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+    assert "unsafe" not in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+
+
+async def test_every_file_of_the_page_is_served_with_its_type(browser: Browser) -> None:
+    types = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html"}
+    paths = [path for path in load_pages() if "." in path]
+    assert "/channel.js" in paths
+    for path in paths:
+        status, headers, _ = await browser.ask("GET", path)
+        assert (status, headers["content-type"].partition(";")[0]) == (200, types[path[path.rfind(".") :]])
+
+
+@pytest.mark.parametrize("path", ["/../server.py", "/__init__.py", "/%2e%2e/cli.py", "/web/", "//etc/passwd", "/dev"])
+async def test_nothing_but_the_pages_is_served(browser: Browser, path: str) -> None:
+    assert (await browser.ask("GET", path))[0] == 404
+
+
+async def test_a_page_that_did_not_change_is_not_sent_again(browser: Browser) -> None:
+    _, headers, _ = await browser.ask("GET", "/visitor")
+    status, _, body = await browser.ask("GET", "/visitor", {"if-none-match": headers["etag"]})
+    assert (status, body) == (304, b"")
+
+
+async def test_head_gives_the_headers_only(browser: Browser) -> None:
+    status, headers, _ = await browser.ask("GET", "/agent")
+    length = headers["content-length"]
+    async with await trio.open_tcp_stream("127.0.0.1", int(browser.authority.partition(":")[2])) as stream:
+        await stream.send_all(
+            f"HEAD /agent HTTP/1.1\r\nhost: {browser.authority}\r\nconnection: close\r\n\r\n".encode()
+        )
+        answer = b"".join([bytes(piece) async for piece in stream])
+    assert (status, answer.startswith(b"HTTP/1.1 200 OK")) == (200, True)
+    assert f"content-length: {length}".encode() in answer.lower()
+    assert answer.endswith(b"\r\n\r\n")
+
+
+async def test_health_shows_the_counters(host: SignalingHost, browser: Browser) -> None:
+    async with host.client():
+        status, headers, body = await browser.ask("GET", "/health")
+    health = json.loads(body)
+    assert (status, headers["content-type"], headers["cache-control"]) == (200, "application/json", "no-store")
+    assert (health["status"], health["sessions"], health["welcomed"]) == ("ok", 1, 1)
+
+
+async def test_3_8a_a_development_token_opens_the_door(host: SignalingHost, browser: Browser) -> None:
+    asked = {"role": "agent", "sub": "ana", "did": "d1", "name": "Ana", "grp": ["sales"]}
+    status, headers, body = await browser.ask(
+        "POST", "/dev/token", {"content-type": "application/json; charset=utf-8"}, json.dumps(asked).encode()
+    )
+    assert (status, headers["cache-control"]) == (200, "no-store")
+    assert not any(name.startswith("access-control") for name in headers)
+    async with host.open_channel() as channel:
+        welcome = await hello(host, channel, token=json.loads(body)["token"])
+    assert welcome.t == "welcome"
+    assert "video.invite" in welcome.p["caps"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status"),
+    [
+        ({"content-type": "text/plain"}, b'{"role":"visitor","sub":"v"}', 415),
+        ({}, b'{"role":"visitor","sub":"v"}', 415),
+        ({"content-type": "application/json"}, b"{", 400),
+        ({"content-type": "application/json"}, b'{"role":"king","sub":"v"}', 400),
+        ({"content-type": "application/json"}, b'{"role":"visitor"}', 400),
+        ({"content-type": "application/json", "origin": "http://evil.example"}, b'{"role":"visitor","sub":"v"}', 403),
+        ({"content-type": "application/json", "origin": "null"}, b'{"role":"visitor","sub":"v"}', 403),
+        ({"content-type": "application/json"}, b'{"role":"visitor","sub":"' + b"v" * 20_000 + b'"}', 413),
+    ],
+)
+async def test_3_8a_a_token_is_not_given_to_other_sites_or_for_nonsense(
+    browser: Browser, headers: dict[str, str], body: bytes, status: int
+) -> None:
+    assert (await browser.ask("POST", "/dev/token", headers, body))[0] == status
+
+
+async def test_3_8b_a_host_that_is_not_ours_is_refused_everywhere(host: SignalingHost) -> None:
+    for path in ("/", "/health", "/dev/token", "/v1/signal"):
+        async with await open_stream(host) as stream:
+            assert (await Browser(stream, "rebound.example:8080").ask("GET", path))[0] == 421
+    assert host.http.counters.refused_hosts == 4
+
+
+async def test_an_answer_without_an_issuer_has_no_development_tokens() -> None:
+    site = Site(health=dict, pages={})
+    assert site.respond(Request("POST", "/dev/token", {"content-type": "application/json"}, b"{}")).status == 404
+
+
+async def test_methods_that_make_no_sense_are_refused(browser: Browser) -> None:
+    assert (await browser.ask("GET", "/dev/token"))[0] == 405
+    assert (await browser.ask("DELETE", "/agent"))[0] == 405
+    assert (await browser.ask("OPTIONS", "/dev/token"))[0] == 405
+
+
+@pytest.mark.parametrize("origin", [None, "http://127.0.0.1:{port}"])
+async def test_3_10_12_the_own_page_and_programs_may_connect(host: SignalingHost, origin: str | None) -> None:
+    assert host.address is not None
+    origin = origin and origin.format(port=host.address[1])
+    async with connect_websocket(host.url, origin=origin) as channel:
+        assert (await hello(host, channel)).t == "welcome"
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "http://127.0.0.1:1", "null", "file://", "http://127.0.0.1.evil.example:{port}"]
+)
+async def test_3_10_12_another_origin_gets_403(host: SignalingHost, browser: Browser, origin: str) -> None:
+    assert host.address is not None
+    headers = {**UPGRADE, "origin": origin.format(port=host.address[1])}
+    assert (await browser.ask("GET", "/v1/signal", headers))[0] == 403
+
+
+async def test_3_8b_a_listed_origin_connects_for_the_tenants_that_list_it() -> None:
+    configuration = HttpConfiguration(allowed_origins=("https://shop.example",))
+    async with open_signaling_host(
+        "websocket", http=configuration, origin_allowed=lambda org, origin: org == "acme"
+    ) as host:
+        async with connect_websocket(host.url, origin="https://shop.example") as channel:
+            assert (await hello(host, channel, token=host.token(org="acme"))).t == "welcome"
+        async with connect_websocket(host.url, origin="https://shop.example") as channel:
+            refused = await hello(host, channel)
+            assert refused.p["code"] == "auth.forbidden"
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"sec-websocket-protocol": "triortc.v9"}, 400),
+        ({"sec-websocket-protocol": "triortc.v2, triortc.v1"}, 101),
+        ({"sec-websocket-protocol": ""}, 400),
+        ({"sec-websocket-version": "8"}, 426),
+        ({"upgrade": "h2c"}, 426),
+        ({"connection": "keep-alive"}, 400),
+    ],
+    ids=str,
+)
+async def test_3_1_the_upgrade_needs_the_protocol_and_a_handshake(
+    browser: Browser, changes: dict[str, str], status: int
+) -> None:
+    answered, headers, _ = await browser.ask("GET", "/v1/signal", {**UPGRADE, **changes})
+    assert answered == status
+    if status == 101:
+        assert headers["sec-websocket-protocol"] == "triortc.v1"
+        assert headers["sec-websocket-accept"] == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # RFC 6455, section 1.3
+    if status == 426:
+        assert headers["sec-websocket-version"] == "13"
+
+
+async def test_3_1_a_plain_request_for_the_socket_is_told_to_upgrade(browser: Browser) -> None:
+    assert (await browser.ask("GET", "/v1/signal"))[0] == 426
+
+
+async def test_3_7_no_upgrade_while_too_many_wait_for_their_hello() -> None:
+    limits = SignalingConfiguration(max_handshakes=1)
+    async with open_signaling_host("websocket", configuration=limits) as host, connect_websocket(host.url):
+        with pytest.raises(ChannelClosedError, match="503"):
+            async with connect_websocket(host.url):
+                pass
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET / HTTP/one\r\nhost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: localhost\r\nhost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: localhost\r\nx: " + b"y" * 20_000 + b"\r\n\r\n",
+        b"POST /dev/token HTTP/1.1\r\nhost: localhost\r\ncontent-length: -5\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+    ],
+    ids=range(7),
+)
+async def test_what_is_not_http_is_answered_with_an_error_and_closed(host: SignalingHost, data: bytes) -> None:
+    async with await open_stream(host) as stream:
+        await stream.send_all(data)
+        with trio.fail_after(5):
+            answer = b"".join([bytes(piece) async for piece in stream])
+    assert answer.startswith(b"HTTP/1.1 4")
+    assert b"connection: close" in answer.lower()
+
+
+async def test_requests_on_one_connection_are_answered_in_turn(browser: Browser) -> None:
+    for _ in range(3):
+        assert (await browser.ask("GET", "/health"))[0] == 200
+
+
+async def test_a_body_that_is_announced_is_waited_for_and_asked_for(host: SignalingHost) -> None:
+    body = b'{"role":"visitor","sub":"v"}'
+    async with await open_stream(host) as stream:
+        await stream.send_all(
+            b"POST /dev/token HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+            b"expect: 100-continue\r\ncontent-length: " + str(len(body)).encode() + b"\r\n\r\n"
+        )
+        assert (await stream.receive_some()).startswith(b"HTTP/1.1 100")
+        await stream.send_all(body)
+        assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
+
+
+async def test_too_many_connections_are_closed_at_once() -> None:
+    limits = HttpConfiguration(max_connections=1)
+    async with (
+        open_signaling_host("websocket", http=limits) as host,
+        await open_stream(host) as first,
+    ):
+        assert (await Browser(first, "localhost").ask("GET", "/health"))[0] == 200
+        async with await open_stream(host) as second:
+            assert await second.receive_some() == b""
+
+
+async def test_slow_requests_and_idle_connections_end() -> None:
+    limits = HttpConfiguration(request_timeout_s=0.05, keep_alive_s=0.05)
+    async with open_signaling_host("websocket", http=limits) as host:
+        async with await open_stream(host) as stream:
+            await stream.send_all(b"GET / HT")
+            with trio.fail_after(5):
+                assert await stream.receive_some() == b""
+        async with await open_stream(host) as stream:
+            await stream.send_all(b"POST /dev/token HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{")
+            with trio.fail_after(5):
+                assert (await stream.receive_some()).startswith(b"HTTP/1.1 408")
+        async with await open_stream(host) as stream:
+            await Browser(stream, "localhost").ask("GET", "/health")
+            with trio.fail_after(5):
+                assert await stream.receive_some() == b""
+
+
+async def test_a_pong_after_our_close_and_other_rudeness_end_one_connection_only(host: SignalingHost) -> None:
+    for rude in (
+        b"\x81\x83\x00\x00\x00\x00\xff\xfe\xfd",  # text that is not UTF-8
+        b"\x89\x80\x00\x00\x00\x00" * 3 + b"\x88\x82\x00\x00\x00\x00\x03\xe8" + b"\x89\x80\x00\x00\x00\x00",
+        b"\xff\xff\xff\xff\xff\xff",
+        b"\x81\x05hello",  # not masked
+    ):
+        async with await open_stream(host) as stream:
+            lines = "".join(f"{name}: {value}\r\n" for name, value in UPGRADE.items())
+            await stream.send_all(f"GET /v1/signal HTTP/1.1\r\nhost: localhost\r\n{lines}\r\n".encode())
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 101")
+            await stream.send_all(rude)
+            with trio.fail_after(8):
+                async for _ in stream:
+                    pass
+    async with host.client() as client:
+        await client.command("presence.get")
+
+
+@pytest.mark.parametrize(
+    ("authority", "expected"),
+    [
+        ("localhost:8080", HostPort("localhost", 8080)),
+        ("LOCALHOST.", HostPort("localhost", 80)),
+        ("[::1]:8080", HostPort("::1", 8080)),
+        ("[0:0::1]", HostPort("::1", 80)),
+        ("127.0.0.1", HostPort("127.0.0.1", 80)),
+        ("", None),
+        ("a/b", None),
+        ("user@localhost", None),
+        ("localhost:port", None),
+        ("localhost:99999", None),
+        ("[::1", None),
+        ("x" * 256, None),
+    ],
+)
+def test_authorities_are_read_and_normalised(authority: str, expected: Any) -> None:
+    assert parse_authority(authority, "http") == expected
+
+
+def test_an_origin_is_compared_by_host_and_port() -> None:
+    assert origin_is_allowed("http://localhost:8080", "localhost:8080", "http", ())
+    assert origin_is_allowed("https://shop.example", "shop.example:443", "https", ())
+    assert origin_is_allowed("http://[::1]:8080", "[::1]:8080", "http", ())
+    assert not origin_is_allowed("http://localhost:8081", "localhost:8080", "http", ())
+    assert not origin_is_allowed("http://localhost@evil.example", "localhost", "http", ())
+    assert origin_is_allowed("https://other.example", "localhost", "http", ("https://other.example",))
+    assert host_is_known("LOCALHOST:1", ("localhost",), "http")
+    assert not host_is_known("localhost.evil.example", ("localhost",), "http")
+
+
+def test_a_development_issuer_of_too_many_tenants_refuses() -> None:
+    issuer = DevelopmentIssuer(random_bytes=bytes, wall_s=lambda: 1e9)
+    site = Site(health=dict, issuer=issuer, pages={})
+    statuses = [
+        site.respond(
+            Request(
+                "POST",
+                "/dev/token",
+                {"content-type": "application/json"},
+                json.dumps({"role": "visitor", "sub": "v", "org": f"org-{number}"}).encode(),
+            )
+        ).status
+        for number in range(1001)
+    ]
+    assert statuses[:900] == [200] * 900
+    assert statuses[-1] == 400
