@@ -64,9 +64,10 @@ async function summary(pc) {
         "frameHeight", "keyFramesDecoded", "freezeCount", "totalFreezesDuration", "jitter", "pliCount", "nackCount", "audioLevel", "totalAudioEnergy", "totalSamplesReceived",
         "concealedSamples"]);
     } else if (report.type === "outbound-rtp") {
-      result.out[report.kind] = pick(report, ["packetsSent", "bytesSent", "framesEncoded", "keyFramesEncoded", "frameWidth", "frameHeight", "pliCount", "nackCount"]);
+      result.out[report.kind] = pick(report, ["packetsSent", "bytesSent", "framesEncoded", "framesPerSecond", "targetBitrate", "qualityLimitationReason", "totalEncodeTime", "keyFramesEncoded", "frameWidth", "frameHeight", "pliCount", "nackCount"]);
     } else if (report.type === "candidate-pair" && report.nominated) {
       result.rtt_s = report.currentRoundTripTime;
+      result.available_bps = report.availableOutgoingBitrate;
     }
   }
   return result;

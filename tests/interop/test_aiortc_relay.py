@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
 
 import trio
 
+from support.aiortc_process import AiortcClient, open_aiortc_client
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.calls.legs import LegManager, Side, open_leg_manager
 from triortc.engine.endpoint import EndpointConfiguration
@@ -19,64 +15,21 @@ from triortc.engine.ice.configuration import IceConfiguration
 from triortc.engine.relay.gate import GateState
 from triortc.engine.session.configuration import SessionConfiguration
 
-CLIENT = Path(__file__).parent.parent / "support" / "aiortc_client.py"
 CONFIGURATION = MediaConfiguration(
     endpoint=EndpointConfiguration(loopback=True),
     session=SessionConfiguration(ice=IceConfiguration(allow_loopback=True)),
 )
 
 
-class Client:
-    """The other stack's process: its last statistics, and a wait for what is hoped of them."""
-
-    def __init__(self, process: trio.Process, lines: AsyncGenerator[dict[str, Any]]) -> None:
-        self._process = process
-        self._lines = lines
-
-    async def until(self, hope: str, condition: Callable[[], bool] = lambda: True, **least: float) -> dict[str, Any]:
-        """Wait for a line of figures when the condition holds and every named figure has at least this value."""
-        last: dict[str, Any] = {}
-        with trio.move_on_after(20):
-            async for last in self._lines:
-                if condition() and all(last[name] >= value for name, value in least.items()):
-                    return last
-        raise AssertionError(f"{hope}: never, the last figures were {last}")
-
-
-async def read_lines(process: trio.Process) -> AsyncGenerator[dict[str, Any]]:
-    assert process.stdout is not None
-    rest = b""
-    async for chunk in process.stdout:
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            yield json.loads(line)
-
-
 @asynccontextmanager
-async def device(legs: LegManager, session: str, side: Side, leg: str, luminance: int) -> AsyncGenerator[Client]:
+async def device(legs: LegManager, session: str, side: Side, leg: str, luminance: int) -> AsyncGenerator[AiortcClient]:
     """A device of the other stack, whose offer the leg has answered."""
-    process = await trio.lowlevel.open_process(
-        [sys.executable, str(CLIENT), str(luminance)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert process.stdin is not None
-    try:
-        lines = read_lines(process)
+    async with open_aiortc_client(luminance) as client:
         with trio.fail_after(20):
-            offer = await anext(lines)
+            offer = await client.read()
             legs.open_leg(session, leg, side)
-            answer = legs.answer(leg, 1, offer["sdp"])
-            await process.stdin.send_all(json.dumps({"sdp": answer}).encode() + b"\n")
-        yield Client(process, lines)
-        await lines.aclose()
-    finally:
-        with trio.move_on_after(5, shield=True) as scope:
-            await process.stdin.aclose()
-            await process.wait()
-        if scope.cancelled_caught:
-            process.kill()
-        if process.stdout is not None:
-            with trio.move_on_after(1, shield=True):
-                await process.stdout.aclose()
+            await client.write(sdp=legs.answer(leg, 1, offer["sdp"]))
+        yield client
 
 
 async def test_two_aiortc_devices_see_and_hear_each_other_after_go_and_the_slate_before() -> None:

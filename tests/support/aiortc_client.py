@@ -1,7 +1,8 @@
 """A client of another stack, as a program of its own: aiortc runs on asyncio, our tests on trio.
 
-It prints its offer as a line of JSON, reads the answer as a line, then prints a line of statistics every 200 ms until
-its standard input ends. It sends a picture of one colour (the argument) and a tone.
+It prints its offer as a line of JSON and reads the answer as a line, or, with the second argument `answer`, the other
+way round. Then it prints a line of statistics every 200 ms until its standard input ends. It sends a picture of one
+colour (the first argument) and a tone.
 """
 
 from __future__ import annotations
@@ -81,18 +82,30 @@ class Viewer:
                 self.loudness = float(np.abs(frame.to_ndarray().astype(np.int32)).mean())
 
 
-async def main(luminance: int) -> None:
-    """Offer, take the answer, report until standard input ends."""
+def description_line(connection: RTCPeerConnection) -> str:
+    """Its description as a line of JSON."""
+    return json.dumps({"sdp": connection.localDescription.sdp})
+
+
+async def main(luminance: int, role: str) -> None:
+    """Exchange descriptions, report until standard input ends."""
     connection, viewer = RTCPeerConnection(), Viewer()
     tasks: list[asyncio.Task[None]] = []
+    connection.on("track", lambda track: tasks.append(asyncio.ensure_future(viewer.watch(track))))
+    loop = asyncio.get_running_loop()
+    if role == "answer":
+        offer = json.loads(await loop.run_in_executor(None, sys.stdin.readline))
+        await connection.setRemoteDescription(RTCSessionDescription(offer["sdp"], "offer"))
     connection.addTrack(ToneTrack())
     connection.addTrack(ColourTrack(luminance))
-    connection.on("track", lambda track: tasks.append(asyncio.ensure_future(viewer.watch(track))))
-    await connection.setLocalDescription(await connection.createOffer())
-    print(json.dumps({"sdp": connection.localDescription.sdp}), flush=True)
-    loop = asyncio.get_running_loop()
-    answer = json.loads(await loop.run_in_executor(None, sys.stdin.readline))
-    await connection.setRemoteDescription(RTCSessionDescription(answer["sdp"], "answer"))
+    if role == "answer":
+        await connection.setLocalDescription(await connection.createAnswer())
+        print(description_line(connection), flush=True)
+    else:
+        await connection.setLocalDescription(await connection.createOffer())
+        print(description_line(connection), flush=True)
+        answer = json.loads(await loop.run_in_executor(None, sys.stdin.readline))
+        await connection.setRemoteDescription(RTCSessionDescription(answer["sdp"], "answer"))
     ended = loop.run_in_executor(None, sys.stdin.readline)
     while not ended.done():
         print(json.dumps({"state": connection.connectionState, **vars(viewer)}), flush=True)
@@ -101,4 +114,4 @@ async def main(luminance: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1])))
+    asyncio.run(main(int(sys.argv[1]), sys.argv[2]))

@@ -1,0 +1,215 @@
+"""Calls over the wire, with the real call control: the example of 3.5 and what else crosses signaling and calls."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from support.signaling_host import TRANSPORTS
+from support.signaling_house import SignalingHouse, open_signaling_house
+from triortc.signaling.client import CommandError
+
+
+@pytest.fixture(params=TRANSPORTS)
+async def house(request: pytest.FixtureRequest) -> AsyncGenerator[SignalingHouse]:
+    async with open_signaling_house(request.param) as running:
+        yield running
+
+
+async def test_3_5_the_example_of_the_happy_path(house: SignalingHouse) -> None:
+    async with house.agent("desk") as desktop, house.visitor() as visitor:
+        asked = await visitor.command(
+            "call.request", conversation="cv_9", media={"audio": True, "video": True}, offer="v=0 visitor"
+        )
+        assert asked["state"] == "ringing"
+        assert asked["answer"] == "answer to v=0 visitor"
+        session = asked["session"]
+        offer = await desktop.event("ring.offer")
+        assert offer.p["session"] == session
+        assert offer.p["kind"] == "call"
+        assert 29_000 < offer.p["ttl_ms"] <= 30_000
+        assert offer.p["visitor"]["name"] == "Lea"
+        await desktop.command("ring.ack", ring=offer.p["ring"])
+        await visitor.event("call.state", alerting=True)
+
+        async with house.agent("phone", "ios", green=False) as phone:
+            ring = phone.snapshot["rings"][0]
+            assert ring["ring"] == offer.p["ring"]
+            opened = await phone.command("ring.opened", ring=ring["ring"])
+            answer = await phone.command("sdp.offer", leg=opened["leg"], neg=1, sdp="v=0 phone")
+            assert answer["answer"] == "answer to v=0 phone"
+            accepted = await phone.command("call.accept", session=session)
+            assert accepted["leg"] == opened["leg"]
+
+            lost = await desktop.event("ring.ended")
+            assert lost.p["reason"] == "answered_elsewhere"
+            assert lost.p["by"]["platform"] == "ios"
+            assert lost.p["log_missed"] is False
+            named = await visitor.event("call.accepted")
+            assert named.p["agent"]["display_name"] == "Ana"
+            await visitor.event("call.active", session=session)
+            await phone.event("call.active", session=session)
+            candidates = [{"candidate": "candidate:1 1 udp 1 127.0.0.1 9 typ host", "mid": "0"}]
+            trickled = await phone.command(
+                "ice.candidates", leg=opened["leg"], neg=1, ufrag="u", candidates=candidates, end=True
+            )
+            assert trickled == {}
+            ended = await visitor.command("call.hangup", session=session)
+            assert (ended["outcome"], ended["reason"], ended["next"]) == (
+                "completed",
+                "visitor_hangup",
+                "conversation",
+            )
+            over = await phone.event("call.ended")
+            assert (over.p["outcome"], over.p["by"]) == ("completed", "visitor")
+            again = await visitor.command("call.hangup", session=session)
+            assert again["already_ended"] is True
+
+
+async def test_s1_3i_after_a_decline_the_chat_goes_on(house: SignalingHouse) -> None:
+    async with house.agent() as agent, house.visitor() as visitor:
+        session = (await visitor.command("call.request", conversation="cv_9", media={"video": True}))["session"]
+        await agent.event("ring.offer")
+        declined = await agent.command("call.decline", session=session)
+        assert declined == {"next": "conversation_list", "conversation": "cv_9"}
+        over = await visitor.event("call.ended")
+        assert (over.p["outcome"], over.p["reason"], over.p["by"]) == ("no_answer", "ring_timeout", "system")
+        await visitor.command("conversation.message.send", conversation="cv_9", text="Are you there?")
+        message = await agent.event("conversation.message")
+        assert (message.p["from"], message.p["text"]) == ("visitor", "Are you there?")
+        await agent.command("conversation.message.send", conversation="cv_9", text="Yes.")
+        assert (await visitor.event("conversation.message", from_="agent")).p["text"] == "Yes."
+
+
+async def test_s1_5b_nobody_to_ring_is_an_ok_and_not_an_error(house: SignalingHouse) -> None:
+    async with house.visitor() as visitor:
+        asked = await visitor.command("call.request", conversation="cv_9", media={"video": True})
+        assert (asked["state"], asked["outcome"], asked["reason"]) == ("ended", "unavailable", "no_agent_available")
+        assert (await visitor.event("call.ended")).p["outcome"] == "unavailable"
+
+
+async def test_s3_1_an_invitation_is_joined_and_accepted(house: SignalingHouse) -> None:
+    async with house.agent() as agent, house.visitor() as visitor:
+        await visitor.command("conversation.message.send", conversation="cv_9", text="Hello")
+        await agent.event("conversation.changed", conversation="cv_9", assignee="ana")
+        sent = await agent.command("invitation.send", conversation="cv_9")
+        pending = await visitor.event("invitation.changed", state="pending")
+        assert pending.p["invitation"] == sent["invitation"]
+        joined = await agent.command("invitation.join", invitation=sent["invitation"], offer="v=0 agent")
+        assert (joined["state"], joined["answer"]) == ("waiting", "answer to v=0 agent")
+        accepted = await visitor.command("invitation.accept", invitation=sent["invitation"], offer="v=0 visitor")
+        assert accepted["session"] == joined["session"]
+        await agent.event("call.active")
+        await visitor.event("call.active")
+
+
+async def test_s2_1b_a_phone_pulls_the_call_from_the_desktop(house: SignalingHouse) -> None:
+    async with house.agent("desk") as desktop, house.visitor() as visitor:
+        asked = await visitor.command("call.request", conversation="cv_9", media={"video": True}, offer="v=0 visitor")
+        await desktop.event("ring.offer")
+        await desktop.command("call.accept", session=asked["session"], offer="v=0 desk")
+        await desktop.event("call.active")
+        async with house.agent("phone", "ios", green=False) as phone:
+            live = phone.snapshot["conversations"][0]["live_session"]
+            assert (live["session"], live["can_pull"]) == (asked["session"], True)
+            pulled = await phone.command("handoff.request", session=asked["session"], offer="v=0 phone")
+            assert pulled["answer"] == "answer to v=0 phone"
+            moved = await desktop.event("handoff.moved")
+            assert (moved.p["notice"], moved.p["to"]["platform"], moved.p["can_pull_back"]) == (
+                "session_moved",
+                "ios",
+                True,
+            )
+            await visitor.event("call.peer", what="device_changed")
+            assert (await phone.command("call.hangup", session=asked["session"]))["reason"] == "agent_hangup"
+
+
+async def test_i40_another_tenant_cannot_tell_what_exists(house: SignalingHouse) -> None:
+    async with house.agent() as agent, house.visitor() as visitor:
+        session = (await visitor.command("call.request", conversation="cv_9", media={"video": True}))["session"]
+        await agent.event("ring.offer")
+        assert house.server.issuer is not None
+        stranger = house.server.issuer.issue(role="agent", sub="ana", did="desk", org="acme")
+        agent.token = stranger
+        async with trio.open_nursery() as nursery:
+            await agent.close()
+            await agent.connect(nursery)
+            assert agent.welcome["resumed"] is False
+            for unknown in (session, "vs_nothing"):
+                with pytest.raises(CommandError) as error:
+                    await agent.command("call.accept", session=unknown)
+                assert error.value.code == "state.not_found"
+            await agent.close()
+
+
+@pytest.mark.parametrize(
+    ("t", "payload", "code"),
+    [
+        ("call.accept", {"session": "vs_none"}, "state.not_found"),
+        ("ring.opened", {"ring": "rg_none"}, "state.not_found"),
+        ("invitation.join", {"invitation": "inv_none"}, "state.not_found"),
+        ("sdp.offer", {"leg": "leg_none", "neg": 1, "sdp": "v=0"}, "state.not_found"),
+        ("call.end", {"session": "vs_none"}, "auth.forbidden"),
+        ("recording.start", {"session": "vs_none"}, "proto.not_implemented"),
+    ],
+)
+async def test_3_6_refusals_have_their_stable_codes(
+    house: SignalingHouse, t: str, payload: dict[str, object], code: str
+) -> None:
+    async with house.agent() as agent:
+        with pytest.raises(CommandError) as error:
+            await agent.command(t, **payload)
+        assert error.value.code == code
+        assert error.value.retryable is False
+
+
+async def test_s1_2b_a_phone_that_comes_late_gets_the_ring_with_what_is_left_of_it(autojump_clock: MockClock) -> None:
+    async with open_signaling_house() as house, house.agent("desk") as desktop, house.visitor() as visitor:
+        asked = await visitor.command("call.request", conversation="cv_9", media={"video": True})
+        await desktop.event("ring.offer")
+        await trio.sleep(12)
+        async with house.agent("phone", "ios", green=False) as phone:
+            assert phone.snapshot["rings"][0]["ttl_ms"] == pytest.approx(18_000, abs=250)
+            assert phone.welcome["hb_ms"] == 5_000
+            await phone.event("ring.ended", reason="timeout")
+            assert trio.current_time() == pytest.approx(30.0, abs=0.25)
+            with pytest.raises(CommandError) as late:
+                await phone.command("call.accept", session=asked["session"])
+            assert late.value.code == "call.expired"
+            assert late.value.details["outcome"] == "no_answer"
+
+
+async def test_s1_1d_a_ring_is_resumed_with_the_same_deadline(autojump_clock: MockClock) -> None:
+    async with open_signaling_house() as house, house.agent("phone", "ios") as phone, house.visitor() as visitor:
+        asked = await visitor.command("call.request", conversation="cv_9", media={"video": True})
+        await phone.event("ring.offer")
+        await phone.command("device.update", perms={"camera": "denied_permanent"})
+        with pytest.raises(CommandError) as missing:
+            await phone.command("call.accept", session=asked["session"])
+        assert missing.value.code == "permission.required"
+        assert missing.value.details["action"] == "open_settings"
+        await trio.sleep(4)
+        phone.drop()
+        await trio.sleep(10)
+        async with trio.open_nursery() as nursery:
+            await phone.connect(nursery)
+            assert phone.welcome["resumed"] is True
+            await phone.command("device.update", perms={"camera": "granted"})
+            assert (await phone.command("call.accept", session=asked["session"]))["state"] == "connecting"
+            await phone.close()
+
+
+async def test_s1_4i_devices_hear_the_end_when_the_server_goes_away() -> None:
+    async with open_signaling_house("websocket") as house, trio.open_nursery() as nursery:
+        agent, visitor = None, None
+        async with house.agent() as agent, house.visitor() as visitor:
+            await visitor.command("call.request", conversation="cv_9", media={"video": True}, offer="v=0")
+            await agent.event("ring.offer")
+            house.server.calls.shut_down()
+            over = await visitor.event("call.ended")
+            assert (over.p["outcome"], over.p["reason"]) == ("failed", "server_shutdown")
+            await agent.event("ring.ended")
+        nursery.cancel_scope.cancel()
