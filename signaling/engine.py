@@ -1,0 +1,48 @@
+"""The whole engine in one `async with`, for servers that embed it: media, call control, signaling, HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+from triortc.engine.calls.leg_configuration import MediaConfiguration
+from triortc.engine.calls.legs import open_leg_manager
+from triortc.engine.calls.ports import HistoryPort, RouterPort
+from triortc.signaling.app import RunningServer, ServerConfiguration, open_server
+
+__all__ = ["EngineConfiguration", "open_engine"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfiguration:
+    """What an engine is made of.
+
+    Attributes:
+        server: where it listens, whose tokens it takes, the numbers of signaling and of call control.
+        media: where media is received, what legs may negotiate, the slate.
+    """
+
+    server: ServerConfiguration
+    media: MediaConfiguration = field(default_factory=MediaConfiguration)
+
+
+@asynccontextmanager
+async def open_engine(
+    configuration: EngineConfiguration, *, router: RouterPort | None = None, history: HistoryPort | None = None
+) -> AsyncGenerator[RunningServer]:
+    """Serve calls until the block is left; then calls end, devices are told, and every socket and task is gone.
+
+    Arguments:
+        configuration: see :class:`EngineConfiguration`.
+        router: orders the agents that may be rung; None: the longest idle one first.
+        history: keeps the records of ended calls; None: memory.
+
+    Raises:
+        ConfigurationError: a value makes no sense; the message says what to do.
+        OSError: an address or port cannot be bound.
+    """
+    open_media = partial(open_leg_manager, configuration.media)
+    async with open_server(configuration.server, open_media=open_media, router=router, history=history) as engine:
+        yield engine
