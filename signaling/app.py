@@ -157,38 +157,44 @@ async def open_server(
         host_names=None if configuration.host_names is None else (*configuration.host_names, *configuration.http.hosts),
         scheme=scheme,
     )
-    async with open_media() as media, open_signal_server(signaling), trio.open_nursery() as connections:
-        open_calls = open_call_supervisor(
-            media,
-            clients=signaling,
-            configuration=configuration.calls,
-            router=router,
-            history=history,
-            random_bytes=random_bytes,
-            unix_ms_now=int(wall_s() * 1000),
-        )
-        async with open_calls as calls, trio.open_nursery() as accepting:
-            media.on_event = calls.media_event
-            signaling.calls = calls
-            listeners = await _open_listeners(configuration)
-            accepting.start_soon(partial(trio.serve_listeners, http.serve, listeners, handler_nursery=connections))
+    # Bound first: an address that is taken is an OSError, and not one inside the groups of the nurseries below.
+    listeners = await _open_listeners(configuration)
+    try:
+        async with open_media() as media, open_signal_server(signaling), trio.open_nursery() as connections:
+            open_calls = open_call_supervisor(
+                media,
+                clients=signaling,
+                configuration=configuration.calls,
+                router=router,
+                history=history,
+                random_bytes=random_bytes,
+                unix_ms_now=int(wall_s() * 1000),
+            )
             try:
-                yield RunningServer(
-                    addresses=tuple(_address(listener) for listener in listeners),
-                    scheme=scheme,
-                    signaling=signaling,
-                    calls=calls,
-                    http=http,
-                    issuer=issuer,
-                    media=media,
-                )
+                async with open_calls as calls, trio.open_nursery() as accepting:
+                    media.on_event = calls.media_event
+                    signaling.calls = calls
+                    serve = partial(trio.serve_listeners, http.serve, listeners, handler_nursery=connections)
+                    accepting.start_soon(serve)
+                    yield RunningServer(
+                        addresses=tuple(_address(listener) for listener in listeners),
+                        scheme=scheme,
+                        signaling=signaling,
+                        calls=calls,
+                        http=http,
+                        issuer=issuer,
+                        media=media,
+                    )
+                    # Listeners first, then calls; devices hear of it before their connections are closed.
+                    accepting.cancel_scope.cancel()
             finally:
-                # Listeners first, then calls; devices hear of it before their connections are closed.
-                accepting.cancel_scope.cancel()
-        signaling.calls = None
-        signaling.close_all()
-        http.close_idle()
-        connections.cancel_scope.deadline = trio.current_time() + configuration.signaling.close_timeout_s
+                signaling.calls = None
+            signaling.close_all()
+            http.close_idle()
+            connections.cancel_scope.deadline = trio.current_time() + configuration.signaling.close_timeout_s
+    finally:
+        for listener in listeners:
+            await trio.aclose_forcefully(listener)
 
 
 def _by_room(counters: Mapping[str, int]) -> dict[str, dict[str, int]]:

@@ -37,6 +37,7 @@ class SessionBook:
         self._by_principal: dict[Principal, set[DeviceAddress]] = {}
         self._replies: dict[DeviceAddress, ReplyCache] = {}
         self._lost: list[tuple[float, int, SignalingSession]] = []
+        self._waiting: set[SignalingSession] = set()
         self._pushes = 0
 
     def __len__(self) -> int:
@@ -87,8 +88,10 @@ class SessionBook:
 
     def lost(self, session: SignalingSession) -> None:
         """A session has no connection any more: it is forgotten when its time to resume is over."""
-        self._pushes += 1
-        heapq.heappush(self._lost, (session.resumable_until(), self._pushes, session))
+        if session not in self._waiting:  # one entry a session, however often it is lost
+            self._waiting.add(session)
+            self._pushes += 1
+            heapq.heappush(self._lost, (session.resumable_until(), self._pushes, session))
 
     def remove(self, session: SignalingSession) -> bool:
         """Forget a session; False: it was forgotten, or replaced by a newer one of the device, before."""
@@ -110,7 +113,12 @@ class SessionBook:
         gone: list[SignalingSession] = []
         while self._lost and self._lost[0][0] <= now:
             session = heapq.heappop(self._lost)[2]
-            if session.link is None and session.resumable_until() <= now and self.remove(session):
+            self._waiting.discard(session)
+            if session.link is not None:
+                continue  # it came back
+            if session.resumable_until() > now:
+                self.lost(session)  # it came back, and was lost again
+            elif self.remove(session):
                 gone.append(session)
         if gone:
             self._sweep_replies(now)

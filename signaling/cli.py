@@ -13,6 +13,7 @@ from importlib.metadata import entry_points, version
 from typing import Final
 
 import click
+import msgspec
 import segno
 import trio
 
@@ -24,6 +25,7 @@ from triortc.engine.interfaces import local_addresses
 from triortc.engine.session.configuration import SessionConfiguration
 from triortc.errors import ConfigurationError
 from triortc.signaling.app import ObservableMedia, RunningServer, ServerConfiguration, open_server
+from triortc.signaling.schema import protocol_schema
 from triortc.signaling.self_signed import self_signed_context
 
 __all__ = ["development_configuration", "main"]
@@ -80,6 +82,12 @@ def serve(dev: bool, host: str, port: int, media_port: int, public_host: str | N
         trio.run(_serve, configuration, open_media, public_host)
     except (ConfigurationError, OSError) as error:
         raise click.ClickException(str(error)) from None
+
+
+@main.command()
+def schema() -> None:
+    """Print the signaling protocol as JSON Schema."""
+    click.echo(msgspec.json.format(msgspec.json.encode(protocol_schema()), indent=2).decode())
 
 
 def development_configuration(

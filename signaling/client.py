@@ -122,16 +122,19 @@ class SignalClient:
 
     async def _run(self, hello: bytes, task_status: trio.TaskStatus[None]) -> None:
         self._ended = trio.Event()
+        refusal: SignalingError | WireError | None = None
         try:
             with trio.CancelScope() as self._connection:
                 async with self._open_channel() as channel:
-                    await channel.send(hello)
-                    self._greeted(decode_message(await channel.receive()))
-                    self._channel, self.closed = channel, None
-                    for pending in list(self._pending.values()):
-                        await self._send(pending.data)
-                    task_status.started()
-                    await self._receive(channel)
+                    try:
+                        await self._greet(channel, hello)
+                    except (SignalingError, WireError) as error:
+                        refusal = error  # raised outside of the channel's nursery, which would wrap it in a group
+                    else:
+                        task_status.started()
+                        await self._receive(channel)
+            if refusal is not None:
+                raise refusal
         finally:
             self._channel = None
             self.closed = self.closed or (1006, "dropped")
@@ -145,6 +148,13 @@ class SignalClient:
             self.closed = (1000, "")
         except ChannelClosedError as closed:
             self.closed = (closed.code, closed.reason)
+
+    async def _greet(self, channel: MessageChannel, hello: bytes) -> None:
+        await channel.send(hello)
+        self._greeted(decode_message(await channel.receive()))
+        self._channel, self.closed = channel, None
+        for pending in list(self._pending.values()):
+            await self._send(pending.data)
 
     def _greeted(self, message: Message) -> None:
         if message.t == "err":
@@ -163,6 +173,10 @@ class SignalClient:
     async def close(self) -> None:
         """Close the connection; the session can be resumed."""
         self._receiving.cancel()
+        await self._ended.wait()
+
+    async def ended(self) -> None:
+        """Wait until the connection is closed; `closed` tells how."""
         await self._ended.wait()
 
     async def leave(self) -> None:
@@ -325,12 +339,22 @@ async def open_signal_client(
         token: the JSON Web Token.
         device: what the device says of itself.
         random_bytes: the source of command ids.
+
+    Raises:
+        CommandError: the server refused the hello.
+        ChannelClosedError: there is no connection.
     """
     client = SignalClient(open_channel, token, device, random_bytes)
+    refusal: SignalingError | WireError | None = None
     async with trio.open_nursery() as nursery:
-        await client.connect(nursery)
         try:
+            await client.connect(nursery)
+        except (SignalingError, WireError) as error:
+            refusal = error
+        else:
             yield client
             await client.close()
         finally:
             nursery.cancel_scope.cancel()
+    if refusal is not None:
+        raise refusal

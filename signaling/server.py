@@ -6,13 +6,12 @@ import os
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
-from typing import Protocol
+from dataclasses import fields
 
 import msgspec
 import trio
 
-from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation
+from triortc.engine.calls.actor import Actor, DeviceAddress
 from triortc.engine.calls.commands import Command as EngineCommand
 from triortc.engine.calls.notifications import Notification, Snapshot
 from triortc.engine.calls.replies import CallFault, Ok, Reply
@@ -22,6 +21,7 @@ from triortc.signaling.configuration import SignalingConfiguration
 from triortc.signaling.connection import Connection, RefusedError
 from triortc.signaling.link import CloseCode, Link
 from triortc.signaling.mapping import device_information, engine_command
+from triortc.signaling.ports import CallControl, SignalCounters
 from triortc.signaling.session import SignalingSession
 from triortc.signaling.tokens import CLOCK_SKEW_S, Claims, TokenError, TokenVerifier
 from triortc.signaling.wire import (
@@ -37,48 +37,7 @@ from triortc.signaling.wire import (
 from triortc.signaling.wire_commands import AuthRefresh, Command
 from triortc.signaling.wire_events import Snapshot as WireSnapshot
 
-__all__ = ["CallControl", "SignalCounters", "SignalServer", "open_signal_server"]
-
-
-class CallControl(Protocol):
-    """What signaling needs of call control; `CallSupervisor` is it."""
-
-    def command(
-        self,
-        actor: Actor,
-        command: EngineCommand,
-        rx_time: float | None = None,
-        on_reply: Callable[[Reply], None] | None = None,
-    ) -> Reply:
-        """Carry out a command."""
-
-    def device_connected(self, actor: Actor, device: DeviceInformation) -> Snapshot:
-        """A device said hello."""
-
-    def device_lost(self, address: DeviceAddress) -> None:
-        """Its connection is gone; it may come back."""
-
-    def device_resumed(self, address: DeviceAddress, device: DeviceInformation | None = None) -> None:
-        """It came back."""
-
-    def device_gone(self, address: DeviceAddress) -> None:
-        """It will not come back."""
-
-
-@dataclass(slots=True)
-class SignalCounters:
-    """What has happened, for `/health` and tests."""
-
-    connections: int = 0
-    open_connections: int = 0
-    handshakes: int = 0
-    refused: int = 0
-    welcomed: int = 0
-    resumed: int = 0
-    superseded: int = 0
-    expired: int = 0
-    commands: int = 0
-    events: int = 0
+__all__ = ["SignalServer", "open_signal_server"]
 
 
 class SignalServer:
@@ -131,12 +90,9 @@ class SignalServer:
         self.counters.connections += 1
         self.counters.open_connections += 1
         self.counters.handshakes += 1
-        pending = [True]
 
         def greeted() -> None:
-            if pending:
-                pending.clear()
-                self.counters.handshakes -= 1
+            self.counters.handshakes -= 1
 
         try:
             await connection.run(greeted)
@@ -158,12 +114,13 @@ class SignalServer:
         if foreign_origin is not None and self._origin_allowed and not self._origin_allowed(claims.org, foreign_origin):
             self.counters.refused += 1
             raise RefusedError("auth.forbidden", "a page of this origin may not connect", CloseCode.AUTHENTICATION)
-        if self._draining or self.calls is None:
-            raise RefusedError("server.draining", "connect elsewhere", CloseCode.RESTART, retryable=True)
         # From here on nothing waits: no other connection can come between.
         now = trio.current_time()
         address = DeviceAddress(actor.org, actor.role, actor.sub, hello.device.id)
         known = self._book.of(address)
+        in_call = known is not None and bool(known.busy)
+        if self.calls is None or (self._draining and not in_call):
+            raise RefusedError("server.draining", "connect elsewhere", CloseCode.RESTART, retryable=True)
         if known is None and self._book.full:
             raise RefusedError("server.overloaded", "too many devices", CloseCode.RESTART, retryable=True)
         device = device_information(hello.device)
@@ -279,7 +236,7 @@ class SignalServer:
                 id,
                 reply.code,
                 reply.message,
-                details=dict(reply.details),
+                details=reply.details,
                 retryable=reply.retryable,
                 retry_after_ms=reply.retry_after_ms,
             )
@@ -357,7 +314,7 @@ class SignalServer:
     # --- going away
 
     def announce_draining(self, deadline_ms: int, reconnect: str | None = None) -> None:
-        """Tell every device that this node goes away, and take no new ones.
+        """Tell every device that this node goes away, and take none but those that come back to a running call.
 
         Args:
             deadline_ms: how long running calls may still last.

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import hmac
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from triortc.engine.calls.actor import Actor, DeviceAddress
@@ -91,7 +91,6 @@ class SignalingSession:
         self.lost_at: float | None = None
         self.left = False
         self.busy: set[str] = set()
-        self.jti = ""
         self._configuration = configuration
         self._replies = replies
         self._random_bytes = random_bytes
@@ -313,7 +312,7 @@ class SignalingSession:
         *,
         retryable: bool = False,
         retry_after_ms: int | None = None,
-        details: object = None,
+        details: Mapping[str, object] | None = None,
     ) -> None:
         """Answer `err`; it is remembered unless it says nothing about the command itself."""
         data = encode_error(
@@ -323,7 +322,7 @@ class SignalingSession:
             at_ms=self._wall_ms(),
             retryable=retryable,
             retry_after_ms=retry_after_ms,
-            details=details if isinstance(details, dict) else None,
+            details=details,
         )
         if code.startswith(_NOT_REMEMBERED):
             self._replies.forget(id)

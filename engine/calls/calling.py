@@ -37,6 +37,7 @@ from triortc.engine.calls.replies import (
     RingOpenedPayload,
 )
 from triortc.engine.calls.ring_table import Ring
+from triortc.engine.calls.ringing import alerting_changed, ring_event
 from triortc.engine.calls.session import Session
 from triortc.engine.calls.session_table import Value
 from triortc.engine.calls.world import Agent, Device, RefusedError, World
@@ -250,8 +251,8 @@ class Calling:
     def ring_ack(self, actor: Actor, command: RingAck) -> Ok:
         """`ring.ack`: the device alerts its user."""
         session, _, address = self._ring_of(actor, command.ring)
-        self._lifecycle.ring_event(session, address, "ring.ack")
-        self._lifecycle.alerting_changed(session)
+        ring_event(self._world, session, address, "ring.ack")
+        alerting_changed(self._world, session)
         return Ok()
 
     def ring_opened(self, actor: Actor, command: RingOpened) -> Ok:
@@ -259,14 +260,14 @@ class Calling:
         world = self._world
         session, ring, address = self._ring_of(actor, command.ring)
         leg = ring.legs[address]
-        self._lifecycle.ring_event(session, address, "ring.opened")
+        ring_event(self._world, session, address, "ring.opened")
         if leg.state == "done":
             if session.answered and leg.reason == "answered_elsewhere":
                 raise _elsewhere(world, session, leg.reason)
             if not session.ended:
                 raise invalid_state(session)
             raise ended_fault(world, session, actor)
-        self._lifecycle.alerting_changed(session)
+        alerting_changed(self._world, session)
         if leg.leg is None and ring.warm_legs < world.configuration.warm_legs_per_ring:
             leg.leg = world.new_id("leg")
             open_leg(world, session, leg.leg, "agent", address)
@@ -275,10 +276,10 @@ class Calling:
     def ring_silence(self, actor: Actor, command: RingSilence) -> Ok:
         """`ring.silence`: quiet on this device only."""
         session, _, address = self._ring_of(actor, command.ring)
-        if self._lifecycle.ring_event(session, address, "ring.silence") is None:
+        if ring_event(self._world, session, address, "ring.silence") is None:
             raise invalid_state(session)
         self._lifecycle.apply(session.id, "ring.silence", actor.sub, {"device": address.device})
-        self._lifecycle.alerting_changed(self._world.sessions[session.id])
+        alerting_changed(self._world, self._world.sessions[session.id])
         return Ok()
 
     # --- accept, decline

@@ -10,7 +10,7 @@ from triortc.engine.calls.ports import Kind, Side
 from triortc.engine.calls.session import Session
 from triortc.engine.calls.world import KINDS, Leg, World
 
-__all__ = ["close_leg", "gate_event", "open_leg", "seal_session", "switch_source"]
+__all__ = ["close_leg", "gate_event", "inherit_mute", "open_leg", "seal_session", "switch_source"]
 
 _TOLD = frozenset({GateState.OPEN, GateState.MUTED, GateState.FROZEN})
 
@@ -40,7 +40,9 @@ def gate_event(world: World, session: Session, leg: Leg, event: str, kinds: tupl
             continue
         if before is GateState.OPEN:
             interval = (leg.id, kind, world.unix_ms(since), world.unix_ms(world.now))
-            world.gate_intervals.setdefault(session.id, []).append(interval)
+            intervals = world.gate_intervals.setdefault(session.id, [])
+            if len(intervals) < world.configuration.event_log_limit:
+                intervals.append(interval)
         order = Order.OPEN_GATES if gate.state is GateState.OPEN else Order.CLOSE_GATES
         world.emit(order, SetGate(session.id, leg.id, kind, gate.state, session.epoch))
         if "request_keyframe" in row.effects and kind == "video":
@@ -59,6 +61,17 @@ def switch_source(world: World, session: Session, side: Side, new: Leg, old: Leg
     gate_event(world, session, new, "commit")
     world.emit(Order.OPEN_GATES, SetSource(session.id, side, new.id))
     gate_event(world, session, new, "ready")
+
+
+def inherit_mute(world: World, session: Session, pending: Leg, old: Leg | None) -> None:
+    """Tell the media side which kinds a device that takes over need not deliver, because they are muted."""
+    if old is None:
+        return
+    for kind in KINDS:
+        if pending.gates[kind].muted != old.gates[kind].muted:
+            muted = pending.gates[kind].muted = old.gates[kind].muted
+            state = GateState.MUTED if muted else GateState.CLOSED
+            world.emit(Order.LEGS, SetGate(session.id, pending.id, kind, state, session.epoch))
 
 
 def close_leg(world: World, session: Session, leg: Leg) -> None:

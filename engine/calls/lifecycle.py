@@ -8,7 +8,7 @@ from typing import Final, Literal
 from triortc.engine.calls import gates, threads, views
 from triortc.engine.calls.actor import DeviceAddress
 from triortc.engine.calls.conversation_table import ConversationFacts
-from triortc.engine.calls.effects import AppendHistory, Order, SessionEnded, SessionStarted
+from triortc.engine.calls.effects import AppendHistory, Order, SessionEnded, SessionStarted, SetSource
 from triortc.engine.calls.machine import SAME, Row
 from triortc.engine.calls.notifications import (
     CallAccepted,
@@ -21,12 +21,12 @@ from triortc.engine.calls.notifications import (
     Identity,
     Notice,
     Notification,
-    RingEnded,
 )
-from triortc.engine.calls.ring_table import RINGS, Ring, RingFacts, RingLeg
+from triortc.engine.calls.ring_table import Ring, RingLeg
+from triortc.engine.calls.ringing import end_rings, ring_event, tell, tell_ringing, tell_state
 from triortc.engine.calls.session import LogRecord, Session, SessionEvent, step
 from triortc.engine.calls.session_table import Value
-from triortc.engine.calls.world import Device, MediaStatus, World
+from triortc.engine.calls.world import MediaStatus, World
 
 __all__ = ["Lifecycle"]
 
@@ -37,7 +37,6 @@ _FAILURES: Final[Mapping[str, Literal["timeout", "media", "cancelled"]]] = {
     "media": "media",
     "cancelled": "cancelled",
 }
-_RING_REASONS: Final = {"no_answer": "timeout", "declined": "declined_elsewhere"}
 
 
 class Lifecycle:
@@ -47,7 +46,7 @@ class Lifecycle:
         self._world = world
         self._effects: Final[Mapping[str, Callable[[Session, Data], None]]] = {
             "offer_ring": self._offer_ring,
-            "tell_ringing": self._tell_ringing,
+            "tell_ringing": lambda session, data: tell_ringing(world, session),
             "commit": self._commit,
             "arm_gates": self._arm_gates,
             "end_other_rings": self._end_other_rings,
@@ -91,21 +90,24 @@ class Lifecycle:
         log = world.logs[session_id]
         if row.next != SAME or len(log) < world.configuration.event_log_limit:
             log.append(record)
-        if event == "handoff.request" and row.next != SAME:
-            world.touch(after.agent_principal)
         for effect in row.effects:
             if effect in self._effects:
                 self._effects[effect](after, data)
         if after.ended and not before.ended:
             self._end(before, after, data)
+        elif before.phase == after.phase == "in_call" and (
+            before.state,
+            before.agent_device,
+            before.visitor_device,
+        ) != (
+            after.state,
+            after.agent_device,
+            after.visitor_device,
+        ):
+            threads.tell_changed(world, world.conversation_of(after))
         return row
 
     # --- telling
-
-    def tell(self, session: Session, device: Device, notification: Notification, order: Order) -> None:
-        """Tell a device about a session; it will be told the end as well."""
-        self._world.told[session.id][device.address] = None
-        self._world.notify(order, device.address, notification)
 
     def _tell_side(self, session: Session, side: str, notification: Notification) -> None:
         """Tell the side's device that is in the call; of the visitor, every tab."""
@@ -116,11 +118,7 @@ class Lifecycle:
             device = None if session.agent_address is None else world.devices.get(session.agent_address)
             devices = [] if device is None else [device]
         for device in devices:
-            self.tell(session, device, notification, Order.OTHER_SIDE)
-
-    def tell_state(self, session: Session, device: Device) -> None:
-        """`call.state` for one device."""
-        self.tell(session, device, views.session_state(self._world, session, device), Order.OTHER_SIDE)
+            tell(world, session, device, notification, Order.OTHER_SIDE)
 
     # --- ringing
 
@@ -135,7 +133,7 @@ class Lifecycle:
         world.session_of_ring[ring.id] = session.id
         for device in world.devices_of(session.agent_principal):
             ring.legs[device.address] = RingLeg(device.information.platform)
-            self.ring_event(session, device.address, "int.start")
+            ring_event(world, session, device.address, "int.start")
         conversation = world.conversation_of(session)
         if world.conversation_step(conversation, "int.video_rang", ConversationFacts()) is not None:
             conversation.video_icon = True
@@ -143,70 +141,14 @@ class Lifecycle:
         threads.deliver_backlog(world, conversation)
         world.touch(session.agent_principal)
 
-    def ring_event(self, session: Session, address: DeviceAddress, event: str, *, silent: bool = False) -> Row | None:
-        """Send an event to the ring on one device.
-
-        Arguments:
-            session: the session that rings.
-            address: the device.
-            event: its name in table L.
-            silent: do not send the offer, because a snapshot shows it.
-        """
-        world = self._world
-        ring = world.rings[session.id]
-        leg = ring.legs[address]
-        device = world.devices.get(address)
-        row = RINGS.select(leg.state, event, RingFacts(device is not None and device.live))
-        if row is None:
-            return None
-        world.take(row)
-        if row.next != SAME:
-            leg.state = row.next
-        if leg.state == "done" and leg.reason is None:
-            leg.reason = event.removeprefix("int.")
-        if device is None:
-            return row
-        if "offer" in row.effects:
-            world.told[session.id][address] = None
-            if not silent:
-                self.tell(session, device, views.ring_offer(world, session, ring, device), Order.OTHER_SIDE)
-        if "tell_ended" in row.effects:
-            self._tell_ring_ended(session, ring, leg, device)
-        return row
-
-    def _tell_ring_ended(self, session: Session, ring: Ring, leg: RingLeg, device: Device) -> None:
-        world = self._world
-        by = None
-        if leg.reason in ("answered_elsewhere", "declined_elsewhere"):
-            other = "won" if leg.reason == "answered_elsewhere" else "declined_here"
-            address = next((address for address, entry in ring.legs.items() if entry.reason == other), None)
-            actor = None if address is None else world.devices.get(address)
-            by = None if actor is None else actor.reference
-        missed = leg.reason in ("timeout", "cancelled")
-        ended = RingEnded(ring.id, session.id, leg.reason or "cancelled", missed, by)
-        self.tell(session, device, ended, Order.LOSERS)
-
-    def alerting_changed(self, session: Session) -> None:
-        """Tell the visitor if the ring began or ceased to be heard."""
-        ring = self._world.rings[session.id]
-        if session.state == "ringing" and ring.alerting != ring.told_alerting:
-            self._tell_ringing(session, {})
-
-    def _tell_ringing(self, session: Session, data: Data) -> None:
-        world = self._world
-        ring = world.rings[session.id]
-        ring.told_alerting = ring.alerting
-        for device in world.devices_of(session.visitor_principal):
-            self.tell_state(session, device)
-
     def _end_other_rings(self, session: Session, data: Data) -> None:
         world = self._world
         assert session.agent_address is not None
-        self.ring_event(session, session.agent_address, "int.won")
+        ring_event(world, session, session.agent_address, "int.won")
         for address, leg in world.rings[session.id].legs.items():
             if address == session.agent_address:
                 continue
-            self.ring_event(session, address, "int.answered_elsewhere")
+            ring_event(world, session, address, "int.answered_elsewhere")
             warm = None if leg.leg is None else world.legs.get(leg.leg)
             if warm is not None:
                 gates.close_leg(world, session, warm)
@@ -220,6 +162,7 @@ class Lifecycle:
         assert session.agent_leg is not None
         world.claims.commit(session.agent_principal, session.id, session.epoch)
         gates.open_leg(world, session, session.agent_leg, "agent", session.agent_address)
+        world.emit(Order.OPEN_GATES, SetSource(session.id, "agent", session.agent_leg))
         world.touch(session.agent_principal)
 
     def _arm_gates(self, session: Session, data: Data) -> None:
@@ -276,7 +219,9 @@ class Lifecycle:
             session.agent or "" if pending.side == "agent" else session.visitor,
             pending.device,
         )
-        gates.open_leg(self._world, session, pending.leg, pending.side, address)
+        leg = gates.open_leg(self._world, session, pending.leg, pending.side, address)
+        old = self._world.legs.get(session.leg_of(pending.side) or "")
+        gates.inherit_mute(self._world, session, leg, old)
 
     def _tell_handoff_started(self, session: Session, data: Data) -> None:
         world = self._world
@@ -285,7 +230,7 @@ class Lifecycle:
         source = session.agent_address if session.pending.side == "agent" else session.visitor_address
         old, new = None if source is None else world.devices.get(source), world.devices.get(target)
         if old is not None and new is not None:
-            self.tell(session, old, HandoffStarted(session.id, new.reference), Order.OTHER_SIDE)
+            tell(world, session, old, HandoffStarted(session.id, new.reference), Order.OTHER_SIDE)
         world.told[session.id][target] = None
 
     def _move_source(self, session: Session, data: Data) -> None:
@@ -302,20 +247,23 @@ class Lifecycle:
         notices = world.notices.setdefault(session.id, {})
         notices.pop(new.address, None)
         if device is not None:
-            self.tell(
-                session, device, CallActive(session.id, world.unix_ms(session.active_at or 0.0)), Order.OTHER_SIDE
+            tell(
+                world,
+                session,
+                device,
+                CallActive(session.id, world.unix_ms(session.active_at or 0.0)),
+                Order.OTHER_SIDE,
             )
         if new.side == "visitor":
             if old is not None:
-                self.tell_state(session, old)
+                tell_state(world, session, old)
         elif device is not None:
             address = DeviceAddress(*new.address.principal, str(data["from"]))
             notices[address] = Notice("session_moved", session.id, device.reference, True)
             if old is not None:
                 moved = HandoffMoved(session.id, "session_moved", device.reference, True)
-                self.tell(session, old, moved, Order.LOSERS)
+                tell(world, session, old, moved, Order.LOSERS)
         self._tell_side(session, _other(new.side), CallPeer(session.id, "device_changed"))
-        threads.tell_changed(world, world.conversation_of(session))
 
     def _close_pending(self, session: Session, data: Data) -> None:
         world = self._world
@@ -325,7 +273,7 @@ class Lifecycle:
         for address in (leg.address, source):
             device = None if address is None else world.devices.get(address)
             if device is not None:
-                self.tell(session, device, failed, Order.LOSERS)
+                tell(world, session, device, failed, Order.LOSERS)
         gates.close_leg(world, session, leg)
 
     # --- the end
@@ -334,11 +282,11 @@ class Lifecycle:
         world = self._world
         assert session.outcome is not None
         gates.seal_session(world, session)
-        self._end_rings(session, data)
+        end_rings(world, session, data.get("device") if session.outcome == "declined" else None)
         if before.pending is not None:
             target = world.devices.get(world.legs[before.pending.leg].address)
             if target is not None:
-                self.tell(session, target, HandoffFailed(session.id, "ended"), Order.LOSERS)
+                tell(world, session, target, HandoffFailed(session.id, "ended"), Order.LOSERS)
         conversation = world.conversation_of(session)
         conversation.live_session = None
         self._release(before, session)
@@ -352,17 +300,6 @@ class Lifecycle:
         world.ended.append(session.id)
         if len(world.ended) > world.configuration.ended_sessions_kept:
             self._forget(world.ended.popleft())
-
-    def _end_rings(self, session: Session, data: Data) -> None:
-        ring = self._world.rings.get(session.id)
-        if ring is None or session.outcome is None:
-            return
-        decliner = data.get("device") if session.outcome == "declined" else None
-        for address in sorted(ring.legs, key=lambda address: address.device != decliner):
-            if address.device == decliner:
-                self.ring_event(session, address, "int.declined_here")
-            else:
-                self.ring_event(session, address, f"int.{_RING_REASONS.get(session.outcome, 'cancelled')}")
 
     def _release(self, before: Session, session: Session) -> None:
         world = self._world

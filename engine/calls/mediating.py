@@ -22,7 +22,7 @@ from triortc.engine.calls.commands import (
     SdpOffer,
 )
 from triortc.engine.calls.effects import AddCandidates, AnswerOffer, Order
-from triortc.engine.calls.gates import gate_event
+from triortc.engine.calls.gates import gate_event, inherit_mute
 from triortc.engine.calls.lifecycle import Lifecycle
 from triortc.engine.calls.media_events import (
     LegFailed,
@@ -36,6 +36,7 @@ from triortc.engine.calls.media_events import (
 from triortc.engine.calls.notifications import HandoffSuggested, LocalIceCandidates, MediaChanged, RestartIce
 from triortc.engine.calls.ports import Side
 from triortc.engine.calls.replies import HandoffPayload, MediaSetPayload, Ok
+from triortc.engine.calls.ringing import tell
 from triortc.engine.calls.session import Session
 from triortc.engine.calls.session_table import Value
 from triortc.engine.calls.world import Device, Leg, RefusedError, World
@@ -116,6 +117,8 @@ class Mediating:
                 gate_event(
                     world, session, leg, "unmute" if wanted else "mute", ("video" if kind == "video" else "audio",)
                 )
+        if session.pending is not None and session.pending.side == leg.side:
+            inherit_mute(world, session, world.legs[session.pending.leg], leg)
         self._tell_media(session, leg.side, command)
         return Ok(MediaSetPayload())
 
@@ -152,6 +155,8 @@ class Mediating:
         session = session_for(world, actor, command.session)
         device = world.device_of(actor)
         side = self._check_handoff(session, actor, device)
+        if len(world.logs[session.id]) >= world.configuration.event_log_limit:
+            raise RefusedError("rate.limited", "this call has changed its device too often")
         leg = world.new_id("leg")
         source = session.agent_device if side == "agent" else session.visitor_device
         data: dict[str, Value] = {
@@ -215,7 +220,7 @@ class Mediating:
         if target is device:
             raise RefusedError("handoff.same_device", "the call is on this device already")
         suggested = HandoffSuggested(session.id, device.reference)
-        self._lifecycle.tell(session, target, suggested, Order.OTHER_SIDE)
+        tell(world, session, target, suggested, Order.OTHER_SIDE)
         return Ok()
 
     def handoff_cancel(self, actor: Actor, command: HandoffCancel) -> Ok:

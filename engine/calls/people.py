@@ -16,6 +16,7 @@ from triortc.engine.calls.notifications import DeviceChanged, Snapshot
 from triortc.engine.calls.presence import CHANNELS
 from triortc.engine.calls.replies import Ok, PresencePayload
 from triortc.engine.calls.ring_table import RingLeg
+from triortc.engine.calls.ringing import alerting_changed, ring_event
 from triortc.engine.calls.session import Session
 from triortc.engine.calls.session_table import Value
 from triortc.engine.calls.world import Device, RefusedError, World
@@ -82,7 +83,7 @@ class People:
             elif session.state == "ringing":
                 ring = world.rings[session.id]
                 ring.legs.setdefault(address, RingLeg(device.information.platform))
-                self._lifecycle.ring_event(session, address, "int.device_back", silent=silent)
+                ring_event(self._world, session, address, "int.device_back", silent=silent)
         self._changed(device)
 
     def lost(self, address: DeviceAddress) -> None:
@@ -157,7 +158,7 @@ class People:
 
     def _ringing_device_lost(self, session: Session, device: Device) -> None:
         world = self._world
-        row = self._lifecycle.ring_event(session, device.address, "int.device_lost")
+        row = ring_event(self._world, session, device.address, "int.device_lost")
         if row is None:
             return
         data: dict[str, Value] = {
@@ -166,7 +167,7 @@ class People:
         }
         self._lifecycle.apply(session.id, "int.device_lost", "system", data)
         if any(other.live for other in world.devices_of(session.agent_principal)):
-            self._lifecycle.alerting_changed(world.sessions[session.id])
+            alerting_changed(self._world, world.sessions[session.id])
         else:
             self._lifecycle.apply(session.id, "int.all_devices_lost", "system", data)
 
@@ -196,8 +197,8 @@ class People:
             raise RefusedError("state.not_found", "you have no such device")
         for session in self._own_sessions(actor.principal):
             if session.state == "ringing" and target.address in world.rings[session.id].legs:
-                self._lifecycle.ring_event(session, target.address, "int.device_removed")
-                self._lifecycle.alerting_changed(session)
+                ring_event(self._world, session, target.address, "int.device_removed")
+                alerting_changed(self._world, session)
             elif session.agent_address == target.address:
                 world.set_session_timer(session, "T_revoked", world.now + world.configuration.revoked_device_grace_s)
         return Ok()

@@ -32,7 +32,10 @@ class MediaPort(Protocol):
         """Candidates of the client as (candidate line, mid). Out-of-date generations are dropped and counted."""
 
     def set_gate(self, session: str, leg: str, kind: Kind, state: GateState, epoch: int) -> None:
-        """Set the valve from this leg to the other side. Only `GateState.OPEN` lets packets through."""
+        """Set the valve from this leg to the other side. Only `GateState.OPEN` lets packets through.
+
+        A leg that takes over gets `MUTED` for kinds that its device need not deliver before `LegReady`.
+        """
 
     def set_source(self, session: str, side: Side, leg: str) -> None:
         """From now on this leg, and no other of its side, feeds the other side. Atomic."""

@@ -137,6 +137,6 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("V42", IN_CALL, "call.end", "", "ended", ("end:completed/supervisor_ended",)),
     Row("V42", ("ringing",), "call.end", "", "ended", ("end:cancelled/supervisor_ended",)),
     Row("V43", _LIVE, "int.shutdown", "", "ended", ("end:failed/server_shutdown",)),
-    Row("V44", _LIVE, "int.crash", "", "ended", ("end:failed/internal_error",)),
+    Row("V44", ("new", *_LIVE), "int.crash", "", "ended", ("end:failed/internal_error",)),
 )
 """V48 (ended, any event) is answered by the commands themselves: an idempotent `ok`, or why it is over."""

@@ -64,11 +64,13 @@ from triortc.engine.calls.replies import (
     SdpAnswerPayload,
 )
 from triortc.engine.calls.session import LogRecord
+from triortc.engine.sdp.negotiated import SdpUnsupportedError
 from triortc.errors import CallError, SdpError
 
 __all__ = ["CallSupervisor", "open_call_supervisor"]
 
 _logger: Final = logging.getLogger("triortc.calls")
+_INTERNAL: Final = CallFault("server.internal", "the command failed inside the server", retryable=True)
 _Task = Callable[[], Awaitable[object]]
 
 
@@ -86,7 +88,7 @@ class _CrashBoundary:
 
     __slots__ = ("_session", "_supervisor", "crashed")
 
-    def __init__(self, supervisor: CallSupervisor, session: str | None) -> None:
+    def __init__(self, supervisor: CallSupervisor, session: str | Callable[[], str | None] | None) -> None:
         self._supervisor = supervisor
         self._session = session
         self.crashed = False
@@ -100,7 +102,8 @@ class _CrashBoundary:
         if not isinstance(error, Exception):
             return False
         self.crashed = True
-        self._supervisor._crashed(self._session, error)
+        session = self._session() if callable(self._session) else self._session
+        self._supervisor._crashed(session, error)
         return True
 
 
@@ -158,33 +161,40 @@ class CallSupervisor:
         """
         now = trio.current_time()
         event = CommandReceived(actor, command, now if rx_time is None else rx_time)
-        session = self._session_of(command)
-        self._drain_before(session, event.rx_time)
+        self._drain_before(self._session_of(actor, command), event.rx_time)
         reply: Reply | None = None
-        with _CrashBoundary(self, session):
+        with _CrashBoundary(self, lambda: self._session_of(actor, command)):
             reply = self._step(event, on_reply)
         if reply is None:
-            reply = CallFault("server.internal", "the command failed inside the server", retryable=True)
+            reply = _INTERNAL
             if on_reply is not None:
                 on_reply(reply)
         return reply
 
     def device_connected(self, actor: Actor, device: DeviceInformation) -> Snapshot:
         """A device said hello and could not resume: register it, and return what its `welcome` shows."""
-        self._step(DeviceConnected(actor, device))
-        return self.control.last_snapshot
+        with _CrashBoundary(self, None):
+            self._step(DeviceConnected(actor, device))
+            return self.control.last_snapshot
+        return Snapshot()
 
     def device_lost(self, address: DeviceAddress) -> None:
-        """A device's socket is gone without `bye`; its signaling session may be resumed."""
-        self._step(DeviceLost(address))
+        """A device's socket is gone without `bye`; its signaling session may be resumed.
+
+        Not for a connection that a newer one of the same device has replaced: the device is still there.
+        """
+        with _CrashBoundary(self, None):
+            self._step(DeviceLost(address))
 
     def device_resumed(self, address: DeviceAddress, device: DeviceInformation | None = None) -> None:
         """A device resumed its signaling session with all the events it missed. `device`: what its new hello says."""
-        self._step(DeviceResumed(address, device))
+        with _CrashBoundary(self, None):
+            self._step(DeviceResumed(address, device))
 
     def device_gone(self, address: DeviceAddress) -> None:
         """A device left for good, or its time to resume is over."""
-        self._step(DeviceGone(address))
+        with _CrashBoundary(self, None):
+            self._step(DeviceGone(address))
 
     def media_event(self, event: MediaEvent) -> None:
         """What happened to a leg. May be called from the media port's own methods; it then takes effect after."""
@@ -238,9 +248,13 @@ class CallSupervisor:
 
     # --- stepping
 
-    def _session_of(self, command: Command) -> str | None:
-        """The session that a command is about, for the blame if it fails."""
+    def _session_of(self, actor: Actor, command: Command) -> str | None:
+        """The session that a command is about: for its deadlines, and for the blame if it fails."""
         world = self.control.world
+        conversation = getattr(command, "conversation", None)
+        if isinstance(conversation, str):
+            thread = world.conversations.get((actor.org, conversation))
+            return None if thread is None else thread.live_session
         session = getattr(command, "session", None)
         if isinstance(session, str):
             return session if session in world.sessions else None
@@ -268,7 +282,7 @@ class CallSupervisor:
             for effect in effects:
                 match effect:
                     case ReplyTo():
-                        reply = _with_answer(effect.reply, answer)
+                        reply = _INTERNAL if crashed else _with_answer(effect.reply, answer)
                         if on_reply is not None:
                             on_reply(reply)
                     case Notify():
@@ -295,7 +309,8 @@ class CallSupervisor:
         try:
             return Ok(SdpAnswerPayload(self._media.answer(effect.leg, effect.neg, effect.sdp)))
         except SdpError as error:
-            return CallFault("sdp.invalid", str(error), {"leg": effect.leg, "neg": effect.neg})
+            code = "sdp.unsupported" if isinstance(error, SdpUnsupportedError) else "sdp.invalid"
+            return CallFault(code, str(error), {"leg": effect.leg, "neg": effect.neg})
 
     def _perform_media(self, effect: Effect) -> None:
         media = self._media

@@ -80,7 +80,9 @@ def _set_assignee(world: World, conversation: Conversation, sub: str | None) -> 
     conversation.assignee = sub
     new = conversation.assignee_principal
     if new is not None:
-        world.agent(new).chats.add(conversation.key)
+        agent = world.agent(new)
+        agent.chats.add(conversation.key)
+        agent.idle_since = world.now
         world.waiting_chats.pop(conversation.key, None)
         world.touch(new)
 

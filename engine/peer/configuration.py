@@ -26,6 +26,7 @@ class PeerConfiguration:
         video_jitter: how long pictures wait for retransmissions.
         max_payload_bytes: of one RTP packet; header, extensions and tag come on top.
         receive_queue_frames: received frames that wait for the reader; the oldest are dropped and counted.
+        receive_queue_bytes: the same in bytes.
         max_early_candidates: trickled candidates kept until the answer is set; more are dropped and counted.
         certificate: ours; ``None``: a new one for each connection.
     """
@@ -37,14 +38,15 @@ class PeerConfiguration:
     video_jitter: VideoJitterConfiguration = field(default_factory=VideoJitterConfiguration)
     max_payload_bytes: int = 1100
     receive_queue_frames: int = 128
+    receive_queue_bytes: int = 16 << 20
     max_early_candidates: int = 50
     certificate: Certificate | None = None
 
     def __post_init__(self) -> None:
         if not 100 <= self.max_payload_bytes <= 1400:
             raise ConfigurationError("max_payload_bytes must be 100 to 1400: a packet must fit the path's MTU")
-        if self.receive_queue_frames < 1 or self.max_early_candidates < 0:
-            raise ConfigurationError("receive_queue_frames must be 1 or more, max_early_candidates 0 or more")
+        if min(self.receive_queue_frames, self.receive_queue_bytes) < 1 or self.max_early_candidates < 0:
+            raise ConfigurationError("the receive queue must hold something, and max_early_candidates be 0 or more")
 
     def with_wall_clock_offset(self, offset_s: float) -> PeerConfiguration:
         """The same, with a session that knows Unix time as `now` plus `offset_s` seconds."""

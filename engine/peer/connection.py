@@ -39,7 +39,6 @@ from triortc.engine.peer.states import StateHistory
 from triortc.engine.peer.statistics import Statistics, collect_statistics
 from triortc.engine.peer.transceiver import RtpTransceiver
 from triortc.engine.sdp.candidate import Candidate
-from triortc.engine.sdp.grammar import SessionDescription
 from triortc.engine.sdp.local import LocalMedia
 from triortc.engine.sdp.negotiated import Direction, Negotiated
 from triortc.engine.sdp.trickle import parse_trickled
@@ -94,18 +93,12 @@ class PeerConnection:
     @property
     def local_description(self) -> RtcSessionDescription | None:
         """Our pending offer, or our description in force."""
-        negotiation = self._negotiation
-        if negotiation.state is SignalingState.HAVE_LOCAL_OFFER:
-            return RtcSessionDescription("offer", str(negotiation.pending))
-        return _described(negotiation.local, negotiation.local_type)
+        return self._negotiation.local_description
 
     @property
     def remote_description(self) -> RtcSessionDescription | None:
         """The peer's pending offer, or its description in force."""
-        negotiation = self._negotiation
-        if negotiation.state is SignalingState.HAVE_REMOTE_OFFER:
-            return RtcSessionDescription("offer", str(negotiation.pending))
-        return _described(negotiation.remote, "answer" if negotiation.local_type == "offer" else "offer")
+        return self._negotiation.remote_description
 
     @property
     def transceivers(self) -> tuple[RtpTransceiver, ...]:
@@ -368,17 +361,14 @@ class PeerConnection:
                 each.receiver.close()
 
 
-def _described(description: SessionDescription | None, kind: str) -> RtcSessionDescription | None:
-    if description is None:
-        return None
-    return RtcSessionDescription("offer" if kind == "offer" else "answer", str(description))
-
-
 @asynccontextmanager
 async def open_peer_connection(
     configuration: PeerConfiguration | None = None, endpoint: Endpoint | None = None
 ) -> AsyncGenerator[PeerConnection]:
     """Open a peer connection; leaving the block closes it and leaves nothing behind.
+
+    The block is a nursery's: an error that leaves it comes in an exception group, to be caught by ``except*`` outside
+    or by ``except`` inside.
 
     Args:
         configuration: the numbers; ``None``: the defaults.

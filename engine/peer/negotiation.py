@@ -86,6 +86,22 @@ class Negotiation:
     _created: dict[str, _Created] = field(default_factory=dict)
     _offered_media: Sequence[LocalMedia] = ()
 
+    @property
+    def local_description(self) -> RtcSessionDescription | None:
+        """Our pending offer, or our description in force."""
+        if self.state is SignalingState.HAVE_LOCAL_OFFER:
+            return RtcSessionDescription("offer", str(self.pending))
+        return None if self.local is None else RtcSessionDescription(self.local_type, str(self.local))
+
+    @property
+    def remote_description(self) -> RtcSessionDescription | None:
+        """The peer's pending offer, or its description in force."""
+        if self.state is SignalingState.HAVE_REMOTE_OFFER:
+            return RtcSessionDescription("offer", str(self.pending))
+        if self.remote is None:
+            return None
+        return RtcSessionDescription("answer" if self.local_type == "offer" else "offer", str(self.remote))
+
     def require(self, call: str, *states: SignalingState) -> None:
         """Raise InvalidStateError, in words, unless the state is one of these."""
         if self.state not in states:

@@ -49,6 +49,7 @@ class RtpReceiver:
         self._flush = flush
         self._rearm = rearm
         self._queue: deque[ReceivedFrame] = deque()
+        self._queued_bytes = 0
         self._arrived = trio.Event()
         self._skips_to_keyframe = False
         self._closed = False
@@ -74,7 +75,9 @@ class RtpReceiver:
             if self._arrived.is_set():
                 self._arrived = trio.Event()
             await self._arrived.wait()
-        return self._queue.popleft()
+        received = self._queue.popleft()
+        self._queued_bytes -= len(received.frame.data)
+        return received
 
     def request_keyframe(self) -> None:
         """Ask the peer for a keyframe; requests in quick succession are merged. Nothing happens for sound."""
@@ -134,20 +137,29 @@ class RtpReceiver:
                 self.frames_dropped += 1
                 return
             self._skips_to_keyframe = False
-        queue = self._queue
-        if len(queue) >= self._configuration.receive_queue_frames:
-            queue.popleft()
-            self.frames_dropped += 1
-            # Pictures behind a hole cannot be decoded: what follows it must begin with a keyframe.
-            while queue and not queue[0].frame.keyframe:
-                queue.popleft()
-                self.frames_dropped += 1
+        size = len(received.frame.data)
+        configuration, queue = self._configuration, self._queue
+        while queue and (
+            len(queue) >= configuration.receive_queue_frames
+            or self._queued_bytes + size > configuration.receive_queue_bytes
+        ):
+            self._drop_oldest()
             if not queue and not received.frame.keyframe:
                 self._skips_to_keyframe = True
                 self.frames_dropped += 1
                 return
         queue.append(received)
+        self._queued_bytes += size
         self._arrived.set()
+
+    def _drop_oldest(self) -> None:
+        """Pictures behind a hole cannot be decoded: those up to the next keyframe go as well."""
+        queue = self._queue
+        while True:
+            self._queued_bytes -= len(queue.popleft().frame.data)
+            self.frames_dropped += 1
+            if not queue or queue[0].frame.keyframe:
+                return
 
 
 class _Frames:

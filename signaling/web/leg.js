@@ -41,15 +41,23 @@ export class Leg {
   /** Offer, and take the server's answer. @param {{restart?: boolean}} [how] */
   async negotiate({ restart = false } = {}) {
     if (this.closed || this.pc.signalingState !== "stable") return;
+    await this.pc.setLocalDescription(await this.pc.createOffer({ iceRestart: restart }));
+    const reply = await this.#offer(restart).catch((error) => {
+      if (error.code !== "sdp.stale" || error.details.neg === undefined) throw error;
+      this.neg = error.details.neg; // the page was loaded again: the leg has had offers that this page knows nothing of
+      return this.#offer(restart);
+    });
+    if (this.closed || reply === null) return;
+    await this.pc.setRemoteDescription({ type: "answer", sdp: reply.answer });
+  }
+
+  /** @param {boolean} restart @returns {Promise<any>} the reply; null where a later offer has overtaken this one */
+  async #offer(restart) {
     this.neg += 1;
     const neg = this.neg;
-    await this.pc.setLocalDescription(await this.pc.createOffer({ iceRestart: restart }));
-    /** @type {Record<string, unknown>} */
-    const p = { leg: this.id, neg, sdp: this.pc.localDescription?.sdp ?? "" };
-    if (restart) p.ice_restart = true;
+    const p = { leg: this.id, neg, sdp: this.pc.localDescription?.sdp ?? "", ...(restart ? { ice_restart: true } : {}) };
     const reply = await this.options.command("sdp.offer", p);
-    if (this.closed || neg !== this.neg) return;
-    await this.pc.setRemoteDescription({ type: "answer", sdp: reply.answer });
+    return neg === this.neg ? reply : null;
   }
 
   /** The server offers: it wins over an offer of our own that it has not answered. @param {{neg: number, sdp: string}} p */

@@ -16,12 +16,14 @@ from support.call_pages import (
     open_visitor,
     rates,
     stats,
+    wait_for_size,
     wait_for_withheld,
 )
 from support.running_server import running_server
 
 WITHHELD_PACKETS = 100
 MEASURED_S = 10
+SIZE = (640, 480)
 LEAST_FRAMES_PER_S = 24.0
 LEAST_SAMPLES_PER_S = 0.95 * 48_000
 MOST_GO_TO_PICTURE_MS = 250.0
@@ -42,6 +44,8 @@ async def _assert_nothing_of_the_agent_was_seen(visitor: Page, agent: Page) -> N
 
 
 async def _assert_both_see_and_hear(visitor: Page, agent: Page) -> None:
+    for page in (visitor, agent):
+        await wait_for_size(page, *SIZE)
     before = [await stats(page) for page in (visitor, agent)]
     await trio.sleep(MEASURED_S)
     after = [await stats(page) for page in (visitor, agent)]
@@ -51,7 +55,7 @@ async def _assert_both_see_and_hear(visitor: Page, agent: Page) -> None:
         assert measured["frames_per_s"] >= LEAST_FRAMES_PER_S, name
         assert measured["samples_per_s"] >= LEAST_SAMPLES_PER_S, name
         assert measured["audio_energy"] > 0, name
-        assert (last["in"]["video"]["frameWidth"], last["in"]["video"]["frameHeight"]) == (640, 480), name
+        assert (last["in"]["video"]["frameWidth"], last["in"]["video"]["frameHeight"]) == SIZE, name
 
 
 async def _assert_go_shows_the_agent_soon(visitor: Page, agent: Page) -> None:

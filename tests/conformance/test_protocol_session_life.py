@@ -387,6 +387,20 @@ async def test_3_4_draining_is_announced_and_new_devices_are_sent_elsewhere(host
         assert (code, messages[0].p["code"], messages[0].p["retryable"]) == (1012, "server.draining", True)
 
 
+async def test_r24_a_device_in_a_call_comes_back_to_a_draining_server(host: SignalingHost) -> None:
+    client = host.new_client()
+    async with trio.open_nursery() as nursery:
+        await client.connect(nursery)
+        host.server.notify(address(), ring_offer())
+        await client.event("ring.offer")
+        host.server.announce_draining(60_000)
+        client.drop()
+        await host.calls.wait_for("lost")
+        await client.connect(nursery)
+        assert client.welcome["resumed"] is True
+        await client.close()
+
+
 async def test_a_second_hello_is_refused_without_closing(host: SignalingHost) -> None:
     async with host.open_channel() as channel:
         await hello(host, channel)
@@ -458,3 +472,11 @@ async def test_nothing_is_left_when_the_server_is_cancelled_under_connections(tr
     assert host.server.counters.open_connections == 0
     assert host.http.open_connections == 0
     assert scope.cancelled_caught
+
+
+async def test_a_client_that_is_refused_is_told_why(host: SignalingHost) -> None:
+    device = ClientDevice("d1")
+    with pytest.raises(CommandError) as error:
+        async with open_signal_client(host.open_channel, token=host.token(did="d2"), device=device):
+            pass
+    assert error.value.code == "auth.device_mismatch"

@@ -201,6 +201,21 @@ async def test_candidates_may_trickle_before_and_after_the_answer() -> None:
             await answerer.connected()
 
 
+async def test_of_two_offers_at_once_one_is_rolled_back() -> None:
+    async with open_peer(LOOPBACK) as polite, open_peer(LOOPBACK) as other:
+        for connection in (polite, other):
+            connection.add_transceiver("audio")
+            connection.set_local_description()
+        offer = other.local_description
+        assert offer is not None
+        polite.set_local_description(RtcSessionDescription("rollback"))
+        polite.set_remote_description(offer)
+        other.set_remote_description(polite.set_local_description())
+        with trio.fail_after(10):
+            await polite.connected()
+            await other.connected()
+
+
 async def test_the_states_are_told_in_order_and_the_peers_good_bye_ends_everything() -> None:
     states: list[ConnectionState] = []
     async with trio.open_nursery() as nursery, connected_pair() as (offerer, answerer):

@@ -216,6 +216,29 @@ async def test_V44_a_media_port_that_fails_ends_the_session_before_a_gate_opens(
         assert stage.state(again) == "active"
 
 
+async def test_V44_a_failure_half_way_into_a_request_leaves_no_agent_claimed(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients, media = FakeClients(), FakeMedia()
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("the rules themselves fail")
+
+    async with open_call_supervisor(media, clients=clients) as supervisor:
+        stage = Stage(supervisor, media, clients)
+        vic = stage.visitor("vic")
+        with monkeypatch.context() as patch:
+            patch.setattr("triortc.engine.calls.gates.open_leg", broken)
+            reply = supervisor.command(vic, CallRequest("cv_vic"))
+        assert isinstance(reply, CallFault)
+        assert reply.code == "server.internal"
+        assert len(supervisor.control.world.claims) == 0
+        assert supervisor.running_sessions == 0
+        supervisor.command(stage.ana, ConversationClose("cv_vic"))
+        again, _, _ = stage.call(stage.visitor("wim"))
+        assert stage.state(again) == "active"
+
+
 async def test_tasks_of_a_session_end_with_it(autojump_clock: MockClock) -> None:
     clients, media = FakeClients(), FakeMedia()
     ended: list[str] = []

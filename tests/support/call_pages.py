@@ -22,6 +22,7 @@ __all__ = [
     "open_visitor",
     "rates",
     "stats",
+    "wait_for_size",
     "wait_for_withheld",
 ]
 
@@ -34,6 +35,16 @@ WITHHELD = """new Promise((resolve, reject) => {
     const dropped = health.gate?.dropped ?? health['gate.dropped'];
     if (dropped === undefined) reject(new Error('/health does not say gate.dropped: ' + JSON.stringify(health)));
     else if (Math.min(sent, dropped) > %d) resolve({sent, dropped});
+    else setTimeout(() => look().catch(reject), 100);
+  };
+  look().catch(reject);
+})"""
+
+FULL_SIZE = """new Promise((resolve, reject) => {
+  const look = async () => {
+    const stats = await triortc.stats();
+    if (!stats) throw new Error('the leg is gone');
+    if (stats.in.video?.frameWidth === %d && stats.in.video?.frameHeight === %d) resolve(true);
     else setTimeout(() => look().catch(reject), 100);
   };
   look().catch(reject);
@@ -82,6 +93,11 @@ async def wait_for_withheld(agent: Page, packets: int) -> dict[str, int]:
     """
     found: dict[str, int] = await agent.evaluate(WITHHELD % packets)
     return found
+
+
+async def wait_for_size(page: Page, width: int, height: int) -> None:
+    """Wait until the pictures that arrive have that size: encoders begin small and grow with their estimate."""
+    await page.evaluate(FULL_SIZE % (width, height))
 
 
 async def stats(page: Page) -> dict[str, Any]:

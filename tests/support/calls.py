@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation, Permission, Platform
@@ -328,7 +327,3 @@ class FakeClients:
     def told(self, actor: Actor, kind: type[NotificationT]) -> list[NotificationT]:
         assert actor.address is not None
         return [item for item in self.inbox.get(actor.address, []) if isinstance(item, kind)]
-
-
-def with_permissions(device: str, platform: Platform, camera: Permission) -> DeviceInformation:
-    return replace(information(device, platform), camera=camera)

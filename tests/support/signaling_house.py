@@ -27,6 +27,9 @@ class PretendedMedia(FakeMedia):
         self.on_event: Callable[[MediaEvent], None] = lambda event: None
         self.closed = False
 
+    def counters(self) -> dict[str, int]:
+        return {"gate.dropped": 0, "legs": len(self.open_legs)}
+
     def answer(self, leg: str, neg: int, offer_sdp: str) -> str:
         answer = super().answer(leg, neg, offer_sdp)
         if neg == 1:

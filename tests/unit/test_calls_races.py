@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -44,7 +45,7 @@ from triortc.engine.calls.notifications import (
     RingEnded,
     RingOffer,
 )
-from triortc.engine.calls.replies import CallFault, Ok
+from triortc.engine.calls.replies import CallFault, Ok, Reply
 
 
 class Scene:
@@ -108,6 +109,15 @@ def test_R2_of_two_accepts_the_first_wins(scene: Scene, first: str) -> None:
     assert len(house.open_legs) == 2, "the loser's warm leg is closed"
 
 
+def test_R2_the_winners_leg_is_the_source_though_the_loser_warmed_first(scene: Scene) -> None:
+    house = scene.house
+    requested = house.request(scene.vic)
+    warm = house.warm(scene.desk)
+    leg = house.ok(scene.phone, CallAccept(requested.session)).leg
+    assert house.sources[(requested.session, "agent")] == leg
+    assert house.gate(warm, "video") == "sealed"
+
+
 def test_R3_accept_before_decline(scene: Scene) -> None:
     house = scene.house
     session = house.request(scene.vic).session
@@ -169,7 +179,7 @@ def test_R11_R12_a_claim_and_a_chat_exclude_each_other_in_a_thousand_random_orde
         house.agent()
         house.visitor("vic")
         house.visitor("wim", conversation="cv_2")
-        acts = [
+        acts: list[Callable[[House], Reply]] = [
             lambda house: house.send(visitor_actor("vic", "tab", "cv_1"), CallRequest("cv_1")),
             lambda house: house.send(visitor_actor("wim", "tab", "cv_2"), ConversationMessageSend("cv_2", "hi")),
         ]

@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from support.calls import House, agent_actor, information, visitor_actor
+from support.calls import House, agent_actor, information
+from support.calls_tables import MACHINES, markdown
 from triortc.engine.calls.actor import Actor, Principal
 from triortc.engine.calls.claim_table import CLAIMS, Fenced
 from triortc.engine.calls.commands import (
@@ -30,10 +33,10 @@ from triortc.engine.calls.commands import (
     RingSilence,
 )
 from triortc.engine.calls.configuration import CallConfiguration
-from triortc.engine.calls.control import CallControl
 from triortc.engine.calls.conversation_table import CONVERSATIONS
 from triortc.engine.calls.events import SessionCrashed, ShutDown
 from triortc.engine.calls.gate_table import GATES
+from triortc.engine.calls.machine import Machine
 from triortc.engine.calls.media_events import LegFailed, LegLost, LegReady, LegRecovered, LegUp
 from triortc.engine.calls.ring_table import RINGS
 from triortc.engine.calls.session import SESSIONS
@@ -386,5 +389,9 @@ def test_unlisted_internal_events_are_dropped_and_counted() -> None:
     house.media(LegLost(leg))
     house.media(LegUp("leg_unknown"))
     assert house.world.stale_events_total == before + 2
-    assert isinstance(house.control, CallControl)
-    assert visitor_actor("vic", "tab").role == "visitor"
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.name)
+def test_the_documentation_shows_the_tables_as_they_are(machine: Machine[Any]) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "calls.md").read_text(encoding="utf-8")
+    assert markdown(machine) in text, "paste the output of `python tests/support/calls_tables.py` into docs/calls.md"

@@ -483,6 +483,10 @@ def test_S2_1b_to_1d_pull_keeps_the_call_and_the_mute_and_tells_the_old_device(h
     assert house.session(session).state == "handoff"
     assert house.told(ana, HandoffStarted)[0].to.platform == "ios"
     assert (house.gate(old, "video"), house.gate(leg, "video")) == ("open", "closed")
+    assert house.gate(leg, "audio") == "muted", "the media side need not wait for a muted kind"
+    house.ok(ana, MediaSet(session, 2, mic=True))
+    assert house.gate(leg, "audio") == "closed"
+    house.ok(ana, MediaSet(session, 3, mic=False))
     house.media(LegUp(leg))
     assert house.gate(leg, "video") == "closed", "up is not enough: media must have come"
     house.media(LegReady(leg))
@@ -672,7 +676,7 @@ def test_K0b_the_first_message_goes_to_the_longest_idle_agent_with_a_free_slot(h
         visitor = house.visitor(f"v{number}", conversation=f"cv_v{number}")
         house.ok(visitor, ConversationMessageSend(f"cv_v{number}", "hello"))
         order.append(house.world.conversations[("org", f"cv_v{number}")].assignee)
-    assert order == ["ana", "ana", "ana", "ben", "ben", "ben", None]
+    assert order == ["ana", "ben", "ana", "ben", "ana", "ben", None]
     house.ok(second, ConversationClose("cv_v3"))
     assert house.world.conversations[("org", "cv_v6")].assignee == "ben", "offered when a slot is free"
     assert house.told(second, ConversationMessage)[-1].conversation == "cv_v6", "with what was written before"

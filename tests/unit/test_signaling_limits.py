@@ -137,6 +137,19 @@ def test_a_session_that_came_back_is_not_given_up_for_its_earlier_loss() -> None
     assert sessions.of(address()) is session
 
 
+def test_a_session_that_is_lost_again_and_again_has_one_entry_and_its_last_time() -> None:
+    sessions = book()
+    session = create(sessions)
+    for moment in range(50):
+        session.attach(Link(CONFIGURATION, float(moment), lambda: 0))
+        session.detach(float(moment))
+        sessions.lost(session)
+    assert len(sessions._lost) == 1
+    assert sessions.expire(120.0) == []
+    assert sessions.next_deadline() == 169.0
+    assert sessions.expire(169.0) == [session]
+
+
 def test_a_wrong_token_does_not_use_up_the_right_one() -> None:
     session = create(book())
     token = session.issue_resume_token()

@@ -18,6 +18,7 @@ from support.signaling_host import (
 )
 from triortc.engine.calls.notifications import CallEnded, ConversationReminder, PresenceChanged
 from triortc.signaling.channel import ChannelClosedError, MessageChannel
+from triortc.signaling.client import CommandError
 from triortc.signaling.configuration import SignalingConfiguration
 from triortc.signaling.wire import Message, decode_message, encode_message
 
@@ -125,6 +126,16 @@ async def test_3_8_a_running_video_outlives_its_token_and_may_still_hang_up(auto
         await client.command("auth.refresh", token=host.token())
         await client.command("presence.get")
         assert len(host.calls.commands) == 4
+
+
+async def test_3_8_a_refresh_that_fails_does_not_cut_a_running_video(autojump_clock: MockClock) -> None:
+    async with open_signaling_host() as host, host.client() as client:
+        host.server.notify(address(), ring_offer())
+        with pytest.raises(CommandError) as error:
+            await client.command("auth.refresh", token=host.token("ben"))
+        assert error.value.code == "auth.device_mismatch"
+        await client.command("call.hangup", session="vs_1")
+        assert client.closed is None
 
 
 async def test_3_8_the_connection_of_an_expired_token_closes_when_its_video_ends(autojump_clock: MockClock) -> None:

@@ -1,0 +1,102 @@
+"""Rings: what happens on each device that rings, and who is told."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from triortc.engine.calls import views
+from triortc.engine.calls.actor import DeviceAddress
+from triortc.engine.calls.effects import Order
+from triortc.engine.calls.machine import SAME, Row
+from triortc.engine.calls.notifications import Notification, RingEnded
+from triortc.engine.calls.ring_table import RINGS, Ring, RingFacts, RingLeg
+from triortc.engine.calls.session import Session
+from triortc.engine.calls.session_table import Value
+from triortc.engine.calls.world import Device, World
+
+__all__ = ["alerting_changed", "end_rings", "ring_event", "tell", "tell_ringing", "tell_state"]
+
+_RING_REASONS: Final = {"no_answer": "timeout", "declined": "declined_elsewhere"}
+
+
+def tell(world: World, session: Session, device: Device, notification: Notification, order: Order) -> None:
+    """Tell a device about a session; it will be told the end as well."""
+    world.told[session.id][device.address] = None
+    world.notify(order, device.address, notification)
+
+
+def tell_state(world: World, session: Session, device: Device) -> None:
+    """`call.state` for one device."""
+    tell(world, session, device, views.session_state(world, session, device), Order.OTHER_SIDE)
+
+
+def ring_event(
+    world: World, session: Session, address: DeviceAddress, event: str, *, silent: bool = False
+) -> Row | None:
+    """Send an event to the ring on one device.
+
+    Arguments:
+        session: the session that rings.
+        address: the device.
+        event: its name in table L.
+        silent: do not send the offer, because a snapshot shows it.
+    """
+    ring = world.rings[session.id]
+    leg = ring.legs[address]
+    device = world.devices.get(address)
+    row = RINGS.select(leg.state, event, RingFacts(device is not None and device.live))
+    if row is None:
+        return None
+    world.take(row)
+    if row.next != SAME:
+        leg.state = row.next
+    if leg.state == "done" and leg.reason is None:
+        leg.reason = event.removeprefix("int.")
+    if device is None:
+        return row
+    if "offer" in row.effects:
+        world.told[session.id][address] = None
+        if not silent:
+            tell(world, session, device, views.ring_offer(world, session, ring, device), Order.OTHER_SIDE)
+    if "tell_ended" in row.effects:
+        _tell_ring_ended(world, session, ring, leg, device)
+    return row
+
+
+def _tell_ring_ended(world: World, session: Session, ring: Ring, leg: RingLeg, device: Device) -> None:
+    by = None
+    if leg.reason in ("answered_elsewhere", "declined_elsewhere"):
+        other = "won" if leg.reason == "answered_elsewhere" else "declined_here"
+        address = next((address for address, entry in ring.legs.items() if entry.reason == other), None)
+        actor = None if address is None else world.devices.get(address)
+        by = None if actor is None else actor.reference
+    missed = leg.reason in ("timeout", "cancelled")
+    ended = RingEnded(ring.id, session.id, leg.reason or "cancelled", missed, by)
+    tell(world, session, device, ended, Order.LOSERS)
+
+
+def alerting_changed(world: World, session: Session) -> None:
+    """Tell the visitor if the ring began or ceased to be heard."""
+    ring = world.rings[session.id]
+    if session.state == "ringing" and ring.alerting != ring.told_alerting:
+        tell_ringing(world, session)
+
+
+def tell_ringing(world: World, session: Session) -> None:
+    """`call.state` for every tab of the visitor."""
+    ring = world.rings[session.id]
+    ring.told_alerting = ring.alerting
+    for device in world.devices_of(session.visitor_principal):
+        tell_state(world, session, device)
+
+
+def end_rings(world: World, session: Session, decliner: Value) -> None:
+    """Stop the ring on every device. `decliner`: the device on which it was declined, if it was."""
+    ring = world.rings.get(session.id)
+    if ring is None or session.outcome is None:
+        return
+    for address in sorted(ring.legs, key=lambda address: address.device != decliner):
+        if address.device == decliner:
+            ring_event(world, session, address, "int.declined_here")
+        else:
+            ring_event(world, session, address, f"int.{_RING_REASONS.get(session.outcome, 'cancelled')}")

@@ -1,0 +1,55 @@
+"""What the signaling server needs of call control, and the counters it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation
+from triortc.engine.calls.commands import Command
+from triortc.engine.calls.notifications import Snapshot
+from triortc.engine.calls.replies import Reply
+
+__all__ = ["CallControl", "SignalCounters"]
+
+
+class CallControl(Protocol):
+    """What signaling needs of call control; `CallSupervisor` is it."""
+
+    def command(
+        self,
+        actor: Actor,
+        command: Command,
+        rx_time: float | None = None,
+        on_reply: Callable[[Reply], None] | None = None,
+    ) -> Reply:
+        """Carry out a command."""
+
+    def device_connected(self, actor: Actor, device: DeviceInformation) -> Snapshot:
+        """A device said hello."""
+
+    def device_lost(self, address: DeviceAddress) -> None:
+        """Its connection is gone; it may come back."""
+
+    def device_resumed(self, address: DeviceAddress, device: DeviceInformation | None = None) -> None:
+        """It came back."""
+
+    def device_gone(self, address: DeviceAddress) -> None:
+        """It will not come back."""
+
+
+@dataclass(slots=True)
+class SignalCounters:
+    """What has happened, for `/health` and tests."""
+
+    connections: int = 0
+    open_connections: int = 0
+    handshakes: int = 0
+    refused: int = 0
+    welcomed: int = 0
+    resumed: int = 0
+    superseded: int = 0
+    expired: int = 0
+    commands: int = 0
+    events: int = 0

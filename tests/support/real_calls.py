@@ -1,0 +1,166 @@
+"""Whole calls against a real server: WebSocket, UDP on loopback, our own PeerConnection; frames made up, no codecs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import trio
+
+from triortc.codecs.frames import EncodedFrame
+from triortc.engine.calls.configuration import CallConfiguration
+from triortc.engine.calls.leg_configuration import MediaConfiguration
+from triortc.engine.calls.legs import LegManager
+from triortc.engine.endpoint import EndpointConfiguration
+from triortc.engine.ice.configuration import IceConfiguration
+from triortc.engine.peer.configuration import PeerConfiguration
+from triortc.engine.peer.connection import PeerConnection, open_peer_connection
+from triortc.engine.peer.description import RtcSessionDescription
+from triortc.engine.session.configuration import SessionConfiguration
+from triortc.signaling.app import RunningServer, ServerConfiguration
+from triortc.signaling.client import ClientDevice, SignalClient, connect_websocket, open_signal_client
+from triortc.signaling.configuration import SignalingConfiguration
+from triortc.signaling.engine import EngineConfiguration, open_engine
+
+__all__ = ["Party", "agent", "leftovers", "open_house", "visitor"]
+
+_LOOPBACK = SessionConfiguration(ice=IceConfiguration(allow_loopback=True))
+_PEER = PeerConfiguration(endpoint=EndpointConfiguration(media_host=("127.0.0.1",)), session=_LOOPBACK)
+#: A keyframe's first bytes are enough for everybody who only passes pictures on.
+_KEYFRAME = b"\x10\x00\x00\x9d\x01\x2a\x80\x02\xe0\x01" + bytes(400)
+_PICTURE = b"\x11\x00\x00" + bytes(200)
+_SOUND = b"\xfc" + bytes(40)
+
+
+@asynccontextmanager
+async def open_house(**calls: Any) -> AsyncGenerator[RunningServer]:
+    """A development server on loopback, ports picked by the system; `calls` are fields of CallConfiguration."""
+    configuration = EngineConfiguration(
+        server=ServerConfiguration(
+            port=0,
+            development=True,
+            calls=CallConfiguration(**calls),
+            # Programs are faster than people: the limits of a device are tested elsewhere.
+            signaling=SignalingConfiguration(rate_burst=10_000, rate_per_s=1000.0),
+        ),
+        media=MediaConfiguration(endpoint=EndpointConfiguration(media_host=("127.0.0.1",)), session=_LOOPBACK),
+    )
+    async with open_engine(configuration) as house:
+        yield house
+
+
+@dataclass(eq=False)
+class Party:
+    """One device: its signaling and, once it has one, its leg."""
+
+    signal: SignalClient
+    house: RunningServer
+    nursery: trio.Nursery
+    legs: list[trio.CancelScope] = field(default_factory=list)
+
+    async def leg(self, leg: str) -> PeerConnection:
+        """Bring this device's leg up, and send made-up sound and pictures on it until the device leaves."""
+        opened: PeerConnection = await self.nursery.start(self._run_leg)
+        opened.set_local_description(opened.create_offer())
+        assert opened.local_description is not None
+        reply = await self.signal.command("sdp.offer", leg=leg, neg=1, sdp=opened.local_description.sdp)
+        opened.set_remote_description(RtcSessionDescription("answer", reply["answer"]))
+        await opened.connected()
+        return opened
+
+    def close_legs(self) -> None:
+        """End this device's legs from its own side."""
+        for scope in self.legs:
+            scope.cancel()
+        self.legs.clear()
+
+    async def _run_leg(self, task_status: trio.TaskStatus[PeerConnection]) -> None:
+        with trio.CancelScope() as scope:
+            self.legs.append(scope)
+            async with open_peer_connection(_PEER) as connection:
+                connection.add_transceiver("audio")
+                connection.add_transceiver("video")
+                task_status.started(connection)
+                await self._send(connection)
+
+    async def _send(self, connection: PeerConnection) -> None:
+        audio, video = connection.transceiver("audio"), connection.transceiver("video")
+        assert audio is not None
+        assert video is not None
+        number = 0
+        while True:
+            key = number == 0 or video.sender.take_keyframe_request()
+            video.sender.send_frame(EncodedFrame(_KEYFRAME if key else _PICTURE, number * 1800, 1800, key))
+            audio.sender.send_frame(EncodedFrame(_SOUND, number * 960, 960))
+            number += 1
+            await trio.sleep(0.02)
+
+
+@asynccontextmanager
+async def _party(
+    house: RunningServer, role: str, sub: str, device: str, platform: str, **token: Any
+) -> AsyncGenerator[Party]:
+    assert house.issuer is not None
+    issued = house.issuer.issue(role=role, sub=sub, did=device, **token)  # type: ignore[arg-type]  # a literal at run time
+    channel = partial(connect_websocket, house.signal_url)
+    described = ClientDevice(id=device, platform=platform)  # type: ignore[arg-type]  # a literal at run time
+    async with open_signal_client(channel, token=issued, device=described) as signal, trio.open_nursery() as nursery:
+        yield Party(signal, house, nursery)
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def agent(
+    house: RunningServer, sub: str = "ana", device: str = "desk", platform: str = "desktop", *, green: bool = True
+) -> AsyncGenerator[Party]:
+    """An agent's device, available for chat and video."""
+    async with _party(house, "agent", sub, device, platform, name=sub.title()) as party:
+        for channel in ("chat", "video") if green else ():
+            await party.signal.command("presence.set", channel=channel, declared="available")
+        yield party
+
+
+@asynccontextmanager
+async def visitor(house: RunningServer, conversation: str, sub: str = "lea") -> AsyncGenerator[Party]:
+    """A visitor's page for one conversation."""
+    async with _party(
+        house, "visitor", f"{sub}-{conversation}", f"tab-{conversation}", "web", cv=(conversation,)
+    ) as party:
+        yield party
+
+
+async def ask(caller: Party, conversation: str) -> dict[str, Any]:
+    """Ask for a video call."""
+    return await caller.signal.command("call.request", conversation=conversation, media={"audio": True, "video": True})
+
+
+async def talk(caller: Party, callee: Party, conversation: str) -> str:
+    """Ask, ring, warm, accept, and wait until both sides are told that the call is active."""
+    asked = await ask(caller, conversation)
+    session: str = asked["session"]
+    await caller.leg(asked["leg"])
+    offer = await callee.signal.event("ring.offer", session=session)
+    opened = await callee.signal.command("ring.opened", ring=offer.p["ring"])
+    await callee.leg(opened["leg"])
+    await callee.signal.command("call.accept", session=session)
+    await caller.signal.event("call.active", session=session)
+    await callee.signal.event("call.active", session=session)
+    return session
+
+
+def leftovers() -> dict[str, int]:
+    """What this process holds now: open files (sockets too), threads, tasks."""
+    return {
+        "files": len(os.listdir("/proc/self/fd")),
+        "tasks": trio.lowlevel.current_statistics().tasks_living,
+    }
+
+
+def legs_of(house: RunningServer) -> LegManager:
+    """The media side, for its counters."""
+    assert isinstance(house.media, LegManager)
+    return house.media

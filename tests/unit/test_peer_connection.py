@@ -1,0 +1,252 @@
+"""A peer connection's state machine and what it says to those who use it wrongly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import trio
+
+from support.peers import LOOPBACK, exchange
+from triortc import (
+    ConfigurationError,
+    ConnectionClosedError,
+    InvalidStateError,
+    PeerConfiguration,
+    PeerConnection,
+    RtcSessionDescription,
+    SdpError,
+    open_peer_connection,
+)
+from triortc.codecs.frames import EncodedFrame
+from triortc.codecs.registry import AV1, OPUS, VP8
+from triortc.engine.ice.events import IceState
+from triortc.engine.sdp.negotiated import SdpUnsupportedError
+from triortc.engine.session.events import ConnectionState
+
+
+def signaling(connection: PeerConnection) -> str:
+    return connection.signaling_state.value
+
+
+async def test_rfc_9429_3_2_an_exchange_goes_through_the_signaling_states() -> None:
+    async with open_peer_connection(LOOPBACK) as offerer, open_peer_connection(LOOPBACK) as answerer:
+        offerer.add_transceiver("audio")
+        assert signaling(offerer) == "stable"
+        offer = offerer.create_offer()
+        assert signaling(offerer) == "stable"
+        assert offerer.local_description is None
+        offerer.set_local_description(offer)
+        assert signaling(offerer) == "have-local-offer"
+        assert offerer.local_description == offer
+        answerer.set_remote_description(offer)
+        assert signaling(answerer) == "have-remote-offer"
+        assert answerer.remote_description == offer
+        answer = answerer.create_answer()
+        assert answerer.connection_state is ConnectionState.NEW
+        answerer.set_local_description(answer)
+        offerer.set_remote_description(answer)
+        for connection in (offerer, answerer):
+            assert signaling(connection) == "stable"
+            assert connection.connection_state is ConnectionState.CONNECTING
+            assert connection.ice_connection_state is IceState.CHECKING
+        assert (offerer.local_description, offerer.remote_description) == (offer, answer)
+        assert (answerer.local_description, answerer.remote_description) == (answer, offer)
+
+
+def answer_first(connection: PeerConnection) -> None:
+    connection.create_answer()
+
+
+def candidate_first(connection: PeerConnection) -> None:
+    connection.add_ice_candidate(None)
+
+
+def offer_nothing(connection: PeerConnection) -> None:
+    connection.create_offer()
+
+
+def set_an_answer_that_nobody_asked_for(connection: PeerConnection) -> None:
+    connection.set_remote_description(RtcSessionDescription("answer", "v=0"))
+
+
+def roll_nothing_back(connection: PeerConnection) -> None:
+    connection.set_local_description(RtcSessionDescription("rollback"))
+
+
+def set_an_offer_that_was_not_created(connection: PeerConnection) -> None:
+    connection.set_local_description(RtcSessionDescription("offer", "v=0"))
+
+
+def add_two_of_a_kind(connection: PeerConnection) -> None:
+    connection.add_transceiver("audio")
+    connection.add_transceiver("audio")
+
+
+def change_the_offer(connection: PeerConnection) -> None:
+    connection.add_transceiver("audio")
+    offer = connection.create_offer()
+    connection.set_local_description(RtcSessionDescription("offer", offer.sdp.replace("opus", "supo")))
+
+
+def answer_our_own_offer(connection: PeerConnection) -> None:
+    connection.add_transceiver("audio")
+    connection.set_local_description()
+    connection.create_answer()
+
+
+def set_an_offer_over_our_own(connection: PeerConnection) -> None:
+    connection.add_transceiver("audio")
+    connection.set_remote_description(connection.set_local_description())
+
+
+def use_it_closed(connection: PeerConnection) -> None:
+    connection.add_transceiver("audio")
+    connection.close()
+    connection.create_offer()
+
+
+def add_to_it_closed(connection: PeerConnection) -> None:
+    connection.close()
+    connection.add_transceiver("audio")
+
+
+@pytest.mark.parametrize(
+    ("misuse", "words"),
+    [
+        (answer_first, "begin with an offer"),
+        (candidate_first, "set_remote_description first"),
+        (offer_nothing, "add_transceiver first"),
+        (set_an_answer_that_nobody_asked_for, "stable"),
+        (roll_nothing_back, "rollback"),
+        (set_an_offer_that_was_not_created, "create_offer gave last"),
+        (add_two_of_a_kind, "one of each kind"),
+        (change_the_offer, "as it is"),
+        (answer_our_own_offer, "have-local-offer"),
+        (set_an_offer_over_our_own, "roll our offer back"),
+        (use_it_closed, "open another"),
+        (add_to_it_closed, "open another"),
+    ],
+)
+async def test_the_wrong_order_of_calls_is_said_at_once_in_words(
+    misuse: Callable[[PeerConnection], None], words: str
+) -> None:
+    async with open_peer_connection(LOOPBACK) as connection:
+        with pytest.raises(InvalidStateError, match=words):
+            misuse(connection)
+
+
+async def test_arguments_that_make_no_sense_are_refused() -> None:
+    async with open_peer_connection(LOOPBACK) as connection:
+        with pytest.raises(ConfigurationError, match="audio or video"):
+            connection.add_transceiver("data")  # type: ignore[arg-type]  # the mistake that is tested
+        with pytest.raises(ConfigurationError, match="no direction"):
+            connection.add_transceiver("audio", direction="both")  # type: ignore[arg-type]  # likewise
+        with pytest.raises(ConfigurationError, match="no payload format"):
+            connection.add_transceiver("video", codecs=[AV1])
+        with pytest.raises(ConfigurationError, match="no codec for video"):
+            connection.add_transceiver("video", codecs=[OPUS])
+        with pytest.raises(ConfigurationError, match="at least one codec"):
+            connection.add_transceiver("video", codecs=[])
+        assert connection.transceivers == ()
+    with pytest.raises(ConfigurationError, match="rollback"):
+        RtcSessionDescription("pranswer")  # type: ignore[arg-type]  # likewise
+    with pytest.raises(ConfigurationError, match="MTU"):
+        PeerConfiguration(max_payload_bytes=9000)
+
+
+async def test_bad_descriptions_of_the_peer_change_nothing() -> None:
+    async with open_peer_connection(LOOPBACK) as connection, open_peer_connection(LOOPBACK) as peer:
+        with pytest.raises(SdpError):
+            connection.set_remote_description(RtcSessionDescription("offer", "garbage"))
+        assert signaling(connection) == "stable"
+        connection.add_transceiver("video", codecs=[VP8])
+        offer = connection.set_local_description()
+        with pytest.raises(SdpError):
+            connection.set_remote_description(RtcSessionDescription("answer", "v=0\r\n"))
+        assert signaling(connection) == "have-local-offer"
+        peer.set_remote_description(offer)
+        connection.set_remote_description(peer.set_local_description())
+        assert signaling(connection) == "stable"
+        with pytest.raises(SdpError):
+            connection.add_ice_candidate("candidate:nonsense")
+
+
+async def test_an_ice_restart_is_refused_and_the_connection_goes_on() -> None:
+    async with open_peer_connection(LOOPBACK) as ours, open_peer_connection(LOOPBACK) as peer:
+        ours.add_transceiver("audio")
+        exchange(ours, peer)
+        with trio.fail_after(10):
+            await ours.connected()
+        peer_offer = peer.create_offer().sdp
+        ufrag = next(line for line in peer_offer.split("\r\n") if line.startswith("a=ice-ufrag:"))
+        restarted = RtcSessionDescription("offer", peer_offer.replace(ufrag, "a=ice-ufrag:abcdefgh"))
+        with pytest.raises(SdpUnsupportedError, match="another connection"):
+            ours.set_remote_description(restarted)
+        assert signaling(ours) == "stable"
+        assert ours.connection_state is ConnectionState.CONNECTED
+
+
+async def test_an_offer_adds_the_missing_transceivers_to_receive_only() -> None:
+    async with open_peer_connection(LOOPBACK) as ours, open_peer_connection(LOOPBACK) as peer:
+        own = ours.add_transceiver("audio")
+        peer.add_transceiver("audio")
+        peer.add_transceiver("video")
+        exchange(peer, ours)
+        assert [each.kind for each in ours.transceivers] == ["audio", "video"]
+        assert ours.transceiver("audio") is own
+        added = ours.transceiver("video")
+        assert added is not None
+        assert added.direction == "recvonly"
+
+
+async def test_frames_before_the_connection_are_dropped_and_counted() -> None:
+    async with open_peer_connection(LOOPBACK) as connection:
+        video = connection.add_transceiver("video").sender
+        assert (video.codec, video.ssrc, video.ready, video.target_bitrate_bps) == (None, None, False, None)
+        assert video.send_frame(EncodedFrame(b"\0" * 10, 0)) == 0
+        assert video.frames_dropped == 1
+        assert connection.get_stats()["transport"]["dtls_state"] == "new"
+
+
+async def test_candidates_that_come_too_early_are_kept_up_to_the_limit() -> None:
+    configuration = PeerConfiguration(endpoint=LOOPBACK.endpoint, session=LOOPBACK.session, max_early_candidates=1)
+    async with open_peer_connection(configuration) as ours, open_peer_connection(LOOPBACK) as peer:
+        peer.add_transceiver("audio")
+        ours.set_remote_description(peer.set_local_description())
+        for _ in range(3):
+            ours.add_ice_candidate("candidate:1 1 udp 2130706431 127.0.0.1 9999 typ host")
+        assert ours.candidates_dropped == 2
+
+
+async def test_a_closed_connection_says_so_to_everybody_who_waits() -> None:
+    async with open_peer_connection(LOOPBACK) as connection, trio.open_nursery() as nursery:
+        audio = connection.add_transceiver("audio")
+        ended: list[str] = []
+
+        async def read() -> None:
+            assert [frame async for frame in audio.receiver.frames()] == []
+            ended.append("frames")
+
+        async def watch() -> None:
+            assert not await audio.sender.wait_keyframe_request()
+            ended.append("requests")
+
+        async def wait() -> None:
+            with pytest.raises(ConnectionClosedError, match="closed here"):
+                await connection.connected()
+            ended.append("connected")
+
+        async def follow() -> None:
+            states = [state async for state in connection.connection_states()]
+            assert states == [ConnectionState.NEW, ConnectionState.CLOSED]
+            ended.append("states")
+
+        for task in (read, watch, wait, follow):
+            nursery.start_soon(task)
+        await trio.testing.wait_all_tasks_blocked()
+        connection.close()
+        connection.close()
+        with trio.fail_after(5):
+            await trio.testing.wait_all_tasks_blocked()
+        assert sorted(ended) == ["connected", "frames", "requests", "states"]

@@ -1,0 +1,103 @@
+"""Sources that are encoded and sent, received frames that are decoded: what holds without a network."""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+import pytest
+
+from support.peers import LOOPBACK
+from triortc import ConfigurationError, open_peer_connection
+from triortc.codecs.encoders import OpusEncoder
+from triortc.codecs.registry import OPUS
+from triortc.codecs.sources import SourceFrame
+from triortc.codecs.testcard import TestCard, Tone
+from triortc.engine.peer.receiver import RtpReceiver
+from triortc.engine.peer.tracks import SendStatistics, decode_frames, send_source
+from triortc.engine.rtp.header import build_header, parse_header
+from triortc.engine.sdp.negotiated import NegotiatedCodec, NegotiatedMedia
+from triortc.engine.session.inbound import InboundStream
+from triortc.engine.streams.configuration import KeyframeConfiguration, NackConfiguration
+
+
+class ShortSource:
+    """A few pictures, all due at the start."""
+
+    def __init__(self, count: int) -> None:
+        self._pictures = [SourceFrame(TestCard(128, 96).picture(n), 0.0) for n in range(count)]
+        self._started_at: float | None = None
+        self.closed = False
+
+    def start(self, now: float) -> None:
+        self._started_at = now
+
+    def next_deadline(self) -> float | None:
+        return self._started_at if self._pictures else None
+
+    def poll_frame(self, now: float) -> SourceFrame | None:
+        return self._pictures.pop(0) if self._pictures else None
+
+    def close(self) -> None:
+        self.closed = True
+
+
+async def test_a_source_ends_by_itself_and_is_closed_though_nobody_can_receive_it() -> None:
+    source, statistics = ShortSource(3), SendStatistics()
+    async with open_peer_connection(LOOPBACK) as connection:
+        video = connection.add_transceiver("video").sender
+        await send_source(source, video, statistics=statistics)
+        assert source.closed
+        assert (statistics.skipped, statistics.pictures, video.frames_dropped) == (3, 0, 0)
+
+
+async def test_a_source_ends_with_the_connection() -> None:
+    source = ShortSource(1000)
+    async with open_peer_connection(LOOPBACK) as connection:
+        video = connection.add_transceiver("video").sender
+        connection.close()
+        await send_source(source, video)
+    assert source.closed
+
+
+async def test_a_source_needs_one_sender_of_a_kind() -> None:
+    async with open_peer_connection(LOOPBACK) as connection:
+        video = connection.add_transceiver("video").sender
+        for senders in ((), (video, video)):
+            with pytest.raises(ConfigurationError, match="one sender of a kind"):
+                await send_source(ShortSource(1), *senders)
+
+
+def nothing(now: float) -> None:
+    """In place of a network."""
+
+
+async def test_lost_sound_is_bridged_by_the_last_one_fading_out() -> None:
+    section = NegotiatedMedia("audio", "0", 0, "sendrecv", (NegotiatedCodec(OPUS, OPUS, 111),))
+    stream = InboundStream(1, section, 111, NackConfiguration(), KeyframeConfiguration())
+    receiver = RtpReceiver("audio", LOOPBACK, ask_keyframe=nothing, flush=nothing, rearm=lambda: None)
+    receiver.take(stream)
+    encoder, tone = OpusEncoder(), Tone(tone_level=0.4)
+    frames = [frame for n in range(8) for frame in encoder.encode(tone.sound(960 * n, 960), 960 * n)]
+    now = 0.0
+    for number, frame in enumerate(frames):
+        now = 0.02 * number
+        if number not in (4, 5):
+            packet = build_header(payload_type=111, sequence_number=number, timestamp=frame.timestamp, ssrc=1)
+            header = parse_header(packet)
+            assert header is not None
+            stream.deliver(stream, header, memoryview(packet), memoryview(bytearray(frame.data)), now)
+        while (deadline := receiver.next_deadline()) is not None and deadline <= now:
+            receiver.handle_timeout(deadline)
+    receiver.handle_timeout(now + 0.05)
+    receiver.close()
+    loudness: list[float] = []
+    lost: list[bool] = []
+    async for decoded in decode_frames(receiver):
+        assert isinstance(decoded.frame, av.AudioFrame)
+        loudness.append(float(np.abs(decoded.frame.to_ndarray().astype(float)).mean()))
+        lost.append(decoded.received.lost)
+        assert decoded.frame.pts == decoded.received.frame.timestamp
+    assert lost[4:6] == [True, True]
+    assert not any(lost[:4])
+    assert loudness[4] == pytest.approx(loudness[3] / 2, rel=0.05)
+    assert loudness[5] == pytest.approx(loudness[3] / 4, rel=0.05)
