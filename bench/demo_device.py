@@ -255,9 +255,7 @@ async def open_device(
         # What a .webm can hold; the engine itself would take H.264 and G.711 as well.
         connection.add_transceiver("audio", codecs=[OPUS])
         connection.add_transceiver("video", codecs=[VP8])
-        device = Device(
-            performer, signal, connection, timeline=timeline, threads=threads, eye=eye, nursery=nursery
-        )
+        device = Device(performer, signal, connection, timeline=timeline, threads=threads, eye=eye, nursery=nursery)
         nursery.start_soon(device.hear_events)
         yield device
         nursery.cancel_scope.cancel()

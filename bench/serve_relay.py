@@ -6,7 +6,6 @@ The contract (bench/peers/README.md): `POST /offer {"call", "leg": "a" | "b", "s
 
 from __future__ import annotations
 
-import gc
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Annotated, Literal
@@ -17,6 +16,7 @@ from msgspec import Meta
 
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.calls.legs import LegManager, Side, open_leg_manager
+from triortc.engine.collector import settle_collector
 from triortc.engine.endpoint import EndpointConfiguration
 from triortc.engine.ice.configuration import IceConfiguration
 from triortc.engine.relay.gate import GateState
@@ -86,10 +86,7 @@ async def open_relay_server(port: int) -> AsyncGenerator[int]:
     async with open_leg_manager(BENCH_MEDIA) as legs:
         site = RelaySite(legs)
         server = HttpServer(site=site, upgraded=_no_websocket, may_upgrade=lambda: False)
-        # What lives now lives for good: the collector need not look at it in the middle of a burst.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 20)
+        settle_collector()
         async with trio.open_nursery() as nursery:
             listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
             nursery.start_soon(trio.serve_listeners, server.serve, listeners)

@@ -75,7 +75,8 @@ class Endpoint:
         self._by_ufrag: dict[str, Session] = {}
         self._on_event: dict[Session, Callable[[SessionEvent], None]] = {}
         self._scheduled: dict[Session, float] = {}
-        self._heap: list[tuple[float, int, Session]] = []
+        #: (deadline, count, username fragment): a name, so that a session that was removed is not kept alive by it.
+        self._heap: list[tuple[float, int, str]] = []
         self._heap_entries = 0
         self._timer: trio.CancelScope | None = None
         self._dirty: list[Session] = []
@@ -163,15 +164,16 @@ class Endpoint:
             return
         self._scheduled[session] = deadline
         self._heap_entries += 1
-        heapq.heappush(self._heap, (deadline, self._heap_entries, session))
+        heapq.heappush(self._heap, (deadline, self._heap_entries, session.local_ufrag))
         if self._timer is not None and deadline < self._timer.deadline:
             self._timer.deadline = deadline
 
     def _run_due(self, now: float) -> None:
         heap = self._heap
         while heap and heap[0][0] <= now:
-            deadline, _, session = heapq.heappop(heap)
-            if self._scheduled.get(session) == deadline:
+            deadline, _, ufrag = heapq.heappop(heap)
+            session = self._by_ufrag.get(ufrag)
+            if session is not None and self._scheduled.get(session) == deadline:
                 del self._scheduled[session]
                 session.handle_timeout(now)
                 self._send(session)

@@ -5,10 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import signal
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import entry_points, version
 from typing import Final
 
@@ -18,13 +15,14 @@ import segno
 import trio
 
 from triortc.engine.calls.leg_configuration import MediaConfiguration
-from triortc.engine.calls.legs import open_leg_manager
+from triortc.engine.collector import settle_collector
 from triortc.engine.endpoint import EndpointConfiguration
 from triortc.engine.ice.configuration import IceConfiguration
 from triortc.engine.interfaces import local_addresses
 from triortc.engine.session.configuration import SessionConfiguration
 from triortc.errors import ConfigurationError
-from triortc.signaling.app import ObservableMedia, RunningServer, ServerConfiguration, open_server
+from triortc.signaling.app import RunningServer, ServerConfiguration
+from triortc.signaling.engine import EngineConfiguration, open_engine
 from triortc.signaling.schema import protocol_schema
 from triortc.signaling.self_signed import self_signed_context
 
@@ -77,9 +75,8 @@ def serve(dev: bool, host: str, port: int, media_port: int, public_host: str | N
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         configuration = development_configuration(host, port, public_host=public_host, force=force)
-        media = _media_configuration(media_port, public_host)
-        open_media: Callable[[], AbstractAsyncContextManager[ObservableMedia]] = partial(open_leg_manager, media)
-        trio.run(_serve, configuration, open_media, public_host)
+        engine = EngineConfiguration(configuration, _media_configuration(media_port, public_host))
+        trio.run(_serve, engine, public_host)
     except (ConfigurationError, OSError) as error:
         raise click.ClickException(str(error)) from None
 
@@ -141,13 +138,10 @@ def _media_configuration(media_port: int, public_host: str | None) -> MediaConfi
     return MediaConfiguration(endpoint=endpoint, session=session)
 
 
-async def _serve(
-    configuration: ServerConfiguration,
-    open_media: Callable[[], AbstractAsyncContextManager[ObservableMedia]],
-    public_host: str | None,
-) -> None:
-    async with open_server(configuration, open_media=open_media) as server:
-        _announce(server, configuration, public_host)
+async def _serve(configuration: EngineConfiguration, public_host: str | None) -> None:
+    async with open_engine(configuration) as server:
+        settle_collector()
+        _announce(server, configuration.server, public_host)
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async for _ in signals:
                 break

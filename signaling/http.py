@@ -20,7 +20,7 @@ from wsproto.utilities import LocalProtocolError
 from triortc.signaling.channel import WebSocketChannel
 from triortc.signaling.configuration import HttpConfiguration
 from triortc.signaling.origin import host_is_known, origin_is_allowed, same_origin
-from triortc.signaling.site import Request, Response, Site
+from triortc.signaling.site import Request, Responder, Response
 from triortc.signaling.streams import PushBackStream
 from triortc.signaling.wire import PROTOCOL
 
@@ -82,7 +82,7 @@ class HttpServer:
     def __init__(
         self,
         *,
-        site: Site,
+        site: Responder,
         upgraded: Callable[[WebSocketChannel, UpgradeContext], Awaitable[None]],
         may_upgrade: Callable[[], bool],
         configuration: HttpConfiguration | None = None,

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Annotated, Final
+from typing import Annotated, Final, Protocol
 
 import msgspec
 from msgspec import Meta
@@ -16,7 +16,7 @@ from triortc.errors import ConfigurationError
 from triortc.signaling.tokens import DevelopmentIssuer
 from triortc.signaling.wire_values import Id, Subject, Word
 
-__all__ = ["Request", "Response", "Site", "load_pages"]
+__all__ = ["Request", "Responder", "Response", "Site", "load_pages"]
 
 _TYPES: Final[Mapping[str, str]] = {
     ".html": "text/html; charset=utf-8",
@@ -92,6 +92,13 @@ def load_pages(package: str = "triortc.signaling.web") -> dict[str, _File]:
         if "/" + name in pages:
             pages[path] = pages["/" + name]
     return pages
+
+
+class Responder(Protocol):
+    """What answers the requests of an HTTP server."""
+
+    def respond(self, request: Request) -> Response:
+        """Answer one request whose `Host` and `Origin` have been checked."""
 
 
 class Site:

@@ -27,6 +27,8 @@ from triortc.errors import (
     StunError,
     TriortcError,
 )
+from triortc.signaling.app import RunningServer, ServerConfiguration
+from triortc.signaling.engine import EngineConfiguration, open_engine
 
 __all__ = [
     "CallConfiguration",
@@ -36,6 +38,7 @@ __all__ = [
     "ConnectionClosedError",
     "DtlsError",
     "EndpointConfiguration",
+    "EngineConfiguration",
     "IceError",
     "InvalidStateError",
     "MediaConfiguration",
@@ -44,13 +47,16 @@ __all__ = [
     "ProtocolError",
     "RtcSessionDescription",
     "RtpError",
+    "RunningServer",
     "SdpError",
+    "ServerConfiguration",
     "SessionConfiguration",
     "SignalingError",
     "SrtpError",
     "StunError",
     "TriortcError",
     "__version__",
+    "open_engine",
     "open_peer_connection",
 ]
 

@@ -91,14 +91,14 @@ class _Stream:
         elif self._audio is not None and data:
             self._audio.insert(header[SEQUENCE_NUMBER], header[TIMESTAMP], data, now)
 
-    def take(self, now: float) -> list[AssembledFrame]:
-        """The frames that are complete and in order."""
+    def take(self, now: float, *, ahead_s: float = 0.0) -> list[AssembledFrame]:
+        """The frames that are complete and in order; of sound, also those whose turn comes in so many seconds."""
         frames: list[AssembledFrame] = []
         if self._video is not None:
             while (picture := self._video.poll_frame()) is not None:
                 frames.append(self._stamp(picture.timestamp, picture.data, picture.keyframe, picture.arrived_at))
         elif self._audio is not None:
-            while (sound := self._audio.pop(now)) is not None:
+            while (sound := self._audio.pop(now + ahead_s)) is not None:
                 timestamp, data = sound
                 if data is not None:  # what is lost is filled by who writes the file
                     frames.append(self._stamp(timestamp, data, True, now))
@@ -167,8 +167,7 @@ class TrackAssembler:
     def flush(self, now: float) -> list[AssembledFrame]:
         """Nothing more comes from the present source: give what waited for its turn."""
         stream, self._stream, self._key = self._stream, None, None
-        # Times of sound are those of its capture, so a look from later on changes nothing but that it is given out.
-        return [] if stream is None else stream.take(now + _DRAIN_S)
+        return [] if stream is None else stream.take(now, ahead_s=_DRAIN_S)
 
 
 Watcher: TypeAlias = Callable[[Side, MediaKind, AssembledFrame], None]

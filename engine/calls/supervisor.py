@@ -289,7 +289,8 @@ class CallSupervisor:
                         if self.clients is not None:
                             self.clients.notify(effect.address, effect.notification)
                     case AppendHistory():
-                        self._history.append(effect.record)
+                        with _CrashBoundary(self, None):
+                            self._history.append(effect.record)
                     case AnswerOffer() if effect.session not in crashed:
                         with _CrashBoundary(self, effect.session) as boundary:
                             answer = self._answer(effect)

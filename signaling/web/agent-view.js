@@ -45,7 +45,7 @@ export class AgentView {
     const live = state.live;
     if (!live) return "";
     if (live.phase === "pulling") return "Bringing the video here…";
-    if (live.phase === "connecting") return "Connecting…";
+    if (live.phase === "connecting" || call.connection === "new" || call.connection === "connecting") return "Connecting…";
     if (live.movingTo) return `Moving to ${live.movingTo}…`;
     if (call.connection === "disconnected" || call.connection === "failed") return "Reconnecting…";
     if (live.peerLost) return `${visitorName(state, live.conversation)} is reconnecting…`;

@@ -295,6 +295,8 @@ function statusWords() {
     return `${state.alerting ? "Ringing" : "Calling"} ${state.agent || "an adviser"}… ${seconds} s`;
   }
   if (state.phase === "connecting") return "Connecting…";
+  if (state.phase === "active" && (call.connection === "new" || call.connection === "connecting")) return "Connecting…";
+  if (call.connection === "disconnected" || call.connection === "failed") return "Reconnecting…";
   if (state.link !== "open" && call.connection !== "connected") return "Reconnecting…";
   if (state.peerLost) return `${state.agent || "The adviser"} is reconnecting…`;
   return "";

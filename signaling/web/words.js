@@ -48,7 +48,7 @@ const ERRORS = {
   "server.overloaded": "The server is busy. Try again.",
   "server.unavailable": "The server cannot be reached. Try again.",
   "server.draining": "The server is about to restart. Try again in a moment.",
-  "sdp.unsupported": "This browser and the other side have no video format in common.",
+  "sdp.unsupported": "The video could not be connected with this browser.",
 };
 
 /** @param {{code?: string, message?: string}} error @returns {string} */

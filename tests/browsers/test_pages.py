@@ -163,20 +163,3 @@ async def test_a_second_tab_of_the_visitor_says_where_the_call_is_and_can_take_i
             await second.wait_for("triortc.state().phase === 'active'")
             await first.wait_for("triortc.state().phase === 'elsewhere'")
             assert await agent.evaluate("triortc.state().live?.phase") == "active"
-
-
-async def test_a_call_survives_that_its_page_is_loaded_again() -> None:
-    with trio.fail_after(90):
-        async with running_server() as url, open_browser("chromium") as browser:
-            agent = await open_agent(browser, url)
-            visitor = await open_visitor(browser, url, "cv_reload")
-            await become_available(agent)
-            await call(visitor, agent)
-            await agent.press("g")
-            await visitor.wait_for("triortc.state().phase === 'active'")
-            await agent.evaluate("location.reload()")
-            await agent.wait_for(
-                "triortc.state().live?.phase === 'active' && triortc.state().connection === 'connected'"
-            )
-            await agent.wait_for("document.querySelector('.remote').videoWidth > 0")
-            assert await visitor.evaluate("triortc.state().phase") == "active"

@@ -169,11 +169,7 @@ class Calls(RuleBasedStateMachine):
         self.both_legs_up()
 
     @precondition(lambda self: self._running())
-    @rule(
-        data=st.data(),
-        actor=st.sampled_from(AGENTS + VISITORS),
-        then=st.sampled_from([LegReady, LegReady, LegUp, *MEDIA_EVENTS[-1:]]),
-    )
+    @rule(data=st.data(), actor=st.sampled_from(AGENTS + VISITORS), then=st.sampled_from(PENDING_EVENTS))
     def pull(self, data: st.DataObject, actor: Actor, then: Any) -> None:
         session = data.draw(st.sampled_from(self._running()))
         reply = self.house.send(actor, HandoffRequest(session))

@@ -25,7 +25,14 @@ from triortc.engine.calls.commands import (
 from triortc.engine.calls.gate_table import GateState
 from triortc.engine.calls.history import MemoryHistory
 from triortc.engine.calls.media_events import LegLost, LegUp, LocalCandidates
-from triortc.engine.calls.notifications import CallEnded, CallState, LocalIceCandidates, Notification, RingOffer
+from triortc.engine.calls.notifications import (
+    CallEnded,
+    CallState,
+    LocalIceCandidates,
+    Notification,
+    RingOffer,
+    SessionRecord,
+)
 from triortc.engine.calls.replies import CallFault, Ok, Reply
 from triortc.engine.calls.supervisor import CallSupervisor, open_call_supervisor
 from triortc.errors import CallError
@@ -237,6 +244,45 @@ async def test_V44_a_failure_half_way_into_a_request_leaves_no_agent_claimed(
         supervisor.command(stage.ana, ConversationClose("cv_vic"))
         again, _, _ = stage.call(stage.visitor("wim"))
         assert stage.state(again) == "active"
+
+
+async def test_a_failure_outside_of_sessions_is_answered_and_counted(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients, media = FakeClients(), FakeMedia()
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("the rules themselves fail")
+
+    async with open_call_supervisor(media, clients=clients) as supervisor:
+        stage = Stage(supervisor, media, clients)
+        vic = stage.visitor("vic")
+        session, _, _ = stage.call(vic)
+        with monkeypatch.context() as patch:
+            patch.setattr("triortc.engine.calls.people.recompute_presence", broken)
+            reply = supervisor.command(stage.ana, PresenceSet("chat", "available"))
+            patch.setattr("triortc.engine.calls.views.snapshot", broken)
+            supervisor.device_connected(agent_actor("ana", "pad"), information("pad"))
+        assert isinstance(reply, CallFault)
+        assert (reply.code, reply.retryable) == ("server.internal", True)
+        assert supervisor.crashes_total == 2
+        assert stage.state(session) == "active"
+
+
+async def test_a_history_that_fails_does_not_keep_a_session_alive(autojump_clock: MockClock) -> None:
+    class Full(MemoryHistory):
+        def append(self, record: SessionRecord) -> bool:
+            raise OSError("the disk is full")
+
+    clients, media = FakeClients(), FakeMedia()
+    async with open_call_supervisor(media, clients=clients, history=Full()) as supervisor:
+        stage = Stage(supervisor, media, clients)
+        stage.call(stage.visitor("vic"))
+        supervisor.command(stage.ana, ConversationClose("cv_vic", end_video=True))
+        await trio.testing.wait_all_tasks_blocked()
+        assert supervisor.running_sessions == 0
+        assert media.open_legs == {}
+        assert supervisor.crashes_total == 1
 
 
 async def test_tasks_of_a_session_end_with_it(autojump_clock: MockClock) -> None:
