@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from triortc.codecs.registry import MediaKind
 from triortc.engine.relay.payloads import is_keyframe
-from triortc.engine.rtp.header import MARKER, PAYLOAD_TYPE, SEQUENCE_NUMBER, TIMESTAMP, RtpHeader
+from triortc.engine.rtp.header import PAYLOAD_TYPE, RtpHeader
 
 if TYPE_CHECKING:
     from triortc.engine.relay.outlet import Outlet
@@ -50,8 +50,6 @@ class Gate:
     """One leg's packets of one kind. A closed gate looks at packets only to learn whether the leg could take over."""
 
     __slots__ = (
-        "_frame_next",
-        "_frame_timestamp",
         "clock_offset",
         "kind",
         "on_ready",
@@ -69,37 +67,30 @@ class Gate:
         self.state = GateState.CLOSED
         self.statistics = GateStatistics()
         self.outlet: Outlet | None = None
-        #: Whether enough has come for this leg to take over: a packet of sound, a whole keyframe of video.
+        #: Whether this leg could take over now: sound has come, or this very packet of video begins a keyframe.
         self.ready = False
-        self.on_ready: Callable[[Gate], None] | None = None
+        #: Called while `ready`, before the packet is let through or dropped: who opens the gate in it loses nothing.
+        self.on_ready: Callable[[Gate, float], None] | None = None
         #: Gets what is forwarded: (codec name, header, payload, now). For recordings and stills.
         self.tap: Callable[[str, RtpHeader, memoryview, float], None] | None = None
-        self._frame_timestamp = -1
-        self._frame_next = 0
 
     def receive(
         self, stream: InboundStream, header: RtpHeader, packet: memoryview, payload: memoryview, now: float
     ) -> None:
         """One packet of the leg, decrypted. `packet` holds the header extensions, `payload` may be written to."""
-        if not self.ready:
-            self._look(stream, header, payload)
+        if self.on_ready is not None:
+            self._look(stream, header, payload, now)
         if self.state is not GateState.OPEN or self.outlet is None:
             self.statistics.dropped += 1
             return
         self.outlet.forward(self, stream, header, packet, payload, now)
 
-    def _look(self, stream: InboundStream, header: RtpHeader, payload: memoryview) -> None:
-        """Watch for the first sound packet, or for a keyframe whose packets have all come in order."""
-        if self.kind == "video":
-            begins = is_keyframe(stream.codec_name(header[PAYLOAD_TYPE]), payload)
-            if begins and header[TIMESTAMP] != self._frame_timestamp:
-                self._frame_timestamp = header[TIMESTAMP]
-                self._frame_next = header[SEQUENCE_NUMBER]
-            if header[TIMESTAMP] != self._frame_timestamp or header[SEQUENCE_NUMBER] != self._frame_next:
-                return
-            self._frame_next = (self._frame_next + 1) & 0xFFFF
-            if not header[MARKER]:
-                return
+    def _look(self, stream: InboundStream, header: RtpHeader, payload: memoryview, now: float) -> None:
+        """Watch for the first packet of sound, or for one that begins a keyframe."""
+        if self.kind == "video" and not is_keyframe(stream.codec_name(header[PAYLOAD_TYPE]), payload):
+            return
         self.ready = True
         if self.on_ready is not None:
-            self.on_ready(self)
+            self.on_ready(self, now)
+        if self.kind == "video":
+            self.ready = False  # unless somebody has opened the gate, this keyframe is gone: the next one counts

@@ -37,8 +37,10 @@ class DataPlane(Protocol):
         """Take a session in. Its gates are closed.
 
         Arguments:
-            on_ready: called once with the leg's name when a packet of every kind that it sends has come, of video a
-                whole keyframe; kinds that :meth:`expect` takes out do not count.
+            on_ready: called once with the leg's name when it could take over: a packet of sound has come, and a
+                keyframe of video begins. It is called before that packet is let through or dropped, so a caller that
+                connects the leg and opens its gates in it lets the keyframe pass, and the receiver sees no gap. Kinds
+                that :meth:`expect` takes out do not count.
             on_own_keyframe: called with the leg's name when it needs a keyframe of the engine's own packets.
         """
 

@@ -30,7 +30,8 @@ class _Leg:
     gates: dict[MediaKind, Gate]
     outlets: dict[MediaKind, Outlet] = field(default_factory=dict)
     fed_by: _Leg | None = None
-    expected: set[MediaKind] = field(default_factory=set)
+    received: set[MediaKind] = field(default_factory=set)
+    not_expected: set[MediaKind] = field(default_factory=set)
     told_ready: bool = False
 
 
@@ -68,8 +69,9 @@ class PythonPlane:
         def on_stream(stream: InboundStream) -> None:
             stream.deliver = added.gates[stream.kind].receive
 
-        def on_gate_ready(gate: Gate) -> None:
-            _tell_ready(added)
+        def on_gate_ready(gate: Gate, now: float) -> None:
+            if not _tell_ready(added) and gate.kind == "audio":
+                media.request_keyframe(now)  # the first one may have come before the sound
 
         for gate in added.gates.values():
             gate.on_ready = on_gate_ready
@@ -95,8 +97,8 @@ class PythonPlane:
         target = self._leg(leg)
         for negotiated in target.session.media.sections:
             kind = negotiated.kind
-            if negotiated.receive and not target.told_ready:
-                target.expected.add(kind)
+            if negotiated.receive:
+                target.received.add(kind)
             outlet = target.outlets.get(kind)
             if outlet is not None:
                 outlet.renegotiate(negotiated)
@@ -114,9 +116,9 @@ class PythonPlane:
         """Whether the leg's readiness waits for this kind."""
         target = self._leg(leg)
         if expected:
-            target.expected.add(kind)
+            target.not_expected.discard(kind)
         else:
-            target.expected.discard(kind)
+            target.not_expected.add(kind)
             _tell_ready(target)
 
     def connect(self, source: str, destination: str) -> None:
@@ -203,10 +205,14 @@ def _bind(tap: MediaTap, kind: MediaKind) -> Callable[[str, RtpHeader, memoryvie
     return lambda codec_name, header, payload, now: tap(kind, codec_name, header, payload, now)
 
 
-def _tell_ready(leg: _Leg) -> None:
-    if not leg.told_ready and leg.expected and all(leg.gates[kind].ready for kind in leg.expected):
+def _tell_ready(leg: _Leg) -> bool:
+    expected = leg.received - leg.not_expected
+    if not leg.told_ready and leg.received and all(leg.gates[kind].ready for kind in expected):
         leg.told_ready = True
+        for gate in leg.gates.values():
+            gate.on_ready = None
         leg.on_ready(leg.name)
+    return leg.told_ready
 
 
 def _limit_source(receiver: _Leg, bitrate_bps: int, now: float) -> None:

@@ -225,6 +225,8 @@ class MediaSession:
             if element_id == wanted:
                 recorder = self._recorder
                 if recorder is not None and length >= 2:
+                    # Senders ignore feedback that names none of their streams.
+                    recorder.media_ssrc = recorder.media_ssrc or header[SSRC]
                     recorder.note((packet[offset] << 8) | packet[offset + 1], now)
                     deadline = recorder.next_deadline()
                     if deadline is not None and (self.deadline is None or deadline < self.deadline):

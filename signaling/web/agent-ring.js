@@ -69,12 +69,10 @@ export class Ringing {
     const ring = state.ring;
     if (!ring || ring.deciding) return;
     this.hooks.mark("go");
-    ring.deciding = true;
     this.stage.play();
-    if (!call.camera.stream && !(await call.prepare())) {
-      ring.deciding = false;
-      return;
-    }
+    if (!call.camera.stream && !(await call.prepare())) return;
+    if (state.ring !== ring || ring.deciding) return; // declined, over, or pressed twice while the browser asked
+    ring.deciding = true;
     this.hooks.render();
     try {
       const reply = await this.channel.command("call.accept", { session: ring.session });

@@ -138,7 +138,7 @@ async def test_i40_another_tenant_cannot_tell_what_exists(house: SignalingHouse)
         ("ring.opened", {"ring": "rg_none"}, "state.not_found"),
         ("sdp.offer", {"leg": "leg_none", "neg": 1, "sdp": "v=0"}, "state.not_found"),
         ("call.end", {"session": "vs_none"}, "auth.forbidden"),
-        ("recording.start", {"session": "vs_none"}, "proto.not_implemented"),
+        ("recording.start", {"session": "vs_none"}, "state.not_found"),
     ],
 )
 async def test_3_6_refusals_have_their_stable_codes(

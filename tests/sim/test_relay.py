@@ -246,9 +246,10 @@ def test_i17_the_old_device_is_never_forwarded_after_the_switch() -> None:
     assert {packet.source for packet in call.visitor.received} == {2}
 
 
-def test_a_leg_is_ready_when_sound_and_a_whole_keyframe_have_come() -> None:
+def test_a_leg_is_ready_when_sound_has_come_and_a_keyframe_begins() -> None:
     call = Call()
     agent = call.agents[0]
+    agent.send(call.network.now, "video")
     agent.send(call.network.now, "audio")
     call.network.run_for(0.05)
     assert call.ready == []
@@ -262,9 +263,39 @@ def test_a_leg_is_ready_when_sound_and_a_whole_keyframe_have_come() -> None:
     assert call.ready == ["agent1"]
 
 
+def test_v36_a_handoff_at_readiness_lets_the_very_keyframe_pass_so_that_the_visitor_sees_no_gap() -> None:
+    call = Call(agents=2)
+    call.join("agent1")
+    call.gates("agent1", OPEN)
+    call.talk(20, call.agents[0])
+
+    def take_over(leg: str) -> None:
+        call.join(leg)
+        call.gates(leg, OPEN)
+        call.plane.remove_leg("agent1")
+
+    call.plane._legs["agent2"].on_ready = take_over
+    call.visitor.received.clear()
+    call.talk(20, *call.agents)
+    timestamps = list(dict.fromkeys(packet.timestamp for packet in call.seen()))
+    assert len(timestamps) >= 20
+    assert max((b - a) & 0xFFFFFFFF for a, b in itertools.pairwise(timestamps)) <= 3100
+    assert [packet.source for packet in call.seen()].count(1) <= 3 * 3
+    continuous(call.seen())
+
+
 def test_a_kind_that_is_muted_is_not_waited_for() -> None:
     call = Call()
     call.plane.expect("agent1", "video", False)
+    call.agents[0].send(call.network.now, "audio")
+    call.network.run_for(0.05)
+    assert call.ready == ["agent1"]
+
+
+def test_a_kind_that_was_muted_before_the_offer_is_not_waited_for_either() -> None:
+    call = Call()
+    call.plane.expect("agent1", "video", False)
+    call.plane.negotiated("agent1")
     call.agents[0].send(call.network.now, "audio")
     call.network.run_for(0.05)
     assert call.ready == ["agent1"]

@@ -6,6 +6,8 @@ import pytest
 
 from support.session_host import SessionHost, connect, negotiate
 from support.virtual_network import Conditions, VirtualNetwork
+from triortc.engine.congestion.send_side import SendSideEstimator
+from triortc.engine.rtcp.packets import TransportFeedback
 from triortc.engine.rtp.header import SEQUENCE_NUMBER, RtpHeader
 from triortc.engine.session.events import ConnectionState, ConnectionStateChanged, SessionResumed, SessionSilent
 from triortc.engine.session.inbound import InboundStream
@@ -157,6 +159,25 @@ def test_a_keyframe_request_reaches_the_sender_once_per_interval() -> None:
         server.session.media.request_keyframe(network.now)
         network.run_for(0.01)
     assert len(asked) == 1
+
+
+def test_transport_feedback_names_a_stream_of_the_sender_or_senders_would_ignore_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = VirtualNetwork()
+    client, server = two(network)
+    named: set[int] = set()
+
+    def spy(estimator: SendSideEstimator, feedback: TransportFeedback, now: float) -> None:
+        named.add(feedback.media_ssrc)
+
+    monkeypatch.setattr(SendSideEstimator, "on_feedback", spy)
+    assert connect(network, client, server)
+    send_video(client, 5, network.now)
+    network.run_for(0.3)
+    stream = client.session.media.outbound("video")
+    assert stream is not None
+    assert named == {stream.ssrc}
 
 
 def test_rfc_4585_a_packet_that_was_lost_comes_again_as_rtx() -> None:

@@ -303,6 +303,12 @@ class FakeMedia:
         self.open_legs = {leg: owner for leg, owner in self.open_legs.items() if owner != session}
         self._note("close_session", session)
 
+    def start_recording(self, session: str, recording: str) -> None:
+        self._note("start_recording", session, recording)
+
+    def stop_recording(self, session: str) -> None:
+        self._note("stop_recording", session)
+
     def gate_statistics(self, session: str) -> Mapping[tuple[str, Kind], GateStatistics]:
         return {}
 

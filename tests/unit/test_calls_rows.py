@@ -28,6 +28,8 @@ from triortc.engine.calls.commands import (
     HandoffCancel,
     HandoffRequest,
     MediaSet,
+    RecordingStart,
+    RecordingStop,
     RingAck,
     RingOpened,
     RingSilence,
@@ -37,7 +39,14 @@ from triortc.engine.calls.conversation_table import CONVERSATIONS
 from triortc.engine.calls.events import SessionCrashed, ShutDown
 from triortc.engine.calls.gate_table import GATES
 from triortc.engine.calls.machine import Machine
-from triortc.engine.calls.media_events import LegFailed, LegLost, LegReady, LegRecovered, LegUp
+from triortc.engine.calls.media_events import (
+    LegFailed,
+    LegLost,
+    LegReady,
+    LegRecovered,
+    LegUp,
+    RecordingStopped,
+)
 from triortc.engine.calls.ring_table import RINGS
 from triortc.engine.calls.session import SESSIONS
 
@@ -148,6 +157,26 @@ def v38(house: House, ana: Actor, vic: Actor) -> None:
     pad = agent_actor("ana", "pad")
     house.connect(pad)
     assert house.fault(pad, HandoffRequest(session)).code == "handoff.in_progress"
+
+
+def recorder() -> Actor:
+    return Actor("boss", "supervisor", "org")
+
+
+def recorded(house: House, ana: Actor, vic: Actor, call: tuple[str, str, str]) -> None:
+    assert house.ok(recorder(), RecordingStart(call[0])).recording == house.session(call[0]).recording
+
+
+def recording_ended(house: House, ana: Actor, vic: Actor, call: tuple[str, str, str]) -> None:
+    recorded(house, ana, vic, call)
+    house.ok(recorder(), RecordingStop(call[0]))
+    assert house.session(call[0]).recording is None
+
+
+def recording_broke(house: House, ana: Actor, vic: Actor, call: tuple[str, str, str]) -> None:
+    recorded(house, ana, vic, call)
+    house.media(RecordingStopped(call[0], house.session(call[0]).recording or "", "the disk is full"))
+    assert house.session(call[0]).recording is None
 
 
 def v40(house: House, ana: Actor, vic: Actor) -> None:
@@ -318,6 +347,9 @@ SCENARIOS: dict[str, Scenario] = {
     "V42 ringing": ends(lambda h, a, v, s: h.ok(service(), CallEnd(s)), "cancelled", "supervisor_ended"),
     "V43": in_call(lambda h, a, v, call: h.handle(ShutDown()), "ended", "server_shutdown"),
     "V44": ends(lambda h, a, v, s: h.handle(SessionCrashed(s)), "failed", "internal_error"),
+    "V50": in_call(recorded, "active"),
+    "V51": in_call(recording_ended, "active"),
+    "V52": in_call(recording_broke, "active"),
     "C1": rings,
     "C3": answers,
     "C5": ends(lambda h, a, v, s: h.ok(a, CallDecline(s)), "declined", "agent_declined"),
@@ -360,7 +392,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_row_is_taken(name: str) -> None:
-    house = House()
+    house = House(CallConfiguration(recording="on_request"))
     ana, vic = house.agent(), house.visitor()
     SCENARIOS[name](house, ana, vic)
     taken = {*house.world.rows_taken, *house.world.claims.rows_taken}
