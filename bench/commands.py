@@ -13,12 +13,45 @@ import trio
 from rich.console import Console
 from rich.table import Table
 
+from triortc.bench.demo import DemoConfiguration, run_demo
+from triortc.bench.demo_report import print_outcome
 from triortc.bench.machine import describe_machine, spread
 from triortc.bench.measure import measure_relay, measure_setup
 from triortc.bench.serve_relay import open_relay_server
 from triortc.bench.srtp import measure as measure_srtp
 
-__all__ = ["bench"]
+__all__ = ["bench", "demo"]
+
+
+@click.command()
+@click.option(
+    "--out",
+    default=Path("demo-output"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder for call.webm and snapshot.png.",
+)
+@click.option("--quiet", is_flag=True, help="Print nothing but what failed.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: figures, expectations, time line, files.")
+def demo(out: Path, quiet: bool, as_json: bool) -> None:
+    """Make one whole call on this machine, without a browser: ring, Go, handoff, hang-up, with real media."""
+    console = Console()
+    outcome = None
+    try:
+        outcome = trio.run(run_demo, DemoConfiguration(out), None if quiet or as_json else console)
+    except* KeyboardInterrupt:
+        pass  # click says so below; raised here it would come in a group
+    if outcome is None:
+        raise click.Abort
+    if as_json:
+        click.echo(outcome.as_json())
+    elif not quiet:
+        print_outcome(outcome, console)
+    if quiet:
+        for failure in outcome.failures:
+            click.echo(f"failed: {failure}", err=True)
+    if not outcome.succeeded:
+        raise click.exceptions.Exit(1)
 
 
 @click.group()

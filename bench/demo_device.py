@@ -193,12 +193,14 @@ class Device:
 
     async def hear_events(self) -> None:
         """Take what the server tells, as it comes; runs until cancelled."""
+        last_told: dict[str, str | None] = {}
         while True:
             event = await self.signal.event()
             self.events.append(event)
             told = _told(event)
-            if told is not None:
+            if told is not None and told != last_told.get(event.t):
                 self.say(told)
+            last_told[event.t] = told or last_told.get(event.t)
             self._wake()
 
 

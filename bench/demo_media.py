@@ -6,7 +6,10 @@ picture it shows and whose beep it plays: the promise that nobody is seen before
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, cast
 
 import av
@@ -70,11 +73,13 @@ class Performer:
         name: of the device, for people.
         index: which range of picture numbers is his.
         beep_hz: the pitch of his beep.
+        tone_hz: that of the quiet tone under it.
     """
 
     name: str
     index: int
     beep_hz: float
+    tone_hz: float
 
     def card(self) -> TestCard:
         """His pictures."""
@@ -82,13 +87,13 @@ class Performer:
 
     def tone(self) -> Tone:
         """His sound: a beep of 67 ms each second over a quiet tone."""
-        return Tone(beep_hz=self.beep_hz)
+        return Tone(beep_hz=self.beep_hz, tone_hz=self.tone_hz)
 
 
 # The pitches are whole multiples of 50 Hz: they do not leak into one another over a packet of 20 ms.
-VISITOR: Final = Performer("visitor", 1, 800.0)
-DESKTOP: Final = Performer("desktop", 2, 1000.0)
-MOBILE: Final = Performer("mobile", 3, 1300.0)
+VISITOR: Final = Performer("visitor", 1, 800.0, 200.0)
+DESKTOP: Final = Performer("desktop", 2, 1000.0, 250.0)
+MOBILE: Final = Performer("mobile", 3, 1300.0, 300.0)
 PERFORMERS: Final = (VISITOR, DESKTOP, MOBILE)
 
 
@@ -142,12 +147,18 @@ def beep_levels(sound: av.AudioFrame) -> tuple[float, ...]:
     """The amplitude of one channel at each performer's pitch, 1.0 being full scale."""
     samples: NDArray[Any] = sound.to_ndarray().reshape(-1)
     scale = 32768.0 if samples.dtype.kind == "i" else 1.0
-    phase = np.arange(len(samples)) * (2j * np.pi / _SAMPLE_RATE)
-    found = (samples / scale) @ np.exp(np.outer(phase, [performer.beep_hz for performer in PERFORMERS]))
+    found = (samples / scale) @ _waves(len(samples))
     return tuple((2 * np.abs(found) / max(1, len(samples))).tolist())
 
 
-def count_beeps(sounds: list[HeardSound], performer: Performer) -> int:
+@lru_cache(maxsize=8)
+def _waves(samples: int) -> NDArray[np.complex128]:
+    """One column for each performer's pitch."""
+    phase = np.arange(samples) * (2j * np.pi / _SAMPLE_RATE)
+    return np.exp(np.outer(phase, [performer.beep_hz for performer in PERFORMERS]))
+
+
+def count_beeps(sounds: Sequence[HeardSound], performer: Performer) -> int:
     """How many beeps of a performer are in sounds that follow one another."""
     count, beeping = 0, False
     for sound in sounds:
@@ -199,21 +210,23 @@ class ReceivedLog:
         """A frame is whole since `arrived_at`."""
         self.frames.append((arrived_at, hash(frame.data)))
 
-    def latencies_s(self, sent: SentLog, start: float, end: float) -> list[float]:
+    def latencies_s(self, senders: Sequence[SentLog], start: float, end: float) -> list[float]:
         """How long the frames took that came between two moments, in seconds.
 
-        Sound repeats itself now and then: of equal frames the one that was sent last is meant.
+        Args:
+            senders: who feeds this receiver, one after the other.
+            start, end: the moments.
         """
-        found: list[float] = []
         left: dict[int, float] = {}
-        waiting = iter([*sent.frames, (float("inf"), 0)])
-        sent_at, key = next(waiting)
-        for arrived_at, arrived in self.frames:
-            while sent_at <= arrived_at:
-                left[key] = sent_at
-                sent_at, key = next(waiting)
-            if start <= arrived_at <= end and arrived in left:
-                found.append(arrived_at - left[arrived])
+        sent = deque(sorted(frame for log in senders for frame in log.frames))
+        found: list[float] = []
+        for arrived_at, key in self.frames:
+            # Sound repeats itself now and then: of equal frames the one that was sent last is meant.
+            while sent and sent[0][0] <= arrived_at:
+                sent_at, sent_key = sent.popleft()
+                left[sent_key] = sent_at
+            if start <= arrived_at <= end and key in left:
+                found.append(arrived_at - left[key])
         return found
 
     def count(self, sent: SentLog) -> tuple[int, int]:

@@ -106,6 +106,7 @@ class Figures:
         withheld_packets: packets of the agent that the gate dropped before Go.
         talk_ms: by the server's record.
         recorded_s: length of the recording.
+        sound_behind_pictures_ms: in the recording, by side.
         wall_s: of the whole demo, without the start of Python.
     """
 
@@ -120,6 +121,7 @@ class Figures:
     withheld_packets: int
     talk_ms: int
     recorded_s: float
+    sound_behind_pictures_ms: dict[str, float]
     wall_s: float
 
 
@@ -192,5 +194,7 @@ def _table(figures: Figures) -> Table:
         table.add_row(f"gaps in the sound of the {direction}", f"{gaps} of 20 ms")
     table.add_row("talk time by the server", f"{figures.talk_ms / 1000:.2f} s")
     table.add_row("length of the recording", f"{figures.recorded_s:.2f} s")
+    for side, behind_ms in figures.sound_behind_pictures_ms.items():
+        table.add_row(f"sound behind pictures in the recording, {side}", f"{behind_ms:.0f} ms")
     table.add_row("the whole demo", f"{figures.wall_s:.1f} s")
     return table

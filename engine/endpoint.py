@@ -3,6 +3,7 @@
 A packet goes from the socket it came from to the socket it leaves by within one synchronous pass: receive a batch,
 hand it to its sessions in runs, send what they (or the sessions they feed) have put out. Sessions are found by the
 local ICE username fragment of authenticated checks, afterwards by the address these came from (RFC 8445, RFC 7983).
+Media from an address that nobody owns goes to the session that knows its SSRC: if it is authentic, the peer has moved.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import heapq
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import trio
 
 from triortc.engine.address import Address
 from triortc.engine.interfaces import local_addresses
+from triortc.engine.rtp.header import FIXED_HEADER_BYTES
 from triortc.engine.session.events import SessionEvent
 from triortc.engine.session.session import Session
 from triortc.engine.stun.peek import peek_local_ufrag
@@ -40,6 +43,7 @@ class EndpointConfiguration:
             its IP version.
         loopback: whether 127.0.0.1 and ::1 are bound and offered when `media_host` is empty.
         socket_buffer_bytes: the kernel's buffer of each socket, each way.
+        max_routes_per_session: addresses that one session is reached from; the oldest of more are forgotten.
     """
 
     media_host: tuple[str, ...] = ()
@@ -47,6 +51,7 @@ class EndpointConfiguration:
     media_advertise: str | None = None
     loopback: bool = False
     socket_buffer_bytes: int = 4 << 20
+    max_routes_per_session: int = 64
 
 
 @dataclass(slots=True)
@@ -73,6 +78,9 @@ class Endpoint:
         self._by_local = {port.socket.address: port for port in self._ports}
         self._configuration = configuration
         self._by_ufrag: dict[str, Session] = {}
+        self._by_ssrc: dict[int, Session] = {}
+        #: The routes of a session as (port, address), the oldest first.
+        self._routes_of: dict[Session, dict[tuple[_Port, Address], None]] = {}
         self._on_event: dict[Session, Callable[[SessionEvent], None]] = {}
         self._scheduled: dict[Session, float] = {}
         #: (deadline, count, username fragment): a name, so that a session that was removed is not kept alive by it.
@@ -109,7 +117,10 @@ class Endpoint:
             )
         self._by_ufrag[session.local_ufrag] = session
         self._on_event[session] = on_event
+        self._routes_of[session] = {}
         session.wake = self._dirty.append
+        # The first session with an SSRC keeps it: another one's peer cannot take it away.
+        session.media.on_source = partial(self._learn_source, session)
         advertise = self._configuration.media_advertise
         for host, port in self.addresses:
             public = advertise if advertise and (":" in advertise) == (":" in host) else None
@@ -124,9 +135,13 @@ class Endpoint:
         session.wake = None
         del self._on_event[session]
         self._scheduled.pop(session, None)
-        for port in self._ports:
-            for address in [address for address, owner in port.routes.items() if owner is session]:
+        for port, address in self._routes_of.pop(session):
+            if port.routes.get(address) is session:
                 del port.routes[address]
+        session.media.on_source = lambda ssrc: None
+        for ssrc in session.media.heard_sources:
+            if self._by_ssrc.get(ssrc) is session:
+                del self._by_ssrc[ssrc]
 
     def flush(self, now: float) -> None:
         """Send what sessions have put out since the last batch, and set the timer for them."""
@@ -138,12 +153,31 @@ class Endpoint:
                     self._send(session)
                     self._schedule(session)
 
+    def _learn_source(self, session: Session, ssrc: int) -> None:
+        self._by_ssrc.setdefault(ssrc, session)
+
+    def _route(self, port: _Port, address: Address, session: Session) -> None:
+        """From now on, what comes from this address is for this session."""
+        own = self._routes_of.get(session)
+        if own is None:
+            return  # removed by an event of its own, while its batch was under way
+        port.routes[address] = session
+        own[port, address] = None
+        if len(own) > self._configuration.max_routes_per_session:
+            for oldest in own:
+                if session.path != (oldest[0].socket.address, oldest[1]):
+                    break
+            del own[oldest]
+            if oldest[0].routes.get(oldest[1]) is session:
+                del oldest[0].routes[oldest[1]]
+
     def _send(self, session: Session) -> None:
         while (transmit := session.poll_transmit()) is not None:
             data, local, remote = transmit
             port = self._by_local.get(local)
             if port is not None:
-                port.routes.setdefault(remote, session)
+                if remote not in port.routes:
+                    self._route(port, remote, session)
                 port.socket.send(data, remote)
         if session.outbox and session.path is not None:
             local, remote = session.path
@@ -218,7 +252,8 @@ class Endpoint:
                 run.append(datagram)
         for session, run in runs.items():
             for authenticated in session.receive(run, port.socket.address, now):
-                routes[authenticated] = session
+                if routes.get(authenticated) is not session:
+                    self._route(port, authenticated, session)
             self._send(session)
             self._schedule(session)
         if self._dirty:
@@ -227,9 +262,12 @@ class Endpoint:
     def _session_of_check(self, packet: memoryview, by_address: Session | None) -> Session | None:
         ufrag = peek_local_ufrag(packet) if len(packet) and packet[0] < 4 else None
         if ufrag is None:
-            if by_address is None:
+            session = by_address
+            if session is None and len(packet) >= FIXED_HEADER_BYTES and 128 <= packet[0] <= 191:
+                session = self._by_ssrc.get(int.from_bytes(packet[8:12], "big"))
+            if session is None:
                 self.counters.unknown_address += 1
-            return by_address
+            return session
         session = self._by_ufrag.get(ufrag)
         if session is None:
             self.counters.unknown_username += 1

@@ -128,6 +128,7 @@ class UdpSocket:
         self.counters = SocketCounters()
         self._ipv4 = version == 4
         self._segmentation = True
+        self._has_segmented = False
         self._control: dict[int, list[tuple[int, int, bytes]]] = {}
         #: Raw socket addresses that were parsed before; emptied when strangers fill it.
         self._known: dict[bytes, Address] = {}
@@ -256,14 +257,16 @@ class UdpSocket:
             self._socket.sendmsg((part,), control, 0, remote)
         except OSError as error:
             if error.errno in (errno.EIO, errno.EINVAL, errno.ENOPROTOOPT, errno.EOPNOTSUPP):
-                # A device without checksum offload, or an old kernel: do without from here on.
-                self._segmentation = False
+                # A device without checksum offload, or an old kernel: do without from here on. Where it has worked,
+                # EINVAL is about this run: its datagrams are longer than this way's MTU.
+                self._segmentation = error.errno == errno.EINVAL and self._has_segmented
                 self._send_each(part, segment_bytes, remote)
             elif error.errno in _TRANSIENT:
                 counters.send_errors += datagrams
             else:
                 raise
         else:
+            self._has_segmented = True
             counters.sent += datagrams
 
     def _send_each(self, part: memoryview, segment_bytes: int, remote: Address) -> None:

@@ -15,7 +15,7 @@ import trio
 
 from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.media_events import MediaEvent
-from triortc.engine.calls.ports import HistoryPort, MediaPort, RouterPort
+from triortc.engine.calls.ports import HistoryPort, MediaPort, RecordingPolicyPort, RouterPort
 from triortc.engine.calls.supervisor import CallSupervisor, open_call_supervisor
 from triortc.errors import ConfigurationError
 from triortc.signaling.channel import WebSocketChannel
@@ -115,6 +115,7 @@ async def open_server(
     open_media: OpenMedia,
     router: RouterPort | None = None,
     history: HistoryPort | None = None,
+    recording_policy: RecordingPolicyPort | None = None,
     random_bytes: Callable[[int], bytes] = os.urandom,
     wall_s: Callable[[], float] = time.time,
 ) -> AsyncGenerator[RunningServer]:
@@ -125,6 +126,7 @@ async def open_server(
         open_media: opens the media side; it is closed last.
         router: picks agents; None: the longest idle one.
         history: keeps records; None: memory.
+        recording_policy: may refuse recordings; None: what `calls.recording` allows.
         random_bytes: the source of ids, keys and secrets.
         wall_s: unix seconds.
 
@@ -167,6 +169,7 @@ async def open_server(
                 configuration=configuration.calls,
                 router=router,
                 history=history,
+                recording_policy=recording_policy,
                 random_bytes=random_bytes,
                 unix_ms_now=int(wall_s() * 1000),
             )

@@ -7,6 +7,7 @@ import logging
 import signal
 from datetime import UTC, datetime
 from importlib.metadata import entry_points, version
+from pathlib import Path
 from typing import Final
 
 import click
@@ -14,6 +15,8 @@ import msgspec
 import segno
 import trio
 
+from triortc.engine.calls.call_recording import RecordingConfiguration
+from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.collector import settle_collector
 from triortc.engine.endpoint import EndpointConfiguration
@@ -65,7 +68,16 @@ def main() -> None:
 @click.option("--media-port", default=0, type=click.IntRange(0, 65535), help="UDP port of media; 0: any.")
 @click.option("--public-host", default=None, help="The address that a 1:1 NAT maps onto this machine.")
 @click.option("--force", is_flag=True, help="Serve development mode to the network, over TLS with its own certificate.")
-def serve(dev: bool, host: str, port: int, media_port: int, public_host: str | None, force: bool) -> None:
+@click.option(
+    "--record",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=None,
+    metavar="DIR",
+    help="Let agents record calls, into this directory.",
+)
+def serve(
+    dev: bool, host: str, port: int, media_port: int, public_host: str | None, force: bool, record: Path | None
+) -> None:
     """Serve the pages, signaling and media."""
     if not dev:
         raise click.ClickException(
@@ -74,8 +86,10 @@ def serve(dev: bool, host: str, port: int, media_port: int, public_host: str | N
         )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        configuration = development_configuration(host, port, public_host=public_host, force=force)
-        engine = EngineConfiguration(configuration, _media_configuration(media_port, public_host))
+        configuration = development_configuration(
+            host, port, public_host=public_host, force=force, record=record is not None
+        )
+        engine = EngineConfiguration(configuration, _media_configuration(media_port, public_host, record))
         trio.run(_serve, engine, public_host)
     except (ConfigurationError, OSError) as error:
         raise click.ClickException(str(error)) from None
@@ -88,7 +102,7 @@ def schema() -> None:
 
 
 def development_configuration(
-    host: str, port: int, *, public_host: str | None = None, force: bool = False
+    host: str, port: int, *, public_host: str | None = None, force: bool = False, record: bool = False
 ) -> ServerConfiguration:
     """The configuration of a development server.
 
@@ -97,6 +111,7 @@ def development_configuration(
         port: the TCP port.
         public_host: a further name of this machine.
         force: serve the network, over TLS with a self-signed certificate.
+        record: let agents record calls.
 
     Raises:
         ConfigurationError: the host is not loopback and `force` is not set.
@@ -109,7 +124,8 @@ def development_configuration(
         )
     names = _names_of(host, public_host)
     tls = None if loopback else self_signed_context(names, now=datetime.now(UTC))
-    return ServerConfiguration(host=host, port=port, development=True, tls=tls, host_names=names)
+    calls = CallConfiguration(recording="on_request" if record else "off")
+    return ServerConfiguration(host=host, port=port, development=True, tls=tls, host_names=names, calls=calls)
 
 
 def _is_loopback(host: str) -> bool:
@@ -131,11 +147,12 @@ def _names_of(host: str, public_host: str | None) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def _media_configuration(media_port: int, public_host: str | None) -> MediaConfiguration:
+def _media_configuration(media_port: int, public_host: str | None, record: Path | None) -> MediaConfiguration:
     endpoint = EndpointConfiguration(media_port=media_port, media_advertise=public_host, loopback=True)
     # Development: browser and server are often on one machine.
     session = SessionConfiguration(ice=IceConfiguration(allow_loopback=True))
-    return MediaConfiguration(endpoint=endpoint, session=session)
+    recording = RecordingConfiguration(directory=record)
+    return MediaConfiguration(endpoint=endpoint, session=session, recording=recording)
 
 
 async def _serve(configuration: EngineConfiguration, public_host: str | None) -> None:

@@ -9,7 +9,8 @@ from functools import partial
 
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.calls.legs import open_leg_manager
-from triortc.engine.calls.ports import HistoryPort, RouterPort
+from triortc.engine.calls.ports import HistoryPort, RecordingPolicyPort, RouterPort
+from triortc.errors import ConfigurationError
 from triortc.signaling.app import RunningServer, ServerConfiguration, open_server
 
 __all__ = ["EngineConfiguration", "open_engine"]
@@ -21,16 +22,29 @@ class EngineConfiguration:
 
     Attributes:
         server: where it listens, whose tokens it takes, the numbers of signaling and of call control.
-        media: where media is received, what legs may negotiate, the slate.
+        media: where media is received, what legs may negotiate, the slate, where recordings go.
+
+    Raises:
+        ConfigurationError: calls are to be recorded and there is no directory for it.
     """
 
     server: ServerConfiguration
     media: MediaConfiguration = field(default_factory=MediaConfiguration)
 
+    def __post_init__(self) -> None:
+        if self.server.calls.recording != "off" and self.media.recording.directory is None:
+            raise ConfigurationError(
+                "calls.recording is on and nothing says where to: set MediaConfiguration.recording.directory"
+            )
+
 
 @asynccontextmanager
 async def open_engine(
-    configuration: EngineConfiguration, *, router: RouterPort | None = None, history: HistoryPort | None = None
+    configuration: EngineConfiguration,
+    *,
+    router: RouterPort | None = None,
+    history: HistoryPort | None = None,
+    recording_policy: RecordingPolicyPort | None = None,
 ) -> AsyncGenerator[RunningServer]:
     """Serve calls until the block is left; then calls end, devices are told, and every socket and task is gone.
 
@@ -38,11 +52,18 @@ async def open_engine(
         configuration: see :class:`EngineConfiguration`.
         router: orders the agents that may be rung; None: the longest idle one first.
         history: keeps the records of ended calls; None: memory.
+        recording_policy: may refuse recordings; None: what the configuration allows.
 
     Raises:
         ConfigurationError: a value makes no sense; the message says what to do.
         OSError: an address or port cannot be bound.
     """
     open_media = partial(open_leg_manager, configuration.media)
-    async with open_server(configuration.server, open_media=open_media, router=router, history=history) as engine:
+    async with open_server(
+        configuration.server,
+        open_media=open_media,
+        router=router,
+        history=history,
+        recording_policy=recording_policy,
+    ) as engine:
         yield engine

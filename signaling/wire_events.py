@@ -69,6 +69,7 @@ class SessionView(Event, frozen=True):
     alerting: bool | None = None
     position: int | None = None
     in_other_tab: bool | None = None
+    recording: bool | None = None
 
 
 class RingView(Event, frozen=True):

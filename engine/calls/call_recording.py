@@ -6,6 +6,7 @@ import logging
 import math
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Final, Literal, NamedTuple
 import trio
 
 from triortc.codecs.configuration import RecorderConfiguration
+from triortc.codecs.frames import EncodedFrame
 from triortc.codecs.recorder import Recorder, RecorderTrack, RecordingResult
 from triortc.codecs.recording import open_recording
 from triortc.codecs.registry import MediaKind
@@ -50,6 +52,7 @@ class RecordingConfiguration:
         recording_days: files older than this are deleted when the media side is opened; None: they are kept.
         max_recordings: at one time; one more is refused, and its call goes on.
         track_wait_s: how long the file waits to learn which codecs the four tracks have.
+        report_wait_s: how long frames wait for the sender report that tells when they were captured.
         snapshot_timeout_s: how long a still waits for a keyframe.
         files: the limits of one file.
     """
@@ -58,6 +61,7 @@ class RecordingConfiguration:
     recording_days: float | None = 30.0
     max_recordings: int = 100
     track_wait_s: float = 1.0
+    report_wait_s: float = 6.0
     snapshot_timeout_s: float = 3.0
     files: RecorderConfiguration = field(default_factory=RecorderConfiguration)
 
@@ -109,6 +113,14 @@ def delete_old_recordings(configuration: RecordingConfiguration, wall_s: Callabl
             path.unlink(missing_ok=True)
             deleted += 1
     return deleted
+
+
+def _captured_at(frame: AssembledFrame, guess_before: float) -> float | None:
+    """When the frame was captured: as told, or guessed if it came before that time; None: wait for a report."""
+    told = frame.clock.told(frame.timestamp, frame.arrived_at)
+    if told is None and frame.arrived_at <= guess_before:
+        return frame.clock.guess(frame.timestamp)
+    return told
 
 
 class _Contained:
@@ -174,8 +186,10 @@ class CallRecording:
         self._threads = threads
         self._started_at = started_at
         self._formats: dict[str, TrackFormat] = {}
-        self._pending: list[tuple[str, AssembledFrame]] = []
-        self._pending_bytes = 0
+        #: Frames of each track that have no file yet, or no time of capture.
+        self._waiting: dict[str, deque[AssembledFrame]] = {}
+        self._waiting_frames = self._waiting_bytes = 0
+        self._misfit = False
         self._recorder: Recorder | None = None
         self._wake = trio.Event()
         self._stopped = False
@@ -191,38 +205,64 @@ class CallRecording:
         if self._stopped:
             return
         self._tap.flush(now)
+        self._write(now, at_once=True)
         self._stopped = True
         self._wake.set()
         if self._frame in self._tap.watchers:
             self._tap.watchers.remove(self._frame)
 
     def _frame(self, side: Side, kind: MediaKind, frame: AssembledFrame) -> None:
-        name = track_name(side, kind)
+        name, limits = track_name(side, kind), self._configuration.files
         if kind == "video":
             self._keep_picture(side, frame)
-        recorder = self._recorder
-        if (
-            recorder is not None and self._formats[name].codec_name == frame.codec_name
-            if name in self._formats
-            else False
-        ):
-            recorder.write(name, frame.frame, frame.captured_at)
-            if recorder.error is not None:
-                self._wake.set()
-            return
-        self._pending.append((name, frame))
-        if recorder is not None or self._all_seen():
+        full = self._waiting_frames >= limits.queue_frames or self._waiting_bytes >= limits.queue_bytes
+        if full and self._recorder is None:
+            return  # the disk stands still, and no more is kept for it
+        if name not in self._waiting:
+            self._waiting[name] = deque()
             self._wake.set()
+        self._waiting[name].append(frame)
+        self._waiting_frames += 1
+        self._waiting_bytes += len(frame.data)
+        self._write(frame.arrived_at, at_once=full)
+
+    def _write(self, now: float, *, at_once: bool = False) -> None:
+        """Write what waits, if the time of capture is known of every track's next frame, or (`at_once`) guessed.
+
+        Tracks wait for each other: players expect in a file side by side what belongs together.
+        """
+        if self._recorder is None:
+            return
+        guess_before = math.inf if at_once else now - self._configuration.report_wait_s
+        heads = [queue[0] for queue in self._waiting.values() if queue]
+        if any(_captured_at(head, guess_before) is None for head in heads):
+            return
+        for name, queue in self._waiting.items():
+            self._write_track(self._recorder, name, queue, guess_before)
+        if self._misfit or self._recorder.error is not None:
+            self._wake.set()
+
+    def _write_track(self, recorder: Recorder, name: str, queue: deque[AssembledFrame], guess_before: float) -> None:
+        while queue:
+            frame = queue[0]
+            format, captured_at = self._formats.get(name), _captured_at(frame, guess_before)
+            if format is None or format.codec_name != frame.codec_name:
+                self._misfit = True
+                return
+            if captured_at is None:
+                return
+            queue.popleft()
+            self._waiting_frames -= 1
+            self._waiting_bytes -= len(frame.data)
+            ticks = round(captured_at * CLOCK_RATES[frame.codec_name]) & 0xFFFFFFFF
+            recorder.write(name, EncodedFrame(frame.data, ticks, 0, frame.keyframe), captured_at)
 
     def _keep_picture(self, side: Side, frame: AssembledFrame) -> None:
         codec_name, pictures = self.pictures.get(side, ("", None))
         if pictures is None or codec_name != frame.codec_name:
             pictures = LastPicture()
             self.pictures[side] = (frame.codec_name, pictures)
-        pictures.add(frame.frame)
-
-    def _all_seen(self) -> bool:
-        return self._expected.keys() <= {name for name, _ in self._pending}
+        pictures.add(EncodedFrame(frame.data, frame.timestamp, 0, frame.keyframe))
 
     async def run(self) -> str | None:
         """Write until `stop` or an error; the file is whole when this returns or is cancelled.
@@ -232,62 +272,68 @@ class CallRecording:
         """
         with _Contained() as contained:
             try:
-                while len(self.results) < _MAXIMUM_PARTS:
-                    error = await self._write_part()
-                    if error is not None or (self._stopped and not self._pending):
-                        return error
+                await self._learn_formats()
+                while any(self._waiting.values()) and len(self.results) < _MAXIMUM_PARTS:
+                    result = await self._write_part()
+                    if result.error is not None:
+                        return str(result.error)
             finally:
                 self.stop(trio.current_time())
         if contained.error is not None:
             _logger.error("recording %s failed", self.id, exc_info=contained.error)
             return "the recorder failed"
-        return "the codecs changed too often"
+        return "the codecs changed too often" if any(self._waiting.values()) else None
 
-    async def _write_part(self) -> str | None:
-        await self._learn_formats()
-        if not self._formats:
-            return None
-        number = len(self.results) + 1
-        suffix = file_suffix({format.codec_name for format in self._formats.values()})
-        path = self._directory / (self.id + (f".{number}" if number > 1 else "") + suffix)
-        tracks = [RecorderTrack(name, format.codec_name, format.channels) for name, format in self._formats.items()]
+    async def _learn_formats(self) -> None:
+        """Wait for a frame, then for one of every track, but not for long: a muted camera sends none."""
+        while not self._stopped and not self._waiting:
+            await self._sleep()
+        with trio.move_on_after(self._configuration.track_wait_s):
+            while not self._stopped and not self._expected.keys() <= self._waiting.keys():
+                await self._sleep()
+        self._formats = dict(self._expected)
+
+    async def _sleep(self) -> None:
+        self._wake = trio.Event()
+        await self._wake.wait()
+
+    async def _write_part(self) -> RecordingResult:
+        """One file, until the recording ends or a track has frames that it cannot hold."""
+        self._misfit = False
+        self._fit_formats()
         async with open_recording(
-            path,
-            tracks,
+            self._path(),
+            [RecorderTrack(name, format.codec_name, format.channels) for name, format in self._formats.items()],
             started_at_s=self._started_at,
             threads=self._threads,
             title=self.id,
             configuration=self._configuration.files,
         ) as recorder:
-            self._begin(recorder)
             try:
-                while recorder.error is None and not self._stopped and not self._pending:
-                    self._wake = trio.Event()
-                    await self._wake.wait()
+                self._begin(recorder)
+                while recorder.error is None and not self._stopped and not self._misfit:
+                    await self._sleep()
+                self._write(trio.current_time(), at_once=True)
             finally:
                 self._recorder = None
         result = recorder.finish()
         self.results.append(result)
-        self._formats = {}
         _logger.info("recording %s: %.1f s in %s", self.id, result.duration_s, result.path)
-        if self._pending:
-            self._started_at = self._pending[0][1].captured_at
-        return None if result.error is None else str(result.error)
+        heads = [queue[0] for queue in self._waiting.values() if queue]
+        if heads:
+            self._started_at = min(head.clock.guess(head.timestamp) for head in heads)
+        return result
 
-    async def _learn_formats(self) -> None:
-        """Wait for a frame of every track, but not for long: a muted camera sends none."""
-        with trio.move_on_after(self._configuration.track_wait_s):
-            while not self._stopped and not self._all_seen():
-                self._wake = trio.Event()
-                await self._wake.wait()
-        seen: dict[str, TrackFormat] = {}
-        for name, frame in self._pending:
-            expected = self._expected.get(name)
-            channels = expected.channels if expected is not None and expected.codec_name == frame.codec_name else 1
-            seen.setdefault(name, TrackFormat(frame.codec_name, channels))
-        names = dict.fromkeys((*self._expected, *seen))
-        self._formats = {name: seen.get(name) or self._expected[name] for name in names}
-        self._expected = dict(self._formats)
+    def _fit_formats(self) -> None:
+        """Give every track the codec of the frames that wait."""
+        for name, queue in self._waiting.items():
+            if queue and (name not in self._formats or self._formats[name].codec_name != queue[0].codec_name):
+                self._formats[name] = TrackFormat(queue[0].codec_name)
+
+    def _path(self) -> Path:
+        number = len(self.results) + 1
+        suffix = file_suffix({format.codec_name for format in self._formats.values()})
+        return self._directory / (self.id + (f".{number}" if number > 1 else "") + suffix)
 
     def _begin(self, recorder: Recorder) -> None:
         """Every track's ticks are those of one clock; then what has come meanwhile."""
@@ -296,9 +342,4 @@ class CallRecording:
             ticks = math.floor(self._started_at * clock_rate)
             recorder.map_timestamps(name, ticks & 0xFFFFFFFF, ticks / clock_rate)
         self._recorder = recorder
-        waiting, self._pending, self._pending_bytes = self._pending, [], 0
-        for name, frame in waiting:
-            if not self._pending and self._fits(name, frame):
-                recorder.write(name, frame.frame, frame.captured_at)
-            else:
-                self._keep(name, frame)
+        self._write(trio.current_time(), at_once=self._stopped)

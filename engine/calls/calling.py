@@ -383,3 +383,5 @@ class Calling:
         legs = [world.legs.get(leg or "") for leg in (session.agent_leg, session.visitor_leg)]
         if all(leg is not None and leg.up for leg in legs):
             self._lifecycle.apply(session_id, "int.legs_ready", "system", {})
+            if world.configuration.recording == "always":
+                self._lifecycle.start_recording(session_id, "system", "system")

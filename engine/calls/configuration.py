@@ -39,6 +39,7 @@ class CallConfiguration:
         backlog_messages: messages kept for the first assignee of a conversation.
         conversations_per_page: length of a page of the conversation list, and of the snapshot.
         unread_kept: unread messages that are counted one by one, for each side of a conversation.
+        recording: `off`; `on_request`, by `recording.start`; `always`, from the moment that a call is active.
         cleanup_timeout_s: bound of the shielded clean-up of one session.
     """
 
@@ -68,6 +69,7 @@ class CallConfiguration:
     backlog_messages: int = 100
     conversations_per_page: int = 50
     unread_kept: int = 1000
+    recording: Literal["off", "on_request", "always"] = "off"
     cleanup_timeout_s: float = 2.0
 
     def __post_init__(self) -> None:

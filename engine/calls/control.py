@@ -38,6 +38,8 @@ from triortc.engine.calls.commands import (
     MediaSet,
     PresenceGet,
     PresenceSet,
+    RecordingStart,
+    RecordingStop,
     RingAck,
     RingOpened,
     RingSilence,
@@ -62,7 +64,7 @@ from triortc.engine.calls.lifecycle import Lifecycle
 from triortc.engine.calls.mediating import Mediating
 from triortc.engine.calls.notifications import ConversationMessage, Snapshot
 from triortc.engine.calls.people import People
-from triortc.engine.calls.ports import HistoryPort, RouterPort
+from triortc.engine.calls.ports import HistoryPort, RecordingPolicyPort, RouterPort
 from triortc.engine.calls.replies import CallFault, Ok, Reply
 from triortc.engine.calls.routing import LongestIdleRouter
 from triortc.engine.calls.session import LogRecord
@@ -94,6 +96,7 @@ class CallControl:
         unix_ms_at_zero: what monotonic zero is on the wall clock, in unix milliseconds; only for stamps.
         router: orders candidates; by default the agent idle longest comes first.
         history: where ended sessions are looked up (they are written by the shell).
+        recording_policy: may refuse recordings; None: whatever the configuration allows.
     """
 
     def __init__(
@@ -104,8 +107,10 @@ class CallControl:
         unix_ms_at_zero: int = 0,
         router: RouterPort | None = None,
         history: HistoryPort | None = None,
+        recording_policy: RecordingPolicyPort | None = None,
     ) -> None:
         world = self.world = World(configuration, random_bytes, unix_ms_at_zero)
+        world.recording_policy = recording_policy
         self._router = router or LongestIdleRouter()
         self._lifecycle = Lifecycle(world)
         self._calling = Calling(world, self._lifecycle, self._router)
@@ -129,6 +134,8 @@ class CallControl:
             **_handler(IceCandidates, mediating.ice_candidates),
             **_handler(IceRestart, mediating.ice_restart),
             **_handler(MediaSet, mediating.media_set),
+            **_handler(RecordingStart, mediating.recording_start),
+            **_handler(RecordingStop, mediating.recording_stop),
             **_handler(HandoffRequest, mediating.handoff_request),
             **_handler(HandoffOffer, mediating.handoff_offer),
             **_handler(HandoffCancel, mediating.handoff_cancel),

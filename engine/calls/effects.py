@@ -32,6 +32,8 @@ __all__ = [
     "SessionStarted",
     "SetGate",
     "SetSource",
+    "StartRecording",
+    "StopRecording",
 ]
 
 
@@ -101,6 +103,17 @@ class RequestKeyframe:
 
 
 @dataclass(slots=True, frozen=True)
+class StartRecording:
+    session: str
+    recording: str
+
+
+@dataclass(slots=True, frozen=True)
+class StopRecording:
+    session: str
+
+
+@dataclass(slots=True, frozen=True)
 class AnswerOffer:
     """Answer the client's offer; the answer goes into the reply that follows."""
 
@@ -146,6 +159,8 @@ Effect: TypeAlias = (
     | SetGate
     | SetSource
     | RequestKeyframe
+    | StartRecording
+    | StopRecording
     | AnswerOffer
     | AddCandidates
     | ReplyTo

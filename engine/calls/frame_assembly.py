@@ -2,7 +2,7 @@
 
 Each side's sound and pictures are two tracks. Whichever leg speaks for the side feeds them: a change of device, of
 SSRC or of codec begins a new buffer, not a new track. Times of capture come from the sender reports of the leg's device
-(RFC 3550 section 6.4.1), and until the first of them from the packet that took the shortest way.
+(RFC 3550 section 6.4.1), or else from the packet that took the shortest way.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
-from triortc.codecs.frames import EncodedFrame
 from triortc.codecs.payload.formats import depacketizer_for
 from triortc.codecs.registry import MediaKind
 from triortc.engine.calls.ports import Side
@@ -21,7 +20,7 @@ from triortc.engine.rtp.header import MARKER, SEQUENCE_NUMBER, SSRC, TIMESTAMP, 
 from triortc.engine.rtp.sequence import TimestampUnwrapper
 from triortc.engine.session.media import MediaSession
 
-__all__ = ["CLOCK_RATES", "AssembledFrame", "CallTap", "SenderClock", "TrackAssembler", "sender_clock"]
+__all__ = ["CLOCK_RATES", "AssembledFrame", "CallTap", "SenderClock", "StreamClock", "TrackAssembler", "sender_clock"]
 
 #: RTP clocks of the formats that can be recorded; packets of others are passed over.
 CLOCK_RATES: Final = {"vp8": 90_000, "h264": 90_000, "opus": 48_000, "pcmu": 8_000, "pcma": 8_000}
@@ -49,41 +48,78 @@ def sender_clock(media: MediaSession) -> SenderClock:
     return captured_at
 
 
+class StreamClock:
+    """When the frames of one stream were captured, on the engine's clock.
+
+    Arguments:
+        sender: what the device's sender reports tell.
+        ssrc: the stream.
+        clock_rate: ticks of its RTP timestamps per second.
+    """
+
+    __slots__ = ("_base_s", "_clock_rate", "_sender", "_ssrc", "_ticks")
+
+    def __init__(self, sender: SenderClock, ssrc: int, clock_rate: int) -> None:
+        self._sender = sender
+        self._ssrc = ssrc
+        self._clock_rate = clock_rate
+        self._ticks = TimestampUnwrapper()
+        self._base_s = 0.0
+
+    def note(self, timestamp: int, now: float, *, first: bool) -> None:
+        """A packet came; the one that took the shortest way stands for all while there are no reports."""
+        transit_s = now - self._ticks.unwrap(timestamp) / self._clock_rate
+        if first or transit_s < self._base_s or transit_s > self._base_s + _MAXIMUM_CLOCK_ERROR_S:
+            self._base_s = transit_s
+
+    def told(self, timestamp: int, arrived_at: float) -> float | None:
+        """By sender reports; None without one, and for what cannot be."""
+        at = self._sender(self._ssrc, timestamp)
+        return at if at is not None and abs(at - arrived_at) <= _MAXIMUM_CLOCK_ERROR_S else None
+
+    def guess(self, timestamp: int) -> float:
+        """By what came earliest: late by the device's own delays, which differ for sound and pictures."""
+        return self._base_s + self._ticks.unwrap(timestamp) / self._clock_rate
+
+
 class AssembledFrame(NamedTuple):
     """A frame of a track.
 
     Attributes:
         codec_name: in lower case.
-        frame: its timestamp is the time of capture in ticks of the codec's clock, modulo 2**32, for every source alike.
-        captured_at: the same in seconds of the engine's clock.
+        data: the codec's bytes.
+        keyframe: decoding can start here; always true for sound.
+        timestamp: of RTP, as its sender made it.
+        arrived_at: when it was complete, in seconds of the engine's clock.
+        clock: of its stream; knows more after the next sender report.
     """
 
     codec_name: str
-    frame: EncodedFrame
-    captured_at: float
+    data: bytes
+    keyframe: bool
+    timestamp: int
+    arrived_at: float
+    clock: StreamClock
 
 
 class _Stream:
     """One source of a track: its clock and its buffer."""
 
-    __slots__ = ("_audio", "_base_s", "_clock", "_clock_rate", "_codec_name", "_ssrc", "_ticks", "_video")
+    __slots__ = ("_audio", "_clock", "_codec_name", "_first", "_video")
 
-    def __init__(self, codec_name: str, ssrc: int, clock: SenderClock, video: VideoJitterConfiguration) -> None:
+    def __init__(self, codec_name: str, ssrc: int, sender: SenderClock, video: VideoJitterConfiguration) -> None:
+        clock_rate = CLOCK_RATES[codec_name]
         self._codec_name = codec_name
-        self._ssrc = ssrc
-        self._clock = clock
-        self._clock_rate = CLOCK_RATES[codec_name]
-        self._ticks = TimestampUnwrapper()
-        self._base_s: float | None = None
+        self._clock = StreamClock(sender, ssrc, clock_rate)
+        self._first = True
         is_video = codec_name in ("vp8", "h264")
         self._video = VideoJitterBuffer(depacketizer_for(codec_name), video) if is_video else None
-        self._audio = None if is_video else AudioJitterBuffer(self._clock_rate, _AUDIO)
+        self._audio = None if is_video else AudioJitterBuffer(clock_rate, _AUDIO)
 
     def insert(self, header: RtpHeader, payload: memoryview, now: float) -> None:
         """Take a packet; the payload is copied."""
-        transit_s = now - self._ticks.unwrap(header[TIMESTAMP]) / self._clock_rate
-        if self._base_s is None or transit_s < self._base_s or transit_s > self._base_s + _MAXIMUM_CLOCK_ERROR_S:
-            self._base_s = transit_s
+        self._clock.note(header[TIMESTAMP], now, first=self._first)
+        self._first = False
         data = bytes(payload)
         if self._video is not None:
             self._video.insert(header[SEQUENCE_NUMBER], header[TIMESTAMP], header[MARKER], data, now)
@@ -93,15 +129,17 @@ class _Stream:
 
     def take(self, now: float, *, ahead_s: float = 0.0) -> list[AssembledFrame]:
         """The frames that are complete and in order; of sound, also those whose turn comes in so many seconds."""
+        name, clock = self._codec_name, self._clock
         frames: list[AssembledFrame] = []
         if self._video is not None:
             while (picture := self._video.poll_frame()) is not None:
-                frames.append(self._stamp(picture.timestamp, picture.data, picture.keyframe, picture.arrived_at))
+                at = picture.arrived_at
+                frames.append(AssembledFrame(name, picture.data, picture.keyframe, picture.timestamp, at, clock))
         elif self._audio is not None:
             while (sound := self._audio.pop(now + ahead_s)) is not None:
                 timestamp, data = sound
                 if data is not None:  # what is lost is filled by who writes the file
-                    frames.append(self._stamp(timestamp, data, True, now))
+                    frames.append(AssembledFrame(name, data, True, timestamp, now, clock))
         return frames
 
     def keyframe_needed(self) -> bool:
@@ -110,18 +148,6 @@ class _Stream:
         while self._video is not None and self._video.poll_event() is not None:
             needed = True
         return needed
-
-    def _stamp(self, timestamp: int, data: bytes, keyframe: bool, now: float) -> AssembledFrame:
-        captured_at = self._captured_at(timestamp, now)
-        ticks = round(captured_at * self._clock_rate) & 0xFFFFFFFF
-        return AssembledFrame(self._codec_name, EncodedFrame(data, ticks, 0, keyframe), captured_at)
-
-    def _captured_at(self, timestamp: int, now: float) -> float:
-        told = self._clock(self._ssrc, timestamp)
-        if told is not None and abs(told - now) <= _MAXIMUM_CLOCK_ERROR_S:
-            return told
-        assert self._base_s is not None  # a packet has come, or there was no frame
-        return self._base_s + self._ticks.unwrap(timestamp) / self._clock_rate
 
 
 class TrackAssembler:

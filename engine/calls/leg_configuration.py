@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 from triortc.codecs.configuration import SlateConfiguration
 from triortc.codecs.registry import DEFAULT_CODECS, Codec, MediaKind
+from triortc.engine.calls.call_recording import RecordingConfiguration
 from triortc.engine.endpoint import EndpointConfiguration
 from triortc.engine.session.configuration import SessionConfiguration
 
@@ -26,6 +27,7 @@ class MediaConfiguration:
         codecs: what legs may negotiate, by kind, the most preferred first.
         slate: what a visitor sees and hears while the gate to it is closed.
         slate_look: text, size and rhythm of the slate.
+        recording: where recordings go, and their limits; whether calls are recorded is call control's to say.
         max_early_candidates: candidates of a client kept before its offer has come.
         max_legs: legs at one time; more are refused.
     """
@@ -35,6 +37,7 @@ class MediaConfiguration:
     codecs: Mapping[MediaKind, tuple[Codec, ...]] = field(default_factory=lambda: DEFAULT_CODECS)
     slate: SlateMode = "audio_video"
     slate_look: SlateConfiguration = field(default_factory=SlateConfiguration)
+    recording: RecordingConfiguration = field(default_factory=RecordingConfiguration)
     max_early_candidates: int = 50
     max_legs: int = 4000
 

@@ -18,8 +18,18 @@ from typing import Literal
 import trio
 
 from triortc.codecs.registry import MediaKind
+from triortc.engine.calls.call_recording import delete_old_recordings
 from triortc.engine.calls.leg_configuration import MediaConfiguration
-from triortc.engine.calls.media_events import LegFailed, LegLost, LegReady, LegRecovered, LegUp, MediaEvent
+from triortc.engine.calls.media_events import (
+    LegFailed,
+    LegLost,
+    LegReady,
+    LegRecovered,
+    LegUp,
+    MediaEvent,
+    RecordingStopped,
+)
+from triortc.engine.calls.media_watch import MediaWatch, WatchedLeg
 from triortc.engine.calls.slate_player import SlatePlayer
 from triortc.engine.dtls.certificate import Certificate
 from triortc.engine.endpoint import Endpoint, open_endpoint
@@ -45,7 +55,7 @@ from triortc.engine.session.events import (
     SessionSilent,
 )
 from triortc.engine.session.session import Session
-from triortc.errors import CallError, SdpError
+from triortc.errors import CallError, IceError, SdpError
 
 __all__ = ["LegManager", "Side", "open_leg_manager"]
 
@@ -91,6 +101,7 @@ class LegManager:
         self._configuration = configuration
         self._certificate = Certificate.generate(valid_from=datetime.now(UTC) - timedelta(days=1))
         self._slates = SlatePlayer(plane, endpoint, nursery, configuration)
+        self._watch = MediaWatch(plane, nursery, configuration.recording, self._recording_stopped)
         self._legs: dict[str, _Leg] = {}
         self._calls: dict[str, _Call] = {}
         self._ended: Counter[str] = Counter()
@@ -136,16 +147,18 @@ class LegManager:
                 session_id=target.description_id,
                 session_version=target.description_version,
             )
-            if negotiated.ice_restart:
-                raise SdpUnsupportedError("an ICE restart is not supported yet: ask for a new leg")
-        except SdpError:
+            if negotiated.ice_restart or negotiated.dtls_restart:
+                raise SdpUnsupportedError("the device restarts its transport: ask for a new leg instead")
+            transport.set_remote(negotiated, now)
+        except (SdpError, IceError) as error:
             if target.negotiated is None:
                 self._close_transport(target)
+            if isinstance(error, IceError):
+                raise SdpError(str(error)) from error
             raise
         target.neg, target.negotiated = neg, negotiated
         target.description_version += 1
-        transport.set_remote(negotiated, now)
-        self._plane.negotiated(leg)
+        self._plane.negotiated(leg, now)
         self._give_early_candidates(target, now)
         self._connect(target)
         if target.side == "visitor":
@@ -159,15 +172,14 @@ class LegManager:
         if target is None or (target.neg and neg < target.neg):
             self._ended["candidates_dropped"] += len(candidates)
             return
+        if target.negotiated is not None and ufrag and ufrag != target.negotiated.remote_ufrag:
+            self._ended["candidates_dropped"] += len(candidates)
+            return
         room = self._configuration.max_early_candidates - len(target.early_candidates)
         self._ended["candidates_dropped"] += max(0, len(candidates) - room)
         target.early_candidates += list(candidates)[: max(0, room)]
         target.early_end = target.early_end or end
         if target.negotiated is not None:
-            if ufrag and ufrag != target.negotiated.remote_ufrag:
-                target.early_candidates.clear()
-                self._ended["candidates_dropped"] += len(candidates)
-                return
             now = trio.current_time()
             self._give_early_candidates(target, now)
             self._endpoint.flush(now)
@@ -218,9 +230,25 @@ class LegManager:
 
     def close_session(self, session: str) -> None:
         """End every leg of a session; unknown or closed sessions are ignored."""
+        self._watch.close_session(session)
         call = self._calls.get(session)
         for leg in list(call.legs) if call is not None else ():
             self.close_leg(leg)
+
+    def start_recording(self, session: str, recording: str) -> None:
+        """Record both sides of a session from now on, into a file named by the id. Returns at once.
+
+        What is in the way (no directory, the limit, a full disk) ends the recording and no call: see RecordingStopped.
+        """
+        if session not in self._calls:
+            self._recording_stopped(session, recording, "the call has no legs")
+            return
+        self._watch.start_recording(session, recording, self._watched_legs(session))
+        self._endpoint.flush(trio.current_time())
+
+    def stop_recording(self, session: str) -> None:
+        """End the session's recording, if there is one. Returns at once; the file is finished in a thread."""
+        self._watch.stop_recording(session)
 
     def gate_statistics(self, session: str) -> Mapping[tuple[str, MediaKind], GateStatistics]:
         """Counters by (source leg, kind) of the legs that are open."""
@@ -233,7 +261,9 @@ class LegManager:
         return found
 
     def close(self) -> None:
-        """End every leg."""
+        """End every leg and recording."""
+        for session in list(self._calls):
+            self._watch.close_session(session)
         for leg in list(self._legs):
             self.close_leg(leg)
 
@@ -247,6 +277,21 @@ class LegManager:
     def transport(self, leg: str) -> Session | None:
         """The session under a leg, for statistics; None before its offer."""
         return self._known(leg).transport
+
+    async def snapshot(self, session: str, side: Side) -> bytes | None:
+        """The newest picture of one side that the other side gets, as PNG.
+
+        From what is recorded, or else from the next keyframe, which the device is asked for.
+
+        Returns:
+            None when no picture came in time: the camera is off, or the gate is not open.
+
+        Raises:
+            CallError: there is no such session.
+        """
+        if session not in self._calls:
+            raise CallError(f"there is no session {session!r} with legs: a still is taken while the call is on")
+        return await self._watch.snapshot(session, side, self._watched_legs(session))
 
     def counters(self) -> dict[str, int]:
         """Totals since the start, open legs included: gates, drops, sockets."""
@@ -263,6 +308,7 @@ class LegManager:
             total["udp.send_calls"] += socket.counters.send_calls
             total["udp.send_errors"] += socket.counters.send_errors
         total["legs.open"] = len(self._legs)
+        total["recordings.open"] = self._watch.running
         return dict(total)
 
     def _count(self, leg: _Leg, total: Counter[str]) -> None:
@@ -301,6 +347,8 @@ class LegManager:
         )
         for kind, state in leg.gates.items():
             self._plane.set_gate(leg.name, kind, state, trio.current_time())
+            self._plane.expect(leg.name, kind, state is not GateState.MUTED)
+        self._watch.leg_opened(leg.session_id, WatchedLeg(leg.name, leg.side, transport.media))
         self._endpoint.add(transport, lambda event: self._transport_event(leg, event))
         return transport
 
@@ -312,6 +360,7 @@ class LegManager:
         leg.transport = transport
         self._count(leg, self._ended)
         leg.transport = None
+        self._watch.leg_closing(leg.session_id, leg.name)
         self._plane.remove_leg(leg.name)
         transport.close(trio.current_time())
         self._endpoint.remove(transport)
@@ -359,8 +408,21 @@ class LegManager:
         if call.source.get(leg.side) != leg.name or other is None:
             return
         if leg.transport is not None and other.transport is not None:
-            self._plane.connect(leg.name, other.name)
-            self._plane.connect(other.name, leg.name)
+            now = trio.current_time()
+            self._plane.connect(leg.name, other.name, now)
+            self._plane.connect(other.name, leg.name, now)
+            self._endpoint.flush(now)
+
+    def _watched_legs(self, session: str) -> list[WatchedLeg]:
+        call = self._calls.get(session)
+        return [
+            WatchedLeg(leg.name, leg.side, leg.transport.media)
+            for leg in (call.legs.values() if call is not None else ())
+            if leg.transport is not None
+        ]
+
+    def _recording_stopped(self, session: str, recording: str, reason: str) -> None:
+        self.on_event(RecordingStopped(session, recording, reason))
 
     def _transport_event(self, leg: _Leg, event: SessionEvent) -> None:
         if leg.name not in self._legs:
@@ -399,8 +461,9 @@ async def open_leg_manager(configuration: MediaConfiguration) -> AsyncGenerator[
     """Open the media side of calls; leaving it closes every leg and socket.
 
     Raises:
-        ConfigurationError, OSError: the media address cannot be used.
+        ConfigurationError, OSError: the media address or the directory of recordings cannot be used.
     """
+    await trio.to_thread.run_sync(delete_old_recordings, configuration.recording)
     # The engine's own clock is trio's; sender reports carry Unix time, so the difference is taken once, here.
     configuration = configuration.with_wall_clock_offset(time.time() - trio.current_time())
     async with open_endpoint(configuration.endpoint) as endpoint, trio.open_nursery() as nursery:

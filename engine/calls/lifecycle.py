@@ -8,7 +8,15 @@ from typing import Final, Literal
 from triortc.engine.calls import gates, threads, views
 from triortc.engine.calls.actor import DeviceAddress
 from triortc.engine.calls.conversation_table import ConversationFacts
-from triortc.engine.calls.effects import AppendHistory, Order, SessionEnded, SessionStarted, SetSource
+from triortc.engine.calls.effects import (
+    AppendHistory,
+    Order,
+    SessionEnded,
+    SessionStarted,
+    SetSource,
+    StartRecording,
+    StopRecording,
+)
 from triortc.engine.calls.machine import SAME, Row
 from triortc.engine.calls.notifications import (
     CallAccepted,
@@ -21,6 +29,7 @@ from triortc.engine.calls.notifications import (
     Identity,
     Notice,
     Notification,
+    RecordingChanged,
 )
 from triortc.engine.calls.ring_table import Ring, RingLeg
 from triortc.engine.calls.ringing import end_rings, ring_event, tell, tell_ringing, tell_state
@@ -62,6 +71,9 @@ class Lifecycle:
             "move_source": self._move_source,
             "tell_moved": self._tell_moved,
             "close_pending": self._close_pending,
+            "record": self._record,
+            "end_record": self._end_record,
+            "tell_recording": self._tell_recording,
         }
 
     # --- the step
@@ -254,6 +266,9 @@ class Lifecycle:
                 CallActive(session.id, world.unix_ms(session.active_at or 0.0)),
                 Order.OTHER_SIDE,
             )
+            if session.recording is not None:
+                changed = RecordingChanged(session.id, True, views.recorded_by(session.recording_by or "system"))
+                tell(world, session, device, changed, Order.OTHER_SIDE)
         if new.side == "visitor":
             if old is not None:
                 tell_state(world, session, old)
@@ -275,6 +290,35 @@ class Lifecycle:
             if device is not None:
                 tell(world, session, device, failed, Order.LOSERS)
         gates.close_leg(world, session, leg)
+
+    # --- recording
+
+    def start_recording(self, session_id: str, actor: str, role: str) -> str | None:
+        """V50: the id of the recording that is on now, None if the embedder's policy refuses.
+
+        Arguments:
+            session_id: a session in the call.
+            actor: who asked; `system` where every call is recorded.
+            role: the role of who asked, or `system`.
+        """
+        world = self._world
+        session, policy = world.sessions[session_id], world.recording_policy
+        if policy is not None and not policy.may_record(session.org, session.conversation, session_id, actor):
+            return None
+        self.apply(session_id, "recording.start", actor, {"recording": world.new_id("rec"), "by": role})
+        return world.sessions[session_id].recording
+
+    def _record(self, session: Session, data: Data) -> None:
+        # Behind what both sides are told, before gates that open: nothing is written that was not announced.
+        self._world.emit(Order.OTHER_SIDE, StartRecording(session.id, str(data["recording"])))
+
+    def _end_record(self, session: Session, data: Data) -> None:
+        self._world.emit(Order.CLOSE_GATES, StopRecording(session.id))
+
+    def _tell_recording(self, session: Session, data: Data) -> None:
+        changed = RecordingChanged(session.id, session.recording is not None, views.recorded_by(str(data["by"])))
+        for side in ("agent", "visitor"):
+            self._tell_side(session, side, changed)
 
     # --- the end
 

@@ -7,7 +7,16 @@ from typing import TypeAlias
 
 from triortc.engine.calls.commands import IceCandidate
 
-__all__ = ["LegFailed", "LegLost", "LegReady", "LegRecovered", "LegUp", "LocalCandidates", "MediaEvent"]
+__all__ = [
+    "LegFailed",
+    "LegLost",
+    "LegReady",
+    "LegRecovered",
+    "LegUp",
+    "LocalCandidates",
+    "MediaEvent",
+    "RecordingStopped",
+]
 
 
 @dataclass(slots=True, frozen=True)
@@ -57,4 +66,13 @@ class LocalCandidates:
     end: bool
 
 
-MediaEvent: TypeAlias = LegUp | LegReady | LegLost | LegRecovered | LegFailed | LocalCandidates
+@dataclass(slots=True, frozen=True)
+class RecordingStopped:
+    """A recording ended that nobody stopped: the disk is full, the limit is reached. The call goes on."""
+
+    session: str
+    recording: str
+    reason: str
+
+
+MediaEvent: TypeAlias = LegUp | LegReady | LegLost | LegRecovered | LegFailed | LocalCandidates | RecordingStopped

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import trio
 
+from triortc.codecs.frames import EncodedFrame
 from triortc.codecs.registry import MediaKind
 from triortc.codecs.snapshot import LastPicture, snapshot_png
 from triortc.codecs.threads import CodecThreads
@@ -18,7 +19,7 @@ from triortc.engine.calls.ports import Side
 from triortc.engine.relay.plane import DataPlane
 from triortc.engine.sdp.negotiated import NegotiatedMedia
 from triortc.engine.session.media import MediaSession
-from triortc.errors import CallError, ConfigurationError
+from triortc.errors import ConfigurationError
 
 __all__ = ["MediaWatch", "WatchedLeg"]
 
@@ -152,7 +153,7 @@ class MediaWatch:
         def watcher(of: Side, kind: MediaKind, frame: AssembledFrame) -> None:
             if of == side and kind == "video":
                 codecs[0] = frame.codec_name
-                pictures.add(frame.frame)
+                pictures.add(EncodedFrame(frame.data, frame.timestamp, 0, frame.keyframe))
                 if pictures.take():
                     arrived.set()
 

@@ -18,6 +18,8 @@ from triortc.engine.calls.commands import (
     IceCandidates,
     IceRestart,
     MediaSet,
+    RecordingStart,
+    RecordingStop,
     SdpAnswer,
     SdpOffer,
 )
@@ -32,10 +34,11 @@ from triortc.engine.calls.media_events import (
     LegUp,
     LocalCandidates,
     MediaEvent,
+    RecordingStopped,
 )
 from triortc.engine.calls.notifications import HandoffSuggested, LocalIceCandidates, MediaChanged, RestartIce
 from triortc.engine.calls.ports import Side
-from triortc.engine.calls.replies import HandoffPayload, MediaSetPayload, Ok
+from triortc.engine.calls.replies import HandoffPayload, MediaSetPayload, Ok, RecordingPayload
 from triortc.engine.calls.ringing import tell
 from triortc.engine.calls.session import Session
 from triortc.engine.calls.session_table import Value
@@ -45,7 +48,7 @@ __all__ = ["Mediating"]
 
 
 class Mediating:
-    """Handlers for `sdp.*`, `ice.*`, `media.*`, `handoff.*`, and for the events of the media side."""
+    """Handlers for `sdp.*`, `ice.*`, `media.*`, `recording.*`, `handoff.*`, and for events of the media side."""
 
     def __init__(self, world: World, lifecycle: Lifecycle, calling: Calling) -> None:
         self._world = world
@@ -146,6 +149,46 @@ class Mediating:
         if address is not None:
             changed = MediaChanged(session.id, side, *after, status.version)
             world.notify(Order.OTHER_SIDE, address, changed)
+
+    # --- recording
+
+    def recording_start(self, actor: Actor, command: RecordingStart) -> Ok:
+        """`recording.start`: both sides are told before the first frame is written. Again: the same recording."""
+        session = self._recordable(actor, command.session)
+        if self._world.configuration.recording == "off":
+            raise RefusedError("auth.forbidden", "calls are not recorded on this server")
+        recording = self._lifecycle.start_recording(session.id, actor.sub, actor.role)
+        if recording is None:
+            raise RefusedError("auth.forbidden", "the recording of this call is not permitted")
+        return Ok(RecordingPayload(recording))
+
+    def recording_stop(self, actor: Actor, command: RecordingStop) -> Ok:
+        """`recording.stop`; `ok` if nothing is recorded."""
+        session = self._recordable(actor, command.session)
+        self._lifecycle.apply(session.id, "recording.stop", actor.sub, {"by": actor.role})
+        return Ok()
+
+    def _recordable(self, actor: Actor, session_id: str) -> Session:
+        """The session in its call, if this actor may have it recorded."""
+        may = actor.role == "supervisor" or (actor.role in ("agent", "service") and "record" in actor.caps)
+        if not may:
+            raise RefusedError("auth.forbidden", "recording a call needs the capability record")
+        session = session_for(self._world, actor, session_id)
+        if session.ended:
+            raise ended_fault(self._world, session, actor)
+        if session.phase != "in_call":
+            raise invalid_state(session)
+        if actor.role == "agent":
+            self._committed_leg(session, actor)
+        return session
+
+    def _recording_stopped(self, event: RecordingStopped) -> None:
+        session = self._world.sessions.get(event.session)
+        if session is None or session.ended:
+            self._world.stale_events_total += 1
+            return
+        data: dict[str, Value] = {"recording": event.recording, "by": "system", "why": event.reason}
+        self._lifecycle.apply(session.id, "int.recording_stopped", "system", data)
 
     # --- change of device
 
@@ -263,6 +306,9 @@ class Mediating:
 
     def event(self, event: MediaEvent) -> None:
         """Take in an event of the media side. Events of legs that are no more are counted and dropped."""
+        if isinstance(event, RecordingStopped):
+            self._recording_stopped(event)
+            return
         world = self._world
         leg = world.legs.get(event.leg)
         session = None if leg is None else world.sessions[leg.session]

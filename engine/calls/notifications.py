@@ -42,6 +42,7 @@ __all__ = [
     "Notification",
     "PermissionView",
     "PresenceChanged",
+    "RecordingChanged",
     "RestartIce",
     "RingEnded",
     "RingLegRecord",
@@ -143,6 +144,7 @@ class SessionView:
     alerting: bool | None = None
     position: int | None = None
     in_other_tab: bool | None = None
+    recording: bool | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -225,6 +227,7 @@ class SessionRecord:
     devices: tuple[str, ...] = ()
     gate_intervals: tuple[tuple[str, str, int, int], ...] = ()
     event_count: int = 0
+    recordings: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)
@@ -386,6 +389,16 @@ class MediaGateChanged:
 
 
 @dataclass(slots=True, frozen=True)
+class RecordingChanged:
+    """`recording.changed`: whether the call is recorded from now on; before the first frame is written."""
+
+    wire_type: ClassVar[str] = "recording.changed"
+    session: str
+    on: bool
+    by: Literal["agent", "supervisor", "system"]
+
+
+@dataclass(slots=True, frozen=True)
 class PresenceChanged(ChannelStatus):
     wire_type: ClassVar[str] = "presence.changed"
 
@@ -454,6 +467,7 @@ Notification: TypeAlias = (
     | RestartIce
     | MediaChanged
     | MediaGateChanged
+    | RecordingChanged
     | PresenceChanged
     | ConversationChanged
     | ConversationRemoved

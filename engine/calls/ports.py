@@ -13,7 +13,7 @@ from triortc.engine.calls.actor import DeviceAddress
 from triortc.engine.calls.notifications import Notification, SessionRecord
 from triortc.engine.relay.gate import GateState, GateStatistics
 
-__all__ = ["Candidate", "ClientPort", "HistoryPort", "Kind", "MediaPort", "RouterPort", "Side"]
+__all__ = ["Candidate", "ClientPort", "HistoryPort", "Kind", "MediaPort", "RecordingPolicyPort", "RouterPort", "Side"]
 
 Side = Literal["agent", "visitor"]
 Kind = Literal["audio", "video"]
@@ -49,6 +49,12 @@ class MediaPort(Protocol):
     def close_session(self, session: str) -> None:
         """End every leg of a session and forget its gates. Unknown or closed sessions are ignored."""
 
+    def start_recording(self, session: str, recording: str) -> None:
+        """Record both sides from now on, named by the id. What is in the way is told by RecordingStopped."""
+
+    def stop_recording(self, session: str) -> None:
+        """End the session's recording, if there is one; what has come until now is kept."""
+
     def gate_statistics(self, session: str) -> Mapping[tuple[str, Kind], GateStatistics]:
         """Counters by (source leg, kind)."""
 
@@ -81,6 +87,13 @@ class RouterPort(Protocol):
 
     def order(self, org: str, group: str, candidates: Sequence[Candidate]) -> Sequence[str]:
         """The subs of `candidates` in the order in which they should be tried; some may be left out."""
+
+
+class RecordingPolicyPort(Protocol):
+    """Whether a call may be recorded: consent is the embedder's to ask for."""
+
+    def may_record(self, org: str, conversation: str, session: str, by: str) -> bool:
+        """Asked before every recording. `by`: who wants it, `system` where every call is recorded."""
 
 
 class HistoryPort(Protocol):

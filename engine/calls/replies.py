@@ -27,6 +27,7 @@ __all__ = [
     "Ok",
     "OkPayload",
     "PresencePayload",
+    "RecordingPayload",
     "Reply",
     "RingOpenedPayload",
     "SdpAnswerPayload",
@@ -120,6 +121,13 @@ class HistoryPayload:
     next: str | None = None
 
 
+@dataclass(slots=True, frozen=True)
+class RecordingPayload:
+    """The id that the recording's file is named by."""
+
+    recording: str
+
+
 OkPayload: TypeAlias = (
     EmptyPayload
     | CallRequestedPayload
@@ -135,6 +143,7 @@ OkPayload: TypeAlias = (
     | ConversationListPayload
     | MessagePayload
     | HistoryPayload
+    | RecordingPayload
     | Snapshot
 )
 

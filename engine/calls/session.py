@@ -78,6 +78,9 @@ class Session:
     timers: dict[str, float] = field(default_factory=dict)
     talk_s: float = 0.0
     talk_since: float | None = None
+    recording: str | None = None
+    recording_by: str | None = None
+    recordings: tuple[str, ...] = ()
 
     @property
     def state(self) -> str:
@@ -248,11 +251,20 @@ def _switch_source(session: Session, data: Mapping[str, Value], now: float) -> N
     _drop_pending(session, data, now)
 
 
+def _start_recording(session: Session, data: Mapping[str, Value], now: float) -> None:
+    session.recording, session.recording_by = _text(data, "recording"), _text(data, "by")
+    session.recordings = (*session.recordings, session.recording)
+
+
+def _stop_recording(session: Session, data: Mapping[str, Value], now: float) -> None:
+    session.recording = session.recording_by = None
+
+
 def _end(session: Session, outcome: str, reason: str, now: float) -> None:
     if reason not in OUTCOMES[outcome]:
         raise ValueError(f"{outcome}/{reason} is not an end that a session can have")
     session.outcome, session.reason, session.ended_at = outcome, reason, now
-    session.timers, session.grace, session.pending = {}, {}, None
+    session.timers, session.grace, session.pending, session.recording = {}, {}, None, None
 
 
 _MUTATIONS: Final[Mapping[str, Callable[[Session, Mapping[str, Value], float], None]]] = {
@@ -264,6 +276,8 @@ _MUTATIONS: Final[Mapping[str, Callable[[Session, Mapping[str, Value], float], N
     "add_pending": _add_pending,
     "drop_pending": _drop_pending,
     "switch_source": _switch_source,
+    "start_recording": _start_recording,
+    "stop_recording": _stop_recording,
 }
 
 
@@ -299,6 +313,7 @@ def step(session: Session, event: SessionEvent, now: float) -> Step:
         frozenset(session.grace),
         None if session.pending is None else session.pending.leg,
         None if session.pending is None else session.pending.side,
+        session.recording,
     )
     before = session.state
     row = SESSIONS.select(before, event.name, facts)

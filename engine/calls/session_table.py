@@ -50,6 +50,7 @@ class Facts(NamedTuple):
     in_grace: frozenset[str]
     pending_leg: str | None
     pending_side: str | None
+    recording: str | None = None
 
 
 def _on_time(facts: Facts) -> bool:
@@ -72,6 +73,8 @@ GUARDS: Final = {
     "pending_covers": lambda facts: facts.data["leg"] in facts.in_grace and not _ends_call(facts),
     "is_pending": lambda facts: facts.pending_leg is not None and facts.data["leg"] == facts.pending_leg,
     "has_pending": lambda facts: facts.pending_leg is not None,
+    "recorded": lambda facts: facts.recording is not None,
+    "is_recording": lambda facts: facts.recording is not None and facts.data["recording"] == facts.recording,
     "end_video": lambda facts: bool(facts.data.get("end_video")),
 }
 
@@ -138,5 +141,10 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("V42", ("ringing",), "call.end", "", "ended", ("end:cancelled/supervisor_ended",)),
     Row("V43", _LIVE, "int.shutdown", "", "ended", ("end:failed/server_shutdown",)),
     Row("V44", ("new", *_LIVE), "int.crash", "", "ended", ("end:failed/internal_error",)),
+    Row("V50", _TALKING, "recording.start", "recorded", SAME),
+    Row("V50", _TALKING, "recording.start", "", SAME, ("start_recording", "tell_recording", "record")),
+    Row("V51", _TALKING, "recording.stop", "recorded", SAME, ("stop_recording", "end_record", "tell_recording")),
+    Row("V51", _TALKING, "recording.stop", "", SAME),
+    Row("V52", _TALKING, "int.recording_stopped", "is_recording", SAME, ("stop_recording", "tell_recording")),
 )
 """V48 (ended, any event) is answered by the commands themselves: an idempotent `ok`, or why it is over."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 
 import trio
@@ -17,8 +18,11 @@ from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.endpoint import Endpoint
 from triortc.engine.relay.plane import DataPlane
 from triortc.engine.session.session import Session
+from triortc.errors import CodecError, ConfigurationError
 
 __all__ = ["SlatePlayer"]
+
+_log = logging.getLogger(__name__)
 
 #: Payload bytes of a slate's packets: header, extensions and tag still fit an MTU of 1200.
 MAX_PAYLOAD_BYTES = 1100
@@ -88,7 +92,11 @@ class SlatePlayer:
         with slate.scope:
             for kind, name in chosen.items():
                 encode = encoded_slate if kind == "video" else encoded_ringback
-                frames: tuple[EncodedFrame, ...] = await self._threads.run(encode, name, self._look)
+                try:
+                    frames: tuple[EncodedFrame, ...] = await self._threads.run(encode, name, self._look)
+                except (CodecError, ConfigurationError):
+                    _log.exception("no slate in %s: the visitor waits without", name)
+                    continue
                 clock_rate = 90_000 if kind == "video" else 48_000 if name.lower() == "opus" else 8_000
                 player = LoopPlayer(frames, clock_rate)
                 slate.tracks.append(_Track(kind, name.lower(), player, packetizer_for(name)))

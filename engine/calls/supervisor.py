@@ -38,6 +38,8 @@ from triortc.engine.calls.effects import (
     SessionStarted,
     SetGate,
     SetSource,
+    StartRecording,
+    StopRecording,
 )
 from triortc.engine.calls.events import (
     CommandReceived,
@@ -50,9 +52,9 @@ from triortc.engine.calls.events import (
     ShutDown,
 )
 from triortc.engine.calls.history import MemoryHistory
-from triortc.engine.calls.media_events import MediaEvent
+from triortc.engine.calls.media_events import MediaEvent, RecordingStopped
 from triortc.engine.calls.notifications import Snapshot
-from triortc.engine.calls.ports import ClientPort, HistoryPort, MediaPort, RouterPort
+from triortc.engine.calls.ports import ClientPort, HistoryPort, MediaPort, RecordingPolicyPort, RouterPort
 from triortc.engine.calls.replies import (
     AcceptedPayload,
     CallFault,
@@ -197,13 +199,18 @@ class CallSupervisor:
             self._step(DeviceGone(address))
 
     def media_event(self, event: MediaEvent) -> None:
-        """What happened to a leg. May be called from the media port's own methods; it then takes effect after."""
+        """What happened on the media side. May be called from the media port's own methods; it then comes after."""
         if self._performing:
             self._later.append(event)
             return
-        leg = self.control.world.legs.get(event.leg)
-        with _CrashBoundary(self, None if leg is None else leg.session):
+        with _CrashBoundary(self, self._session_of_media(event)):
             self._step(event)
+
+    def _session_of_media(self, event: MediaEvent) -> str | None:
+        if isinstance(event, RecordingStopped):
+            return event.session if event.session in self.control.world.sessions else None
+        leg = self.control.world.legs.get(event.leg)
+        return None if leg is None else leg.session
 
     # --- for the media side and for embedders
 
@@ -334,6 +341,10 @@ class CallSupervisor:
                 media.set_source(session, side, leg)
             case RequestKeyframe(_, leg):
                 media.request_keyframe(leg)
+            case StartRecording(session, recording):
+                media.start_recording(session, recording)
+            case StopRecording(session):
+                media.stop_recording(session)
             case AddCandidates(_, leg, neg, ufrag, candidates, end):
                 media.add_candidates(leg, neg, ufrag, candidates, end)
 
@@ -438,6 +449,7 @@ async def open_call_supervisor(
     configuration: CallConfiguration | None = None,
     router: RouterPort | None = None,
     history: HistoryPort | None = None,
+    recording_policy: RecordingPolicyPort | None = None,
     random_bytes: Callable[[int], bytes] = os.urandom,
     unix_ms_now: int | None = None,
 ) -> AsyncIterator[CallSupervisor]:
@@ -449,6 +461,7 @@ async def open_call_supervisor(
         configuration: timers and policies.
         router: orders candidates; by default the agent idle longest comes first.
         history: keeps records of ended sessions; by default in memory.
+        recording_policy: may refuse recordings; by default what the configuration allows is done.
         random_bytes: source of ids.
         unix_ms_now: the wall clock at this moment in milliseconds, for stamps; None: the machine's.
     """
@@ -456,7 +469,14 @@ async def open_call_supervisor(
     kept = history or MemoryHistory()
     wall_ms = round(time.time() * 1000) if unix_ms_now is None else unix_ms_now
     offset_ms = wall_ms - round(trio.current_time() * 1000)
-    control = CallControl(chosen, random_bytes, unix_ms_at_zero=offset_ms, router=router, history=kept)
+    control = CallControl(
+        chosen,
+        random_bytes,
+        unix_ms_at_zero=offset_ms,
+        router=router,
+        history=kept,
+        recording_policy=recording_policy,
+    )
     async with trio.open_nursery() as nursery:
         supervisor = CallSupervisor(nursery, control, media, kept, clients, chosen.cleanup_timeout_s)
         nursery.start_soon(supervisor._keep_time, None, name="calls' clock")

@@ -34,6 +34,7 @@ __all__ = [
     "device_view",
     "ended_by",
     "listed_conversations",
+    "recorded_by",
     "ring_offer",
     "session_record",
     "session_state",
@@ -54,6 +55,13 @@ def ended_by(reason: str) -> Literal["agent", "visitor", "system"]:
     if reason in ("agent_hangup", "agent_declined"):
         return "agent"
     return "visitor" if reason in ("visitor_hangup", "visitor_cancelled", "visitor_left") else "system"
+
+
+def recorded_by(role: str) -> Literal["agent", "supervisor", "system"]:
+    """What both sides are told of who has a call recorded, by the role of who asked."""
+    if role == "agent":
+        return "agent"
+    return "supervisor" if role in ("supervisor", "service") else "system"
 
 
 def _own_leg(world: World, session: Session, device: Device) -> str | None:
@@ -77,6 +85,7 @@ def session_state(world: World, session: Session, device: Device) -> CallState:
         leg=_own_leg(world, session, device),
         alerting=ring.alerting if ring is not None and session.state == "ringing" else None,
         in_other_tab=_in_other_tab(session, device),
+        recording=True if session.recording is not None else None,
     )
 
 
@@ -238,4 +247,5 @@ def session_record(world: World, session: Session) -> SessionRecord:
         devices=tuple(world.used_devices.get(session.id, ())),
         gate_intervals=tuple(world.gate_intervals.get(session.id, ())),
         event_count=len(world.logs[session.id]),
+        recordings=session.recordings,
     )

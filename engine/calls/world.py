@@ -16,7 +16,7 @@ from triortc.engine.calls.effects import Effect, Notify, Order
 from triortc.engine.calls.gate_table import Gate
 from triortc.engine.calls.machine import Row
 from triortc.engine.calls.notifications import ChannelStatus, DeviceReference, Notice, Notification
-from triortc.engine.calls.ports import Kind, Side
+from triortc.engine.calls.ports import Kind, RecordingPolicyPort, Side
 from triortc.engine.calls.presence import CHANNELS, Channel, Declared
 from triortc.engine.calls.replies import FAULT_CODES, CallFault
 from triortc.engine.calls.ring_table import Ring
@@ -141,6 +141,7 @@ class World:
         self.rows_taken: Counter[str] = Counter()
         self.stale_events_total = 0
         self.draining = False
+        self.recording_policy: RecordingPolicyPort | None = None
         self._random_bytes = random_bytes
         self._unix_ms_at_zero = unix_ms_at_zero
         self._batch: list[tuple[Order, Effect]] = []

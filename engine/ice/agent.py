@@ -201,25 +201,29 @@ class IceAgent:
         """Return the next event, or ``None``."""
         return self._paths.poll_event()
 
-    def touch(self, local: Address, remote: Address, now: float) -> None:
+    def touch(self, local: Address, remote: Address, now: float) -> bool:
         """Note that an authentic DTLS or SRTP packet came this way.
 
         It is a sign of life, not of consent (RFC 7675 section 5.1). From an address that is not known it starts a check
         of that path, since the peer has moved.
+
+        Returns:
+            Whether there may be something to send or an event, or the deadline has changed.
         """
         pair = self._pairs.get((local, remote))
         if pair is None:
             if not self._active or not self._directory.knows_base(local) or refusal(remote, self.configuration):
-                return
+                return False
             pair = self._learn_pair(local, remote, candidate_priority("prflx"))
             if pair is None:
-                return
+                return False
             self._checks.trigger(pair, now)
             self._deadline_is_known = False
         if self._nomination.media(pair, now):
             self._deadline_is_known = False
         if self.state is IceState.DISCONNECTED:
             self._proceed(now)
+        return not self._deadline_is_known
 
     def receive(self, data: bytes | memoryview, local: Address, remote: Address, now: float) -> bool:
         """Take a datagram that looks like STUN.

@@ -50,6 +50,7 @@ class Gate:
     """One leg's packets of one kind. A closed gate looks at packets only to learn whether the leg could take over."""
 
     __slots__ = (
+        "_keyframe_came",
         "clock_offset",
         "kind",
         "on_ready",
@@ -73,6 +74,7 @@ class Gate:
         self.on_ready: Callable[[Gate, float], None] | None = None
         #: Gets what is forwarded: (codec name, header, payload, now). For recordings and stills.
         self.tap: Callable[[str, RtpHeader, memoryview, float], None] | None = None
+        self._keyframe_came = False
 
     def receive(
         self, stream: InboundStream, header: RtpHeader, packet: memoryview, payload: memoryview, now: float
@@ -88,7 +90,10 @@ class Gate:
     def _look(self, stream: InboundStream, header: RtpHeader, payload: memoryview, now: float) -> None:
         """Watch for the first packet of sound, or for one that begins a keyframe."""
         if self.kind == "video" and not is_keyframe(stream.codec_name(header[PAYLOAD_TYPE]), payload):
+            if not self._keyframe_came and stream.keyframes is not None:
+                stream.keyframes.request(now)  # the first one was lost, and its retransmission may be, too
             return
+        self._keyframe_came = True
         self.ready = True
         if self.on_ready is not None:
             self.on_ready(self, now)

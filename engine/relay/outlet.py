@@ -29,8 +29,10 @@ class Outlet:
     """
 
     __slots__ = (
+        "_awaited",
         "_extension_ids",
         "_fed_by",
+        "_floor",
         "_payload_types",
         "_restart",
         "_rewriter",
@@ -57,17 +59,21 @@ class Outlet:
         self._source_media: NegotiatedMedia | None = None
         self._payload_types: Mapping[int, tuple[int, str]] = {}
         self._extension_ids: Mapping[int, int] = {}
-        #: What fed the rewriter last: a gate, or this outlet itself for own packets.
+        #: Whose numbers the rewriter maps: a run of a source's numbering, or this outlet itself for own packets.
         self._fed_by: object | None = None
         self._restart = True
+        #: The run that is to begin, and its newest number when that was first tried: nothing older begins it.
+        self._awaited: object | None = None
+        self._floor = 0
 
     def attach(self, gate: Gate, source_media: NegotiatedMedia) -> None:
         """From the next packet on, this gate is the source; video starts with its next keyframe."""
-        if self.source is not None:
-            self.source.outlet = None
+        self.detach()
+        if gate.outlet is not None:
+            gate.outlet.detach()
         self.source = gate
         gate.outlet = self
-        self._restart = True
+        self.hold()
         self.remap(source_media)
 
     def detach(self) -> None:
@@ -83,13 +89,16 @@ class Outlet:
             self.remap(self._source_media)
 
     def remap(self, source: NegotiatedMedia) -> None:
-        """Find, for every payload type and extension id of the source, what it is called on this side."""
+        """Find, for every payload type and extension id of the source, what it is called on this side.
+
+        Nothing is, where the receiving leg has not agreed to receive.
+        """
         self._source_media = source
         mine = {
             _format_of(entry.codec.name, entry.codec.parameters): entry for entry in reversed(self.negotiated.codecs)
         }
         mapped: dict[int, tuple[int, str]] = {}
-        for entry in source.codecs:
+        for entry in source.codecs if self.negotiated.send else ():
             own = mine.get(_format_of(entry.codec.name, entry.codec.parameters))
             if own is not None:
                 mapped[entry.payload_type] = (own.payload_type, own.codec.name.lower())
@@ -110,6 +119,7 @@ class Outlet:
     def hold(self) -> None:
         """The source was held back: it begins anew, with a keyframe if it is video."""
         self._restart = True
+        self._awaited = None
 
     def forward(
         self,
@@ -126,18 +136,10 @@ class Outlet:
             gate.statistics.unmapped += 1
             return
         payload_type, codec_name = mapped
-        if self._restart:
-            if self.kind == "video" and not is_keyframe(codec_name, payload):
-                gate.statistics.dropped += 1
-                return
-            self._restart = False
-            self._rewriter.restart(header[SEQUENCE_NUMBER], header[TIMESTAMP], now, same_source=self._fed_by is stream)
-            self._fed_by = stream
-            self.stream.follow(stream, self._rewriter.timestamp_shift, gate.clock_offset)
-        elif self._fed_by is not stream:
-            # The source has a new SSRC (a sender that restarted): to the receiver it must look like the old one.
-            self._restart = True
-            self.forward(gate, stream, header, packet, payload, now)
+        # A source with a new SSRC or new numbers (a sender that restarted) must look like the old one to the receiver.
+        if (self._restart or self._fed_by is not stream.run) and not self._begin(
+            gate, stream, header, codec_name, payload, now
+        ):
             return
         numbers = self._rewriter.rewrite(header[SEQUENCE_NUMBER], header[TIMESTAMP], now)
         if numbers is None:
@@ -152,6 +154,31 @@ class Outlet:
         if header[EXTENSION_OFFSET] and self._extension_ids:
             passed = self._pass_extensions(packet, header)
         self.stream.send(header[MARKER], payload_type, numbers[0], numbers[1], passed, payload, now)
+
+    def _begin(
+        self, gate: Gate, stream: InboundStream, header: RtpHeader, codec_name: str, payload: memoryview, now: float
+    ) -> bool:
+        """Let the source begin with this packet; False: it cannot, and the packet is dropped.
+
+        A retransmission from the time before the gate was opened is not let through it.
+        """
+        if stream.superseded:
+            gate.statistics.late += 1
+            return False
+        if self._awaited is not stream.run:
+            self._awaited, self._floor = stream.run, stream.newest
+        is_late = (header[SEQUENCE_NUMBER] - self._floor) & 0xFFFF >= 0x8000
+        if is_late or (self.kind == "video" and not is_keyframe(codec_name, payload)):
+            gate.statistics.dropped += 1
+            if stream.keyframes is not None:
+                stream.keyframes.request(now)
+            return False
+        self._restart = False
+        same_source = self._fed_by is stream.run
+        self._rewriter.restart(header[SEQUENCE_NUMBER], header[TIMESTAMP], now, same_source=same_source)
+        self._fed_by = stream.run
+        self.stream.follow(stream, self._rewriter.timestamp_shift, gate.clock_offset)
+        return True
 
     def _pass_extensions(self, packet: memoryview, header: RtpHeader) -> bytes:
         ids = self._extension_ids
@@ -187,4 +214,4 @@ class Outlet:
 
 def _format_of(name: str, parameters: Mapping[str, str]) -> tuple[str, str, str]:
     """What makes two formats one in a relay: H264's packetization mode and profile count, its level does not."""
-    return name.lower(), parameters.get("packetization-mode", ""), parameters.get("profile-level-id", "")[:4].lower()
+    return name.lower(), parameters.get("packetization-mode", "0"), parameters.get("profile-level-id", "")[:4].lower()

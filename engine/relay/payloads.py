@@ -30,6 +30,6 @@ def renumber_pictures(codec_name: str, payload: memoryview, rewriter: StreamRewr
         payload[picture_id_offset] = 0x80 | (picture_id >> 8)
         payload[picture_id_offset + 1] = picture_id & 0xFF
     elif picture_id_bytes == 1:
-        payload[picture_id_offset] = rewriter.picture_id(payload[picture_id_offset]) & 0x7F
+        payload[picture_id_offset] = rewriter.picture_id(payload[picture_id_offset], 0x7F)
     if tl0_offset >= 0:
         payload[tl0_offset] = rewriter.tl0_picture_index(payload[tl0_offset])

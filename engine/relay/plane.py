@@ -47,14 +47,17 @@ class DataPlane(Protocol):
     def remove_leg(self, leg: str) -> None:
         """Forget a leg, its gates and what it feeds. Unknown legs are ignored."""
 
-    def negotiated(self, leg: str) -> None:
+    def negotiated(self, leg: str, now: float) -> None:
         """The leg's offer and answer are exchanged (again): its formats are known."""
 
     def expect(self, leg: str, kind: MediaKind, expected: bool) -> None:
         """Whether the leg's readiness waits for this kind: not for one that its sender has muted."""
 
-    def connect(self, source: str, destination: str) -> None:
-        """From the next packet on, `source` and no other leg feeds `destination`; numbers go on without a seam."""
+    def connect(self, source: str, destination: str, now: float) -> None:
+        """From the next packet on, `source` and no other leg feeds `destination`; numbers go on without a seam.
+
+        Video begins with a keyframe; a source whose gate is open is asked for one.
+        """
 
     def disconnect(self, destination: str) -> None:
         """Nothing feeds `destination` any more."""

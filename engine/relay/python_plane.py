@@ -92,13 +92,15 @@ class PythonPlane:
                 for outlet in other.outlets.values():
                     outlet.detach()
 
-    def negotiated(self, leg: str) -> None:
+    def negotiated(self, leg: str, now: float) -> None:
         """The leg's formats are known: make its outgoing streams, or tell them what has changed."""
         target = self._leg(leg)
         for negotiated in target.session.media.sections:
             kind = negotiated.kind
             if negotiated.receive:
                 target.received.add(kind)
+            else:
+                target.received.discard(kind)
             outlet = target.outlets.get(kind)
             if outlet is not None:
                 outlet.renegotiate(negotiated)
@@ -107,10 +109,10 @@ class PythonPlane:
             if stream is not None:
                 target.outlets[kind] = Outlet(stream, negotiated)
         if target.fed_by is not None:
-            self._attach(target.fed_by, target)
+            self._attach(target.fed_by, target, now)
         for other in self._legs.values():
             if other.fed_by is target:
-                self._attach(target, other)
+                self._attach(target, other, now)
 
     def expect(self, leg: str, kind: MediaKind, expected: bool) -> None:
         """Whether the leg's readiness waits for this kind."""
@@ -121,18 +123,27 @@ class PythonPlane:
             target.not_expected.add(kind)
             _tell_ready(target)
 
-    def connect(self, source: str, destination: str) -> None:
+    def connect(self, source: str, destination: str, now: float) -> None:
         """From the next packet on, `source` and no other leg feeds `destination`."""
         feeding, target = self._leg(source), self._leg(destination)
+        for other in self._legs.values():
+            if other.fed_by is feeding and other is not target:
+                other.fed_by = None  # a leg feeds one other; its gates are taken from the old one when attached
         target.fed_by = feeding
-        self._attach(feeding, target)
+        self._attach(feeding, target, now)
+        estimator = target.session.media.estimator
+        if estimator is not None:
+            _limit_source(target, estimator.target_bps, now)
 
-    def _attach(self, feeding: _Leg, target: _Leg) -> None:
+    def _attach(self, feeding: _Leg, target: _Leg, now: float) -> None:
         for kind, outlet in target.outlets.items():
             gate = feeding.gates[kind]
             section = next((media for media in feeding.session.media.sections if media.kind == kind), None)
             if section is not None and (outlet.source is not gate or gate.outlet is not outlet):
                 outlet.attach(gate, section)
+                if outlet.waits_for_keyframe:
+                    # Nobody behind this outlet has lost a picture yet, so nobody else would ask.
+                    feeding.session.media.request_keyframe(now)
             elif section is not None:
                 outlet.remap(section)
 

@@ -84,13 +84,14 @@ class StreamRewriter:
                 self._floor = (sequence_number - FLOOR_LAG) & 0xFFFF
         return out, out_timestamp
 
-    def picture_id(self, picture_id: int) -> int:
-        """The outgoing 15-bit PictureID of RFC 7741 for the source's."""
+    def picture_id(self, picture_id: int, mask: int = 0x7FFF) -> int:
+        """The outgoing PictureID of RFC 7741 for the source's; `mask` is 0x7F for one of 7 bits."""
         if self._picture_id_shift < 0:
             self._picture_id_shift = (self._last_picture_id + 1 - picture_id) & 0x7FFF
-        out = (picture_id + self._picture_id_shift) & 0x7FFF
-        if (out - self._last_picture_id) & 0x7FFF < 0x4000:
-            self._last_picture_id = out
+        out = (picture_id + self._picture_id_shift) & mask
+        ahead = (out - self._last_picture_id) & mask
+        if ahead <= mask >> 1:
+            self._last_picture_id = (self._last_picture_id + ahead) & 0x7FFF
         return out
 
     def tl0_picture_index(self, index: int) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 from triortc.codecs.payload.formats import Depacketizer, depacketizer_for
 from triortc.codecs.registry import MediaKind
 from triortc.engine.rtp.header import PAYLOAD_TYPE, SEQUENCE_NUMBER, TIMESTAMP, RtpHeader
+from triortc.engine.rtp.sequence import MAXIMUM_DROPOUT, MAXIMUM_MISORDER
 from triortc.engine.sdp.negotiated import NegotiatedMedia
 from triortc.engine.streams.configuration import KeyframeConfiguration, NackConfiguration
 from triortc.engine.streams.keyframe_requests import KeyframeRequestThrottle
@@ -43,11 +45,14 @@ class InboundStream:
         "keyframes",
         "kind",
         "nack",
+        "newest",
         "retransmissions",
         "rtx_ssrc",
+        "run",
         "section",
         "ssrc",
         "statistics",
+        "superseded",
     )
 
     def __init__(
@@ -60,7 +65,6 @@ class InboundStream:
     ) -> None:
         self.ssrc = ssrc
         self.kind: MediaKind = section.kind
-        self.section = section
         entry = section.codec_of(payload_type)
         clock_rate = section.codecs[0].codec.clock_rate if entry is None else entry.codec.clock_rate
         self.statistics = ReceiveStatistics(ssrc, clock_rate)
@@ -68,16 +72,27 @@ class InboundStream:
         asks = any("nack" in codec.feedback for codec in section.codecs)
         self.nack = NackGenerator(nack) if asks else None
         self.keyframes = KeyframeRequestThrottle(keyframes) if section.kind == "video" else None
+        self.rtx_ssrc: int | None = None
+        self.deliver: Deliver = _nobody
+        #: The extended sequence number of the newest packet, -1 before the first.
+        self.newest = -1
+        #: What the numbers mean: another object as soon as the sender has begun its numbering anew.
+        self.run = object()
+        #: Whether the sender has gone on with another source since; what still comes of this one is late.
+        self.superseded = False
+        self.configure(section)
+
+    def configure(self, section: NegotiatedMedia) -> None:
+        """Take over what was negotiated, the first time and again."""
+        self.section = section
         self.retransmissions = RtxReceiver(
-            ssrc,
+            self.ssrc,
             {
                 codec.rtx_payload_type: codec.payload_type
                 for codec in section.codecs
                 if codec.rtx_payload_type is not None
             },
         )
-        self.rtx_ssrc: int | None = None
-        self.deliver: Deliver = _nobody
         self._names = {codec.payload_type: codec.codec.name.lower() for codec in section.codecs}
         self._depacketizers: dict[int, Depacketizer] = {
             payload_type: depacketizer_for(name) for payload_type, name in self._names.items()
@@ -89,15 +104,28 @@ class InboundStream:
 
     def receive(self, header: RtpHeader, packet: memoryview, payload: memoryview, now: float) -> None:
         """A packet in time: count it, look for gaps before it, pass it on."""
-        if self.statistics.note(header[SEQUENCE_NUMBER], header[TIMESTAMP], now, len(payload)) < 0:
+        extended = self.statistics.note(header[SEQUENCE_NUMBER], header[TIMESTAMP], now, len(payload))
+        if extended > self.newest:
+            if extended - self.newest > MAXIMUM_DROPOUT:
+                self.run = object()
+            self.newest = extended
+        elif extended < 0:
             return
         self._take(header, packet, payload, now)
 
     def receive_retransmission(self, header: RtpHeader, packet: memoryview, payload: memoryview, now: float) -> None:
-        """A packet of the retransmission stream (RFC 4588): restore the original and pass it on."""
+        """A packet of the retransmission stream (RFC 4588): restore the original and pass it on.
+
+        One from before the sender began its numbers anew is dropped: among the new ones its number means nothing.
+        """
         restored = self.retransmissions.restore(header, payload)
-        if restored is not None:
-            self._take(restored[0], packet, restored[1], now)
+        if restored is None:
+            return
+        ahead = (restored[0][SEQUENCE_NUMBER] - self.newest) & 0xFFFF
+        if MAXIMUM_DROPOUT < ahead < 0x10000 - MAXIMUM_MISORDER:
+            self.retransmissions.dropped += 1
+            return
+        self._take(restored[0], packet, restored[1], now)
 
     def _take(self, header: RtpHeader, packet: memoryview, payload: memoryview, now: float) -> None:
         if self.nack is not None:
@@ -111,10 +139,16 @@ class InboundStream:
                     self.nack.forget_before(header[SEQUENCE_NUMBER])
         self.deliver(self, header, packet, payload, now)
 
-    def next_deadline(self) -> float | None:
-        """When a request for packets or for a keyframe is due."""
-        nack = None if self.nack is None else self.nack.next_deadline()
-        keyframe = None if self.keyframes is None else self.keyframes.next_deadline()
-        if nack is None or (keyframe is not None and keyframe < nack):
-            return keyframe
-        return nack
+    def supersede(self) -> None:
+        """The sender goes on with another source: ask this one for nothing more."""
+        self.superseded = True
+        if self.keyframes is not None:
+            self.keyframes.keyframe_arrived()
+
+    def due_at(self) -> float:
+        """When a request for packets or for a keyframe is due; infinity if none is. Runs for every packet."""
+        nack, keyframes = self.nack, self.keyframes
+        due = inf if nack is None else nack.deadline
+        if keyframes is not None and keyframes.deadline < due:
+            return keyframes.deadline
+        return due

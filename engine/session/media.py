@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Final
 
 from triortc.codecs.registry import MediaKind
@@ -20,7 +21,7 @@ from triortc.engine.rtcp.packets import (
     TransportFeedback,
     build_compound,
 )
-from triortc.engine.rtp.extensions import MID_URI, TRANSPORT_WIDE_CC_URI, elements, parse_identifier
+from triortc.engine.rtp.extensions import MID_URI, TRANSPORT_WIDE_CC_URI, find_element, parse_identifier
 from triortc.engine.rtp.header import (
     EXTENSION_OFFSET,
     HEADER_LENGTH,
@@ -50,6 +51,8 @@ __all__ = ["MediaCounters", "MediaSession"]
 SCRATCH_BYTES: Final = 2048
 #: RTCP datagrams stay below the path's MTU.
 MAX_NACKS: Final = 200
+#: A limit that falls below this share of what the peer was told last does not wait for the next report.
+_TOLD_AT_ONCE: Final = 0.97
 
 
 @dataclass(slots=True)
@@ -85,18 +88,22 @@ class MediaSession:
         self.sections: tuple[NegotiatedMedia, ...] = ()
         #: A new stream of the peer: set its `deliver`.
         self.on_stream: Callable[[InboundStream], None] = lambda stream: None
+        #: The peer sends with this SSRC, as an authentic packet shows.
+        self.on_source: Callable[[int], None] = lambda ssrc: None
         #: The peer needs a keyframe of what we send (PLI or FIR).
         self.on_keyframe_request: Callable[[OutboundStream, float], None] = lambda stream, now: None
         #: What we may send to the peer in all has changed, in bits per second.
         self.on_target_bitrate: Callable[[int, float], None] = lambda bitrate_bps, now: None
         #: When something authentic last came; the session takes it and sets it back.
         self.heard_at: float | None = None
-        self.deadline: float | None = None
         self.secured = False
+        self._due_at = inf
         self.rtt = RttEstimator()
         #: Our Unix time less the peer's, from the sender report that took the shortest way.
         self.source_clock_offset_s: float | None = None
         self.inbound: dict[int, InboundStream] = {}
+        #: Every SSRC that was told to `on_source`; the SRTP limit of SSRCs bounds them.
+        self.heard_sources: set[int] = set()
         self._rtx: dict[int, InboundStream] = {}
         self._outbound: dict[MediaKind, OutboundStream] = {}
         self._sources: dict[MediaKind, Source] = {kind: Source(kind, random_bytes) for kind in ("audio", "video")}
@@ -112,6 +119,7 @@ class MediaSession:
         self._transport_cc_id = 0
         self._mid_id = 0
         self._limit_bps: int | None = None
+        self._limit_told_bps = 0
 
     # -- set-up
 
@@ -125,6 +133,9 @@ class MediaSession:
         for section in sections:
             self._transport_cc_id = section.extensions.get(TRANSPORT_WIDE_CC_URI, self._transport_cc_id)
             self._mid_id = section.extensions.get(MID_URI, self._mid_id)
+            for received in self.inbound.values():
+                if received.kind == section.kind:
+                    received.configure(section)
             stream = self._outbound.get(section.kind)
             if stream is not None:
                 stream.configure(section)
@@ -174,6 +185,11 @@ class MediaSession:
     def _own_ssrc(self) -> int:
         return self._sources["audio"].ssrc
 
+    @property
+    def deadline(self) -> float | None:
+        """When `handle_timeout` wants to be called; None: never."""
+        return None if self._due_at == inf else self._due_at
+
     # -- in
 
     def receive_rtp(self, packet: memoryview, now: float) -> None:
@@ -193,50 +209,42 @@ class MediaSession:
             self._on_first_packet()
             self._on_first_packet = None
         if header[EXTENSION_OFFSET] and self._recorder is not None:
-            self._note_transport_sequence_number(packet, header, now)
+            self._note_transport_sequence_number(self._recorder, packet, header, now)
         payload = scratch[:length]
-        stream = self.inbound.get(ssrc)
-        if stream is None:
-            repaired = self._rtx.get(ssrc)
-            if repaired is None:
-                stream, is_rtx = self._learn(header, packet)
-                if stream is None:
-                    return
-                repaired = stream if is_rtx else None
-            if repaired is not None:
-                repaired.receive_retransmission(header, packet, payload, now)
-                return
+        stream = self.inbound.get(ssrc) or self._rtx.get(ssrc) or self._learn(header, packet)
         if stream is None:
             return
-        if header[PADDING]:
-            length = payload_length(payload, True)
-            if length < 0:
-                self.counters.malformed += 1
-                return
-            payload = payload[:length]
-        stream.receive(header, packet, payload, now)
-        deadline = stream.next_deadline()
-        if deadline is not None and (self.deadline is None or deadline < self.deadline):
-            self.deadline = deadline
+        if stream.ssrc != ssrc:
+            stream.receive_retransmission(header, packet, payload, now)
+        else:
+            if header[PADDING]:
+                length = payload_length(payload, True)
+                if length < 0:
+                    self.counters.malformed += 1
+                    return
+                payload = payload[:length]
+            stream.receive(header, packet, payload, now)
+        due_at = stream.due_at()
+        if due_at < self._due_at:
+            self._due_at = due_at
 
-    def _note_transport_sequence_number(self, packet: memoryview, header: RtpHeader, now: float) -> None:
-        wanted = self._transport_cc_id
-        for element_id, offset, length in elements(packet, header):
-            if element_id == wanted:
-                recorder = self._recorder
-                if recorder is not None and length >= 2:
-                    # Senders ignore feedback that names none of their streams.
-                    recorder.media_ssrc = recorder.media_ssrc or header[SSRC]
-                    recorder.note((packet[offset] << 8) | packet[offset + 1], now)
-                    deadline = recorder.next_deadline()
-                    if deadline is not None and (self.deadline is None or deadline < self.deadline):
-                        self.deadline = deadline
-                return
+    def _note_transport_sequence_number(
+        self, recorder: TransportFeedbackRecorder, packet: memoryview, header: RtpHeader, now: float
+    ) -> None:
+        found = find_element(packet, header, self._transport_cc_id)
+        if found is None or found[1] < 2:
+            return
+        # Senders ignore feedback that names none of their streams.
+        recorder.media_ssrc = recorder.media_ssrc or header[SSRC]
+        recorder.note((packet[found[0]] << 8) | packet[found[0] + 1], now)
+        due_at = recorder.next_deadline()
+        if due_at is not None and due_at < self._due_at:
+            self._due_at = due_at
 
-    def _learn(self, header: RtpHeader, packet: memoryview) -> tuple[InboundStream | None, bool]:
+    def _learn(self, header: RtpHeader, packet: memoryview) -> InboundStream | None:
         """The first packet of an unknown SSRC: find its section by payload type and mid (RFC 9143 section 9.2).
 
-        Returns the media stream it belongs to, and whether it is that stream's retransmission.
+        Returns the media stream that the packet is of or, with another SSRC than its own, a retransmission of.
         """
         payload_type, ssrc = header[PAYLOAD_TYPE], header[SSRC]
         mid = self._mid(packet, header)
@@ -245,35 +253,45 @@ class MediaSession:
             if entry is None or (mid is not None and section.mid and mid != section.mid) or not section.receive:
                 continue
             if payload_type == entry.rtx_payload_type:
-                repaired = self._newest(section.kind, section.remote_ssrc)
+                repaired = self._repaired_by(ssrc, section)
                 if repaired is None:
                     break
                 self._rtx[ssrc] = repaired
                 repaired.rtx_ssrc = ssrc
-                return repaired, True
-            if len(self.inbound) >= self._configuration.max_inbound_streams:
-                self.counters.too_many_streams += 1
-                return None, False
-            streams = self._configuration.streams
-            stream = InboundStream(ssrc, section, payload_type, streams.nack, streams.keyframes)
-            self.inbound[ssrc] = stream
-            self.on_stream(stream)
-            return stream, False
+                return repaired
+            return self._open_stream(ssrc, section, payload_type)
         self.counters.unknown_stream += 1
-        return None, False
+        return None
+
+    def _open_stream(self, ssrc: int, section: NegotiatedMedia, payload_type: int) -> InboundStream | None:
+        """A section has one source at a time: the newest, whether the peer has said so or not."""
+        for older in [stream for stream in self.inbound.values() if stream.kind == section.kind]:
+            older.supersede()
+        if len(self.inbound) >= self._configuration.max_inbound_streams:
+            forgotten = next((stream for stream in self.inbound.values() if stream.superseded), None)
+            if forgotten is None:
+                self.counters.too_many_streams += 1
+                return None
+            del self.inbound[forgotten.ssrc]
+            self._rtx = {rtx_ssrc: stream for rtx_ssrc, stream in self._rtx.items() if stream is not forgotten}
+        streams = self._configuration.streams
+        stream = self.inbound[ssrc] = InboundStream(ssrc, section, payload_type, streams.nack, streams.keyframes)
+        self.heard_sources.add(ssrc)
+        self.on_stream(stream)
+        self.on_source(ssrc)
+        return stream
 
     def _mid(self, packet: memoryview, header: RtpHeader) -> str | None:
         if not header[EXTENSION_OFFSET] or not self._mid_id:
             return None
-        for element_id, offset, length in elements(packet, header):
-            if element_id == self._mid_id:
-                return parse_identifier(packet[offset : offset + length])
-        return None
+        found = find_element(packet, header, self._mid_id)
+        return None if found is None else parse_identifier(packet[found[0] : found[0] + found[1]])
 
-    def _newest(self, kind: MediaKind, signalled: int | None) -> InboundStream | None:
-        if signalled is not None and signalled in self.inbound:
-            return self.inbound[signalled]
-        return next((stream for stream in reversed(self.inbound.values()) if stream.kind == kind), None)
+    def _repaired_by(self, rtx_ssrc: int, section: NegotiatedMedia) -> InboundStream | None:
+        """The stream that an RTX source belongs to: as signalled (RFC 5576 FID), else the section's newest."""
+        if rtx_ssrc == section.remote_rtx_ssrc and section.remote_ssrc in self.inbound:
+            return self.inbound[section.remote_ssrc]
+        return next((stream for stream in reversed(self.inbound.values()) if stream.kind == section.kind), None)
 
     def receive_rtcp(self, packet: memoryview, now: float) -> None:
         """An RTCP datagram as it came (RFC 3550 section 6.1, RFC 5506)."""
@@ -331,21 +349,29 @@ class MediaSession:
     def request_keyframe(self, now: float) -> None:
         """Ask the peer for a keyframe of its video, as often as needed and not more."""
         for stream in self.inbound.values():
-            if stream.keyframes is not None:
+            if stream.keyframes is not None and not stream.superseded:
                 stream.keyframes.request(now)
         self._send_requests(now)
         self._find_deadline()
         self._wake()
 
     def limit_bitrate(self, bitrate_bps: int, now: float) -> None:
-        """Ask the peer to send no more than this in all (REMB); it estimates its own way beside it."""
+        """Ask the peer to send no more than this in all (REMB); it estimates its own way beside it.
+
+        Told at once when the limit falls, else with the next report. A peer that has not agreed to goog-remb is told
+        nothing: there the receiver's losses are all that can be repaired.
+        """
         self._limit_bps = bitrate_bps
-        self._send_limit()
+        if not self._limit_told_bps or bitrate_bps < _TOLD_AT_ONCE * self._limit_told_bps:
+            self._send_limit()
 
     def _send_limit(self) -> None:
-        ssrcs = tuple(stream.ssrc for stream in self.inbound.values() if stream.kind == "video")
+        ssrcs = tuple(
+            stream.ssrc for stream in self.inbound.values() if stream.kind == "video" and not stream.superseded
+        )
         remb = any("goog-remb" in codec.feedback for section in self.sections for codec in section.codecs)
         if ssrcs and remb and self._limit_bps is not None:
+            self._limit_told_bps = self._limit_bps
             self._send_rtcp([ReceiverEstimatedMaximumBitrate(self._own_ssrc(), self._limit_bps, ssrcs)])
 
     def say_goodbye(self, now: float) -> None:
@@ -354,9 +380,16 @@ class MediaSession:
             ssrcs = tuple(stream.ssrc for stream in self._outbound.values())
             self._send_rtcp([*self._report(now), Goodbye(ssrcs)])
 
+    def stop(self) -> None:
+        """Send nothing more, and take nothing: the way to the peer is closed or not allowed any more."""
+        self.secured = False
+        self._sender.srtp = None
+        self._reports.stop()
+        self._due_at = inf
+
     def handle_timeout(self, now: float) -> None:
         """Send what is due: reports, requests, feedback."""
-        if self.deadline is None or now < self.deadline:
+        if now < self._due_at:
             return
         if self._reports.due(now):
             self._send_rtcp(self._report(now))
@@ -423,12 +456,10 @@ class MediaSession:
         )
 
     def _find_deadline(self) -> None:
-        deadlines = [self._reports.next_deadline()]
-        deadlines += [stream.next_deadline() for stream in self.inbound.values()]
-        if self._recorder is not None:
-            deadlines.append(self._recorder.next_deadline())
-        known = [deadline for deadline in deadlines if deadline is not None]
-        self.deadline = min(known) if known else None
+        due_at = min((stream.due_at() for stream in self.inbound.values()), default=inf)
+        report_at = self._reports.next_deadline()
+        feedback_at = None if self._recorder is None else self._recorder.next_deadline()
+        self._due_at = min(due_at, inf if report_at is None else report_at, inf if feedback_at is None else feedback_at)
 
 
 def _is_feedback(packet: RtcpPacket) -> bool:

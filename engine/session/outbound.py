@@ -24,7 +24,7 @@ _PLAIN: Final = Struct("!BBHII")
 _EXTENDED: Final = Struct("!BBHIIHH")
 _PADS: Final = (b"", b"\0\0\0", b"\0\0", b"\0")
 #: Where the values of our own extensions lie in a header that begins with them (see OutboundStream.send).
-_TRANSPORT_SEQUENCE_NUMBER_AT: Final = 17
+_OWN_VALUE_AT: Final = 17
 #: Room for tag and header behind the payload.
 _OVERHEAD_BYTES: Final = 128
 
@@ -98,17 +98,16 @@ class OutboundStream:
         #: Packets that could not be sent: no keys yet, outbox full, or a number that was used before.
         self.unprotected = 0
         self._sender = sender
+        self._transport_cc_id = self._abs_send_time_id = 0
         self._follows: InboundStream | None = None
         self._timestamp_shift = 0
         self._source_offset: Callable[[], float | None] | None = None
         repairs = any("nack" in codec.feedback for codec in section.codecs)
         self._history = RetransmissionHistory(retransmission) if repairs else None
-        rtx_types = {
-            codec.payload_type: codec.rtx_payload_type for codec in section.codecs if codec.rtx_payload_type is not None
-        }
+        types = _rtx_payload_types(section)
         self._rtx = (
-            RtxSender(source.rtx_ssrc, rtx_types, source.rtx_first_sequence_number)
-            if rtx_types and section.local_rtx_ssrc is not None
+            RtxSender(source.rtx_ssrc, types, source.rtx_first_sequence_number)
+            if types and section.local_rtx_ssrc is not None
             else None
         )
         self.configure(section)
@@ -116,11 +115,16 @@ class OutboundStream:
     def configure(self, section: NegotiatedMedia) -> None:
         """Take over what was negotiated again."""
         self.section = section
+        before = self._transport_cc_id, self._abs_send_time_id
         transport_cc = section.extensions.get(TRANSPORT_WIDE_CC_URI, 0)
         abs_send_time = section.extensions.get(ABS_SEND_TIME_URI, 0)
         self._transport_cc_id = transport_cc if 0 < transport_cc < 15 else 0
         # The receiver estimates from abs-send-time only where it does not report arrivals, so one of them is enough.
         self._abs_send_time_id = abs_send_time if 0 < abs_send_time < 15 and not self._transport_cc_id else 0
+        if self._history is not None and before != (self._transport_cc_id, self._abs_send_time_id):
+            self._history.clear()  # its headers have their values elsewhere
+        if self._rtx is not None:
+            self._rtx = RtxSender(self._rtx.ssrc, _rtx_payload_types(section), self._rtx.sequence_number)
 
     def send(
         self,
@@ -138,12 +142,11 @@ class OutboundStream:
             elements: further header extension elements in the one-byte form (RFC 8285 section 4.2), without padding.
             payload: at most 1200 bytes or so; it is copied.
         """
-        sender = self._sender
         own = b""
         if self._transport_cc_id:
-            own = bytes((self._transport_cc_id << 4 | 1,)) + sender.transport_sequence_number.to_bytes(2, "big")
+            own = bytes((self._transport_cc_id << 4 | 1,)) + self._own_value(now)
         elif self._abs_send_time_id:
-            own = bytes((self._abs_send_time_id << 4 | 2,)) + (int(now * 262144) & 0xFFFFFF).to_bytes(3, "big")
+            own = bytes((self._abs_send_time_id << 4 | 2,)) + self._own_value(now)
         second = payload_type | 0x80 if marker else payload_type
         if own or elements:
             block = own + elements
@@ -167,6 +170,12 @@ class OutboundStream:
                 # Without RTX the same packet goes out again, and SRTP never protects one number twice.
                 self._history.store(sequence_number, b"", protected, now)
 
+    def _own_value(self, now: float) -> bytes:
+        """The value of our own extension in a packet that leaves now: transport-wide number, or abs-send-time."""
+        if self._transport_cc_id:
+            return self._sender.transport_sequence_number.to_bytes(2, "big")
+        return (int(now * 262144) & 0xFFFFFF).to_bytes(3, "big")
+
     def _protect(
         self, header: bytes, sequence_number: int, ssrc: int, payload: bytes | memoryview, now: float
     ) -> memoryview | None:
@@ -181,10 +190,12 @@ class OutboundStream:
             self.unprotected += 1
             return None
         outbox.commit(length)
+        number = None
         if self._transport_cc_id:
-            if sender.estimator is not None:
-                sender.estimator.on_sent(sender.transport_sequence_number, length, now)
-            sender.transport_sequence_number = (sender.transport_sequence_number + 1) & 0xFFFF
+            number = sender.transport_sequence_number
+            sender.transport_sequence_number = (number + 1) & 0xFFFF
+        if sender.estimator is not None:
+            sender.estimator.on_sent(number, length, now)
         sender.wake()
         return room[:length]
 
@@ -206,10 +217,9 @@ class OutboundStream:
                     sent += 1
                 continue
             header = found[0]
-            if self._transport_cc_id:
-                at = _TRANSPORT_SEQUENCE_NUMBER_AT
-                fresh = self._sender.transport_sequence_number.to_bytes(2, "big")
-                header = header[:at] + fresh + header[at + 2 :]
+            if self._transport_cc_id or self._abs_send_time_id:
+                value = self._own_value(now)
+                header = header[:_OWN_VALUE_AT] + value + header[_OWN_VALUE_AT + len(value) :]
             wrapped = rtx.wrap(header, found[1])
             if wrapped is not None:
                 sent += self._protect(wrapped[0], wrapped[2], rtx.ssrc, wrapped[1], now) is not None
@@ -245,3 +255,10 @@ class OutboundStream:
         offset_s = self._source_offset()
         timestamp = None if offset_s is None else self._follows.clock.rtp_timestamp(unix_time_s - offset_s)
         return None if timestamp is None else (timestamp + self._timestamp_shift) & 0xFFFFFFFF
+
+
+def _rtx_payload_types(section: NegotiatedMedia) -> dict[int, int]:
+    """The retransmission payload type of each media payload type (RFC 4588 section 8.1)."""
+    return {
+        codec.payload_type: codec.rtx_payload_type for codec in section.codecs if codec.rtx_payload_type is not None
+    }

@@ -24,7 +24,7 @@ class Outbox:
         self._free: list[memoryview] = []
         self._chunks = 1
         self._position = 0
-        #: [buffer, start, end, segment length, whether a shorter packet has closed the run]
+        #: (buffer, start, end, segment length)
         self._runs: list[tuple[memoryview, int, int, int]] = []
         self.overflows = 0
 
@@ -63,8 +63,7 @@ class Outbox:
         self._runs = []
         for buffer, start, end, segment in runs:
             send(buffer[start:end], segment)
-            if buffer is not self._view and buffer not in self._free:
-                self._free.append(buffer)
-        del self._free[1:]
+            if buffer is not self._view:
+                self._free = [buffer]
         self._chunks = 1
         self._position = 0

@@ -128,10 +128,12 @@ class Session:
         May be called again after a renegotiation; the transport stays, media sections are taken over.
 
         Raises:
-            ConfigurationError: the peer's ICE credentials changed (an ICE restart, which this session cannot do).
+            ConfigurationError: the peer's ICE credentials or certificate changed: a restart, which takes a new session.
+            IceError: the peer's credentials break RFC 8839 section 5.4.
         """
-        previous, self._negotiated = self._negotiated, negotiated
-        self.media.configure(negotiated.media)
+        previous = self._negotiated
+        if previous is not None and (negotiated.ice_restart or negotiated.dtls_restart):
+            raise ConfigurationError("the peer restarts its transport: open a new session for its offer instead")
         if previous is None:
             self.ice.set_remote_credentials(negotiated.remote_ufrag, negotiated.remote_password)
             self.dtls = DtlsTransport(
@@ -141,8 +143,8 @@ class Session:
                 configuration=self.configuration.dtls,
             )
             self._set_state(ConnectionState.CONNECTING)
-        elif negotiated.ice_restart:
-            raise ConfigurationError("the peer restarts ICE: open a new session for its offer instead")
+        self._negotiated = negotiated
+        self.media.configure(negotiated.media)
         for candidate in negotiated.remote_candidates:
             self.ice.add_remote_candidate(candidate, now)
         if negotiated.end_of_candidates:
@@ -166,6 +168,7 @@ class Session:
         self.media.say_goodbye(now)
         if self.dtls is not None and self._handshake_started:
             self.dtls.close(now)
+        self.ice.close()
         self._set_state(ConnectionState.CLOSED, "closed here")
         self._wake()
 
@@ -181,6 +184,7 @@ class Session:
             return authenticated
         counters, media = self.counters, self.media
         control = False
+        media_from: Address | None = None
         for packet, remote in datagrams:
             if not packet:
                 counters.empty += 1
@@ -194,6 +198,8 @@ class Session:
                     control = True
                 else:
                     media.receive_rtp(packet, now)
+                if media.heard_at is not None:
+                    media.heard_at, media_from = None, remote
             elif first < 4:
                 control = True
                 if self.ice.receive(bytes(packet), local, remote, now):
@@ -204,9 +210,11 @@ class Session:
                 self._receive_dtls(bytes(packet), now)
             else:
                 counters.unknown_protocol += 1
-        if media.heard_at is not None:
-            self._heard(media.heard_at)
-            media.heard_at = None
+        if media_from is not None:
+            self._heard(now)
+            control = self.ice.touch(local, media_from, now) or control
+            if self.path is None or self.path[1] != media_from:
+                authenticated.append(media_from)
         if control:
             self._pump(now)
         return authenticated
@@ -224,6 +232,7 @@ class Session:
         if self._silent:
             self._silent = False
             self._events.append(SessionResumed())
+            self._find_deadline()
 
     def poll_transmit(self) -> tuple[bytes, Address, Address] | None:
         """The next connectivity check or handshake datagram, as (data, local, remote)."""
@@ -284,6 +293,7 @@ class Session:
             drops["srtp_replay"] = srtp.dropped_replay
             drops["srtp_authentication"] = srtp.dropped_authentication
             drops["srtp_malformed"] = srtp.dropped_malformed
+            drops["srtp_ssrc_limit"] = srtp.dropped_ssrc_limit
         return drops
 
     # -- inside
@@ -292,13 +302,14 @@ class Session:
         """Carry the parts' events to each other until nothing moves, then find the next deadline."""
         while self._pump_ice(now) or self._pump_dtls(now):
             pass
-        closed = self.state is ConnectionState.CLOSED
-        deadlines = [] if closed else [self.ice.next_deadline(), self._silence_deadline()]
+        self._find_deadline()
+        self._wake()
+
+    def _find_deadline(self) -> None:
+        deadlines = [self.ice.next_deadline(), self._silence_deadline()]
         if self.dtls is not None and self._handshake_started:
             deadlines.append(self.dtls.next_deadline())
-        known = [deadline for deadline in deadlines if deadline is not None]
-        self._control_deadline = min(known) if known else None
-        self._wake()
+        self._control_deadline = min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def _pump_ice(self, now: float) -> bool:
         event = self.ice.poll_event()
@@ -308,6 +319,8 @@ class Session:
             self._start_handshake(now)
         elif isinstance(event, IceStateChanged):
             if event.state is IceState.FAILED:
+                # RFC 7675 section 5.1: without consent nothing more may be sent.
+                self.path = None
                 self._set_state(ConnectionState.FAILED, "no path to the peer (ICE failed)")
             elif event.state is IceState.DISCONNECTED and self.state is ConnectionState.CONNECTED:
                 self._set_state(ConnectionState.DISCONNECTED, "the peer does not answer connectivity checks")
@@ -344,4 +357,6 @@ class Session:
         if state is self.state or (self.state in final and state is not ConnectionState.CLOSED):
             return
         self.state = state
+        if state in final:
+            self.media.stop()
         self._events.append(ConnectionStateChanged(state, reason))

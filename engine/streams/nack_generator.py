@@ -30,14 +30,15 @@ class NackGenerator:
     sequence number.
     """
 
-    __slots__ = ("_configuration", "_deadline", "_missing", "_tracker", "_unasked", "given_up", "recovered", "rtt_s")
+    __slots__ = ("_configuration", "_missing", "_tracker", "_unasked", "deadline", "given_up", "recovered", "rtt_s")
 
     def __init__(self, configuration: NackConfiguration | None = None) -> None:
         self._configuration = configuration or NackConfiguration()
         self._tracker = SequenceTracker()
         self._missing: dict[int, _Missing] = {}
         self._unasked = inf
-        self._deadline = inf
+        self.deadline = inf
+        """When `due` wants to be called; infinity if nothing is missing."""
         self.rtt_s = DEFAULT_RTT_S
         """The round-trip time in seconds; keep it up to date."""
         self.recovered = 0
@@ -62,14 +63,14 @@ class NackGenerator:
         if newest >= 0 and extended > newest + 1:
             self._gap(newest + 1, extended, now)
         if extended - self._unasked >= self._configuration.reorder_tolerance_packets:
-            self._deadline = min(self._deadline, now)
+            self.deadline = min(self.deadline, now)
 
     def _arrived(self, extended: int) -> None:
         missing = self._missing.pop(extended, None)
         if missing is not None and missing.requests:
             self.recovered += 1
         if not self._missing:
-            self._deadline = self._unasked = inf
+            self.deadline = self._unasked = inf
 
     def _gap(self, first: int, end: int, now: float) -> None:
         limit = self._configuration.maximum_missing_packets
@@ -77,28 +78,28 @@ class NackGenerator:
             # Filling this would take longer than a keyframe; a restarted sender's jump ends here too.
             self.given_up += len(self._missing)
             self._missing.clear()
-            self._deadline = self._unasked = inf
+            self.deadline = self._unasked = inf
             return
         next_at = now + self._configuration.reorder_wait_ms / 1000
         for extended in range(first, end):
             self._missing[extended] = _Missing(now, next_at)
         self._unasked = min(self._unasked, first)
-        self._deadline = min(self._deadline, next_at)
+        self.deadline = min(self.deadline, next_at)
 
     def next_deadline(self) -> float | None:
         """Return when `due` wants to be called, None if nothing is missing."""
-        return None if self._deadline == inf else self._deadline
+        return None if self.deadline == inf else self.deadline
 
     def due(self, now: float) -> list[int]:
         """Return the 16-bit sequence numbers to ask for now, oldest first; empty if none is due."""
-        if now < self._deadline:
+        if now < self.deadline:
             return []
         configuration = self._configuration
         too_old = now - configuration.maximum_age_ms / 1000
         certain = self._tracker.newest - configuration.reorder_tolerance_packets
         due: list[int] = []
         gone: list[int] = []
-        self._deadline = self._unasked = inf
+        self.deadline = self._unasked = inf
         for extended, missing in self._missing.items():
             if missing.since <= too_old or (
                 missing.requests >= configuration.maximum_requests and missing.next_at <= now
@@ -111,7 +112,7 @@ class NackGenerator:
                 missing.requests += 1
             elif not missing.requests:
                 self._unasked = min(self._unasked, extended)
-            self._deadline = min(self._deadline, missing.next_at)
+            self.deadline = min(self.deadline, missing.next_at)
         for extended in gone:
             del self._missing[extended]
         self.given_up += len(gone)
@@ -129,4 +130,4 @@ class NackGenerator:
         for extended in [extended for extended in self._missing if extended < limit]:
             del self._missing[extended]
         if not self._missing:
-            self._deadline = self._unasked = inf
+            self.deadline = self._unasked = inf

@@ -12,6 +12,7 @@ __all__ = ["TransportFeedbackRecorder"]
 
 _TICKS_PER_S: Final = 1_000_000 // TICK_US
 _TICKS_PER_REFERENCE: Final = REFERENCE_TIME_US // TICK_US
+_MAXIMUM_STATUSES: Final = 0x3FFF  # in one feedback packet; its field has 16 bits, a datagram holds far fewer arrivals
 
 
 class TransportFeedbackRecorder:
@@ -94,7 +95,11 @@ class TransportFeedbackRecorder:
         last = first
         for extended, arrived_at in pending:
             ticks = int(arrived_at * _TICKS_PER_S)
-            too_far = extended - last > limit or not -0x8000 <= ticks - before <= 0x7FFF
+            too_far = (
+                extended - last > limit
+                or extended - base >= _MAXIMUM_STATUSES
+                or not -0x8000 <= ticks - before <= 0x7FFF
+            )
             if received and (too_far or len(received) == self._configuration.maximum_packets):
                 break
             received.append((extended - base, ticks - before))

@@ -4,7 +4,7 @@
  * @typedef {{ring: string, session: string, conversation: string, visitor: any, deadline: number, totalMs: number, leg: string|null,
  *   silent: boolean, deciding: boolean}} Ring
  * @typedef {{session: string, conversation: string, phase: "connecting"|"active"|"pulling", since: number, peerLost: boolean,
- *   remoteCamera: boolean, live: boolean, movingTo: string}} Live
+ *   remoteCamera: boolean, live: boolean, movingTo: string, recorded: boolean}} Live
  */
 
 export function newState() {
@@ -28,7 +28,7 @@ export function newState() {
 
 /** @param {string} session @param {string} conversation @param {"connecting"|"active"|"pulling"} phase @returns {Live} */
 export function newLive(session, conversation, phase) {
-  return { session, conversation, phase, since: 0, peerLost: false, remoteCamera: true, live: false, movingTo: "" };
+  return { session, conversation, phase, since: 0, peerLost: false, remoteCamera: true, live: false, movingTo: "", recorded: false };
 }
 
 /** @param {State} state @param {string} conversation */

@@ -119,7 +119,7 @@ export class AgentView {
       subtitle: ring ? ring.visitor?.page || "is calling you by video" : "",
       micOn: call.camera.micOn, cameraOn: call.camera.cameraOn, mirror: call.camera.facing === "user",
       remoteCameraOn: live?.remoteCamera ?? true, status: this.#status(), dim: Boolean(live?.peerLost || live?.movingTo || live?.phase === "pulling"),
-      warning: call.warning, quality: state.quality, live: live?.live ?? false, silent: ring?.silent,
+      warning: call.warning, quality: state.quality, recorded: live?.recorded ?? false, live: live?.live ?? false, silent: ring?.silent,
       unread: live ? state.unread.get(live.conversation) ?? 0 : 0, canGo: !ring?.deciding,
     });
   }

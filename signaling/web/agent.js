@@ -270,6 +270,7 @@ const HANDLERS = {
     state.live.live = p.state === "open";
     if (p.state === "open") pulled();
   },
+  "recording.changed": (p) => { if (state.live?.session === p.session) state.live.recorded = p.on; },
   "media.quality": (p) => { state.quality = p.score < 40 ? "Weak connection" : ""; },
   "handoff.started": (p) => { if (state.live?.session === p.session) state.live.movingTo = deviceWords(p.to); },
   "handoff.moved": (p) => {
@@ -342,6 +343,7 @@ async function onSnapshot(snapshot) {
 /** This tab was reloaded in the middle of a call. @param {any} view */
 async function rejoin(view) {
   state.live = newLive(view.session, view.conversation, view.state === "connecting" ? "connecting" : "active");
+  state.live.recorded = view.recording === true;
   select(view.conversation);
   if (!(await call.prepare())) return;
   call.enter(view.session);

@@ -3,6 +3,7 @@
 
 import { h, button, icon, relabel, setText, show } from "./dom.js";
 import { makeDraggable } from "./drag.js";
+import { RECORDED } from "./words.js";
 
 /**
  * @typedef {"off"|"waiting"|"incoming"|"call"|"thumb"} Mode
@@ -18,6 +19,7 @@ import { makeDraggable } from "./drag.js";
  * @property {boolean} [dim]
  * @property {string} [warning] what is wrong and what to do
  * @property {string} [quality] only when bad
+ * @property {boolean} [recorded] the server records both sides
  * @property {boolean} [live] the other side sees me (agents)
  * @property {number} [unread]
  * @property {boolean} [silent]
@@ -76,6 +78,7 @@ export class Stage {
     this.retry = button("retry-camera", "camera", "Try again", () => actions.retryCamera?.(), { class: "small" });
     this.warningBox = h("div", { class: "stage-warning-box" }, this.warning, this.retry);
     this.quality = h("p", { class: "pill quality", role: "status" });
+    this.recorded = h("p", { class: "pill recorded", role: "status" });
     this.live = h("p", { class: "pill live", text: "The visitor sees you" });
     this.unread = h("span", { class: "badge" });
     this.toast = h("button", { class: "stage-toast", type: "button", onclick: actions.chat, hidden: true });
@@ -88,7 +91,7 @@ export class Stage {
     host.append(
       this.remote, this.portrait, this.selfBox, this.note,
       h("div", { class: "stage-head" }, this.chat,
-        h("div", { class: "stage-names" }, this.title, this.subtitle, h("div", { class: "pills" }, this.live, this.quality)), this.clock.element,
+        h("div", { class: "stage-names" }, this.title, this.subtitle, h("div", { class: "pills" }, this.recorded, this.live, this.quality)), this.clock.element,
         button("flip", "flip", "Switch", actions.flip, { class: "round only-call", "aria-label": "Switch camera" })),
       this.status, this.warningBox, this.toast, h("div", { class: "captions", "aria-live": "off" }),
       h("div", { class: "stage-bar" }, this.mic, this.camera, this.silence,
@@ -135,6 +138,8 @@ export class Stage {
     show(this.warningBox, Boolean(model.warning));
     setText(this.quality, model.quality ?? "");
     show(this.quality, Boolean(model.quality));
+    setText(this.recorded, model.recorded ? RECORDED : "");
+    show(this.recorded, model.recorded === true);
     show(this.live, model.live === true && model.mode === "call");
     show(this.portrait, !remoteCameraOn && (model.mode === "call" || model.mode === "thumb"));
     setText(this.portraitWords, `${model.title || "The other"}’s camera is off`);

@@ -24,11 +24,13 @@ const did = deviceId("web", sub, "tab");
  * What is on the screen. `phase` follows the server's session states; `asking` is the browser's own question.
  * @type {{phase: "chat"|"asking"|"calling"|"ringing"|"connecting"|"active"|"elsewhere", link: string, session: string|null,
  *   agent: string, deadline: number, alerting: boolean, since: number, peerLost: boolean, remoteCamera: boolean, dim: boolean,
- *   notice: {title: string, text: string, kind: string}|null, chatOpen: boolean, unread: number, quality: string}}
+ *   notice: {title: string, text: string, kind: string}|null, chatOpen: boolean, unread: number, quality: string,
+ *   recorded: boolean}}
  */
 const state = {
   phase: "chat", link: "connecting", session: null, agent: "", deadline: 0, alerting: false, since: 0, peerLost: false,
   remoteCamera: true, dim: false, notice: null, chatOpen: false, unread: 0, quality: "",
+  recorded: false,
 };
 let saidSeconds = -1;
 let dimTimer = 0;
@@ -133,6 +135,7 @@ function follow(view) {
   } else if (view.state === "active" || view.state === "reconnecting" || view.state === "handoff") {
     state.phase = "active";
     state.peerLost = view.state === "reconnecting";
+    state.recorded = view.recording === true;
   }
   if (view.alerting !== undefined) state.alerting = view.alerting;
   if (view.agent?.display_name) state.agent = view.agent.display_name;
@@ -164,6 +167,7 @@ function ended(end) {
   call.end();
   state.phase = "chat";
   state.session = null;
+  state.recorded = false;
   state.unread = 0;
   state.since = 0;
   if (mine) {
@@ -259,6 +263,11 @@ const HANDLERS = {
     state.remoteCamera = p.camera !== false && (p.camera_state ?? "live") === "live";
     render();
   },
+  "recording.changed": (p) => {
+    if (p.session !== state.session) return;
+    state.recorded = p.on;
+    render();
+  },
   "media.quality": (p) => {
     state.quality = p.score < 40 ? "Weak connection" : "";
     render();
@@ -343,7 +352,7 @@ function render() {
     micOn: camera.micOn, cameraOn: camera.cameraOn, mirror: camera.facing === "user",
     remoteCameraOn: state.remoteCamera,
     status: statusWords(), dim: state.dim || state.peerLost,
-    warning: call.warning, quality: state.quality, unread: state.unread,
+    warning: call.warning, quality: state.quality, recorded: state.recorded, unread: state.unread,
   });
   renderNotice();
 }

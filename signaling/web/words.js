@@ -51,6 +51,8 @@ const ERRORS = {
   "sdp.unsupported": "The video could not be connected with this browser.",
 };
 
+export const RECORDED = "This call is recorded";
+
 /** @param {{code?: string, message?: string}} error @returns {string} */
 export function errorWords(error) {
   return (error.code && ERRORS[error.code]) || error.message || "That did not work. Try again.";

@@ -31,9 +31,9 @@ class Target:
         for name, peer, leg in (("a", self.peer, self.leg), ("b", self.other_peer, self.other)):
             plane.add_leg(name, leg.session, on_ready=lambda _: None, on_own_keyframe=lambda _: None)
             assert connect(self.network, peer, leg)
-            plane.negotiated(name)
-        plane.connect("a", "b")
-        plane.connect("b", "a")
+            plane.negotiated(name, self.network.now)
+        plane.connect("a", "b", self.network.now)
+        plane.connect("b", "a", self.network.now)
         for name in ("a", "b"):
             plane.set_gate(name, "audio", GateState.OPEN, self.network.now)
             plane.set_gate(name, "video", GateState.OPEN, self.network.now)

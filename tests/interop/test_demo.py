@@ -9,10 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from triortc.bench.commands import demo
+from triortc.bench.demo_files import TrackContent, sound_behind_pictures_ms
+from triortc.bench.demo_media import (
+    PERFORMERS,
+    HeardSound,
+    ReceivedLog,
+    SentLog,
+    SlateEye,
+    beep_levels,
+    count_beeps,
+    performer_of,
+)
+from triortc.codecs.configuration import SlateConfiguration
+from triortc.codecs.frames import EncodedFrame
+from triortc.codecs.slate import slate_picture
 from triortc.codecs.testcard import read_frame_number
 from triortc.engine.relay.gate import GateState
 from triortc.engine.relay.python_plane import PythonPlane
@@ -30,6 +45,62 @@ def decoded(path: Path, kind: str) -> dict[str, list[Any]]:
         for packet in container.demux(streams):
             found[packet.stream.metadata["title"]] += packet.decode()
     return found
+
+
+def frame(data: bytes) -> EncodedFrame:
+    return EncodedFrame(data, 0)
+
+
+def test_a_frame_is_timed_from_the_last_equal_one_that_was_sent() -> None:
+    desktop, mobile, received = SentLog(), SentLog(), ReceivedLog()
+    desktop.add(frame(b"tone"), 1.0)
+    desktop.add(frame(b"lost"), 1.5)
+    mobile.add(frame(b"tone"), 2.0)
+    mobile.add(frame(b"late"), 2.1)
+    received.add(frame(b"tone"), 1.001)
+    received.add(frame(b"tone"), 2.003)
+    received.add(frame(b"slate"), 2.05)
+    received.add(frame(b"late"), 2.5)
+    assert received.latencies_s([mobile, desktop], 0.0, 2.2) == pytest.approx([0.001, 0.003])
+
+
+def test_frames_sent_are_counted_from_the_first_to_the_last_that_came() -> None:
+    sent, received = SentLog(), ReceivedLog()
+    for data in (b"withheld", b"1", b"2", b"3", b"behind the end"):
+        sent.add(frame(data), 0.0)
+    assert received.count(sent) == (0, 0)
+    received.add(frame(b"1"), 0.1)
+    received.add(frame(b"3"), 0.1)
+    assert received.count(sent) == (3, 2)
+
+
+@pytest.mark.parametrize("performer", PERFORMERS, ids=lambda performer: performer.name)
+def test_everybody_is_told_by_pictures_and_by_beeps(performer: Any) -> None:
+    eye = SlateEye(SlateConfiguration())
+    seen = eye.look(performer.card().picture(77), 1.0)
+    assert (seen.performer, seen.slate) == (performer, False)
+    tone = performer.tone()
+    heard = [HeardSound(0.0, beep_levels(tone.sound(start, 960)), lost=False) for start in range(0, 2 * 48_000, 960)]
+    assert {each.name: count_beeps(heard, each) for each in PERFORMERS} == {
+        each.name: 2 if each is performer else 0 for each in PERFORMERS
+    }
+
+
+def test_the_slate_is_nobodys_picture_and_a_dark_one_is_no_slate() -> None:
+    eye = SlateEye(SlateConfiguration())
+    slate = eye.look(slate_picture(SlateConfiguration(), 7), 1.0)
+    assert (slate.performer, slate.slate) == (None, True)
+    dark = av.VideoFrame.from_ndarray(np.full((720, 640), 16, np.uint8), format="yuv420p")
+    assert (eye.look(dark, 1.0).number, eye.look(dark, 1.0).slate) == (None, False)
+    assert performer_of(5) is None
+
+
+def test_sound_is_behind_pictures_by_the_median_of_flash_to_nearest_beep() -> None:
+    pictures, sound = TrackContent("video"), TrackContent("audio")
+    assert sound_behind_pictures_ms(pictures, sound) == float("inf")
+    pictures.onsets_s += [1.0, 2.0, 3.0, 9.0]
+    sound.onsets_s += [0.01, 1.01, 2.03, 3.02]
+    assert sound_behind_pictures_ms(pictures, sound) == pytest.approx(20)
 
 
 def test_the_demo_makes_a_whole_call_and_leaves_files_that_can_be_played(tmp_path: Path) -> None:

@@ -117,12 +117,12 @@ class Call:
         device = Device(number, host, leg)
         self.plane.add_leg(name, leg.session, on_ready=self.ready.append, on_own_keyframe=self.own_keyframes.append)
         assert connect(self.network, host, leg)
-        self.plane.negotiated(name)
+        self.plane.negotiated(name, self.network.now)
         return device
 
     def join(self, agent: str = "agent1") -> None:
-        self.plane.connect(agent, "visitor")
-        self.plane.connect("visitor", agent)
+        self.plane.connect(agent, "visitor", self.network.now)
+        self.plane.connect("visitor", agent, self.network.now)
 
     def gates(self, leg: str, state: GateState, *kinds: MediaKind) -> None:
         for kind in kinds or ("audio", "video"):
@@ -233,6 +233,21 @@ def test_i5_i19_a_handoff_switches_at_once_and_leaves_no_seam() -> None:
     assert [(b - a) & 0x7FFF for a, b in itertools.pairwise(pictures)] == [1] * (len(pictures) - 1)
 
 
+def test_v36_the_device_that_took_over_sees_the_visitor_from_a_keyframe_that_is_asked_for_at_once() -> None:
+    call = Call(agents=2)
+    call.join("agent1")
+    call.gates("agent1", OPEN)
+    call.gates("visitor", OPEN)
+    call.talk(20)
+    call.visitor.keyframe_asked = 0
+    call.join("agent2")
+    call.talk(10)
+    assert call.visitor.keyframe_asked == 1
+    pictures = [packet for packet in call.agents[1].received if packet.kind == "video"]
+    assert pictures[0].payload[5] & 1 == 0
+    assert len(pictures) > 15
+
+
 def test_i17_the_old_device_is_never_forwarded_after_the_switch() -> None:
     call = Call(agents=2)
     call.join("agent1")
@@ -295,7 +310,7 @@ def test_a_kind_that_is_muted_is_not_waited_for() -> None:
 def test_a_kind_that_was_muted_before_the_offer_is_not_waited_for_either() -> None:
     call = Call()
     call.plane.expect("agent1", "video", False)
-    call.plane.negotiated("agent1")
+    call.plane.negotiated("agent1", call.network.now)
     call.agents[0].send(call.network.now, "audio")
     call.network.run_for(0.05)
     assert call.ready == ["agent1"]
@@ -379,4 +394,95 @@ def test_removing_a_leg_stops_what_it_feeds_and_the_other_leg_goes_on() -> None:
 
 def test_an_unknown_leg_is_the_callers_mistake() -> None:
     with pytest.raises(CallError, match="no leg"):
-        PythonPlane().connect("a", "b")
+        PythonPlane().connect("a", "b", 0.0)
+
+
+def test_after_a_handoff_the_visitor_still_reaches_the_new_device_when_the_old_leg_is_removed() -> None:
+    call = Call(agents=2)
+    call.join("agent1")
+    call.gates("agent1", OPEN)
+    call.gates("visitor", OPEN)
+    call.talk(5)
+    call.join("agent2")
+    call.gates("agent2", OPEN)
+    call.plane.remove_leg("agent1")
+    call.talk(10, call.visitor, call.agents[1])
+    assert {packet.source for packet in call.agents[1].received} == {0}
+    assert {packet.kind for packet in call.agents[1].received} == {"audio", "video"}
+
+
+def restart_sender(device: Device, *, ssrc: int | None = None, jump: int = 0) -> None:
+    """What a device does that begins its video anew: with another SSRC, or with other sequence numbers."""
+    stream = device.host.session.media.outbound("video")
+    assert stream is not None
+    stream.ssrc = stream.ssrc if ssrc is None else ssrc
+    device.packet += jump
+    device.wants_keyframe = True
+
+
+def test_a_source_with_a_new_ssrc_goes_on_as_the_old_one() -> None:
+    call = Call()
+    call.join()
+    call.gates("agent1", OPEN)
+    call.talk(10)
+    before = len(call.seen())
+    restart_sender(call.agents[0], ssrc=0x12345678)
+    call.talk(10)
+    assert len(call.seen()) == before + 30
+    continuous(call.seen())
+
+
+def test_late_packets_of_the_source_before_do_not_disturb_the_new_one() -> None:
+    call = Call()
+    call.join()
+    call.gates("agent1", OPEN)
+    call.talk(10)
+    old = next(stream for stream in call.agents[0].leg.session.media.inbound.values() if stream.kind == "video")
+    restart_sender(call.agents[0], ssrc=0x12345678)
+    call.talk(5)
+    before, late = len(call.seen()), call.plane.statistics("agent1")["video"].late
+    number = (old.newest - 3) & 0xFFFF
+    header: RtpHeader = (True, 96, number, 3000 * 9, old.ssrc, 12, 0, 0, False)
+    payload = memoryview(bytearray(b"\x90\xc0\x80\x01\x01\x00\x00\x01" + bytes(100)))
+    old.deliver(old, header, payload, payload, call.network.now)
+    call.talk(5)
+    assert call.plane.statistics("agent1")["video"].late == late + 1
+    assert len(call.seen()) == before + 15
+    continuous(call.seen())
+
+
+@pytest.mark.parametrize("jump", [3_500, 20_000, 30_000])
+def test_a_source_that_begins_its_sequence_numbers_anew_goes_on_without_a_seam(jump: int) -> None:
+    call = Call()
+    call.join()
+    call.gates("agent1", OPEN)
+    call.talk(10)
+    before = len(call.seen())
+    restart_sender(call.agents[0], jump=jump)
+    call.talk(20)
+    assert len(call.seen()) >= before + 45
+    continuous(call.seen())
+
+
+def test_a_retransmission_does_not_begin_what_an_opened_gate_lets_through() -> None:
+    call = Call()
+    call.join()
+    call.talk(10)
+    stream = next(s for s in call.agents[0].leg.session.media.inbound.values() if s.kind == "video")
+    call.gates("agent1", OPEN, "video")
+    number = (stream.newest - 6) & 0xFFFF
+    header: RtpHeader = (False, 96, number, 3000 * 8, stream.ssrc, 12, 0, 0, False)
+    payload = memoryview(bytearray(b"\x90\xc0\x80\x01\x01\x00\x00\x07" + bytes(100)))
+    stream.deliver(stream, header, payload, payload, call.network.now)
+    call.talk(10)
+    assert {packet.source for packet in call.seen()} == {1}
+    continuous(call.seen())
+
+
+def test_a_lost_first_keyframe_is_asked_for_before_the_leg_can_be_ready() -> None:
+    call = Call()
+    agent = call.agents[0]
+    agent.wants_keyframe = False
+    call.talk(10, agent)
+    assert agent.keyframe_asked == 1
+    assert call.ready == ["agent1"]

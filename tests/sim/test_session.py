@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 
 from support.session_host import SessionHost, connect, negotiate
-from support.virtual_network import Conditions, VirtualNetwork
+from support.virtual_network import Conditions, Nat, VirtualNetwork
+from triortc.codecs.registry import DEFAULT_CODECS, VP8, Codec, MediaKind
 from triortc.engine.congestion.send_side import SendSideEstimator
 from triortc.engine.rtcp.packets import TransportFeedback
+from triortc.engine.rtp.extensions import ABS_SEND_TIME_URI, TRANSPORT_WIDE_CC_URI, find_element
 from triortc.engine.rtp.header import SEQUENCE_NUMBER, RtpHeader
 from triortc.engine.session.events import ConnectionState, ConnectionStateChanged, SessionResumed, SessionSilent
 from triortc.engine.session.inbound import InboundStream
@@ -196,3 +201,129 @@ def test_rfc_4585_a_packet_that_was_lost_comes_again_as_rtx() -> None:
     assert sorted({payload[2:4] for _, _, payload in received}) == [n.to_bytes(2, "big") for n in range(7)]
     stream = next(iter(server.session.media.inbound.values()))
     assert stream.retransmissions.restored == 1
+
+
+def test_media_from_a_new_address_moves_the_path_once_a_check_has_come_through() -> None:
+    network = VirtualNetwork()
+    client, server = two(network)
+    nat = Nat("203.0.113.7")
+    network.attach(client, client.address, nat=nat)
+    network.attach(server, server.address)
+    negotiate(client.session, server.session, network.now)
+    assert network.run_until(lambda: server.session.media.secured, timeout_s=5.0)
+    send_video(client, 1, network.now)
+    network.run_for(6.0)
+    before = server.session.path
+    nat.rebind()
+    began = network.now
+    for n in range(1, 60):
+        send_video(client, 1, network.now, first=n)
+        network.run_for(0.02)
+        if server.session.path != before:
+            break
+    assert server.session.path is not None
+    assert server.session.path != before
+    assert network.now - began < 1.0
+
+
+def test_rfc_7675_without_consent_nothing_more_is_sent() -> None:
+    network = VirtualNetwork()
+    client, server = two(network)
+    assert connect(network, client, server)
+    network.block("10.0.0.1", "10.0.0.2")
+    network.run_for(60.0)
+    assert server.session.state is ConnectionState.FAILED
+    sent = network.sent
+    send_video(server, 5, network.now)
+    network.run_for(5.0)
+    assert server.session.path is None
+    assert not server.session.outbox
+    assert network.sent == sent
+
+
+def video_codec(*feedback: str) -> dict[MediaKind, Sequence[Codec]]:
+    """Only VP8, with this RTCP feedback."""
+    return {"audio": DEFAULT_CODECS["audio"], "video": (replace(VP8, feedback=feedback),)}
+
+
+def test_the_estimate_for_a_peer_with_remb_only_grows_back_after_a_loss() -> None:
+    network = VirtualNetwork(conditions=Conditions(delay_s=0.02))
+    client, server = two(network)
+    assert connect(network, client, server, codecs=video_codec("nack", "goog-remb"))
+    estimator = server.session.media.estimator
+    assert estimator is not None
+    estimator.on_receiver_report(0.5, 0.04, network.now)
+    estimator.on_receiver_report(0.0, 0.04, network.now)
+    low_bps = estimator.target_bps
+    collect(client.session)
+    for n in range(300):
+        send_video(server, 3, network.now, first=3 * n)
+        network.run_for(0.033)
+    assert estimator.target_bps > 1.2 * low_bps
+
+
+def test_a_limit_is_told_at_once_when_it_falls_and_with_a_report_when_it_grows() -> None:
+    network = VirtualNetwork()
+    client, server = two(network)
+    assert connect(network, client, server)
+    send_video(client, 1, network.now)
+    network.run_for(0.1)
+    estimator = client.session.media.estimator
+    assert estimator is not None
+    server.session.media.limit_bitrate(300_000, network.now)
+    network.run_for(0.05)
+    assert estimator.target_bps == pytest.approx(300_000, rel=0.001)
+    sent = network.sent
+    for n in range(50):
+        server.session.media.limit_bitrate(301_000 + n, network.now)
+    network.run_for(0.001)
+    assert network.sent - sent < 5
+    network.run_for(2.0)
+    assert estimator.target_bps == pytest.approx(301_049, rel=0.001)
+
+
+def test_rfc_4588_a_retransmission_carries_the_time_at_which_it_is_sent() -> None:
+    network = VirtualNetwork()
+    client, server = two(network)
+    times: list[int] = []
+
+    def deliver(stream: InboundStream, header: RtpHeader, packet: memoryview, payload: memoryview, now: float) -> None:
+        found = find_element(packet, header, section.extensions[ABS_SEND_TIME_URI])
+        assert found is not None
+        times.append(int.from_bytes(packet[found[0] : found[0] + 3], "big"))
+
+    def on_stream(stream: InboundStream) -> None:
+        stream.deliver = deliver
+
+    server.session.media.on_stream = on_stream
+    assert connect(network, client, server)
+    stream = client.session.media.outbound("video")
+    assert stream is not None
+    section = replace(
+        stream.section,
+        extensions={uri: n for uri, n in stream.section.extensions.items() if uri != TRANSPORT_WIDE_CC_URI},
+    )
+    stream.configure(section)
+    send_video(client, 1, network.now)
+    network.run_for(0.5)
+    stream.retransmit((stream.first_sequence_number,), network.now)
+    network.run_for(0.1)
+    assert len(times) == 2
+    assert (times[1] - times[0]) & 0xFFFFFF == pytest.approx(0.5 * 262144, abs=2)
+
+
+def test_more_sources_than_allowed_replace_the_oldest_not_the_newest() -> None:
+    network = VirtualNetwork()
+    client, server = two(network)
+    received = collect(server.session)
+    assert connect(network, client, server)
+    stream = client.session.media.outbound("video")
+    assert stream is not None
+    for n in range(20):
+        stream.ssrc = 1000 + n
+        send_video(client, 1, network.now, first=n)
+        network.run_for(0.02)
+    assert len(received) == 20
+    assert len(server.session.media.inbound) == 16
+    server.session.media.request_keyframe(network.now)
+    assert [s.ssrc for s in server.session.media.inbound.values() if s.keyframes and s.keyframes.waiting] == [1019]

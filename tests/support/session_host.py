@@ -119,9 +119,15 @@ def negotiate(
     offerer.set_remote(apply_answer(offer, answer), now)
 
 
-def connect(network: VirtualNetwork, offerer: SessionHost, answerer: SessionHost) -> bool:
+def connect(
+    network: VirtualNetwork,
+    offerer: SessionHost,
+    answerer: SessionHost,
+    *,
+    codecs: dict[MediaKind, Sequence[Codec]] | None = None,
+) -> bool:
     """Let two sessions find each other; whether media can go both ways after at most ten seconds."""
     for host in (offerer, answerer):
         network.attach(host, host.address)
-    negotiate(offerer.session, answerer.session, network.now)
+    negotiate(offerer.session, answerer.session, network.now, codecs=codecs)
     return network.run_until(lambda: offerer.session.media.secured and answerer.session.media.secured, timeout_s=10.0)

@@ -104,3 +104,13 @@ def test_the_reference_time_wraps_into_24_signed_bits() -> None:
     [feedback] = recorded.due(now + 1)
     assert feedback.reference_time == -(1 << 23) + 15
     arrivals(feedback)
+
+
+def test_a_sender_that_leaps_through_its_numbers_gets_feedback_that_can_be_built() -> None:
+    recorded = recorder()
+    for index in range(256):
+        recorded.note(index * 999 & 0xFFFF, 1.0)
+    feedback = recorded.due(2.0)
+    assert sum(len(packet.received) for packet in feedback) == 256
+    for packet in feedback:
+        assert len(build_compound([packet])) < 1200

@@ -1,0 +1,145 @@
+"""How the endpoint tells sessions apart: whose datagram is it, and who may take an address over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from support.session_host import SessionHost, negotiate
+from triortc.engine.address import Address
+from triortc.engine.endpoint import Endpoint, EndpointConfiguration
+
+LOCAL: Address = ("10.0.0.1", 4000)
+
+
+class Wire:
+    """A socket of the endpoint's that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.address = LOCAL
+        self.sent: list[tuple[bytes, Address]] = []
+
+    def send(self, data: bytes, remote: Address) -> bool:
+        self.sent.append((bytes(data), remote))
+        return True
+
+    def send_run(self, run: memoryview, segment_bytes: int, remote: Address) -> None:
+        for start in range(0, len(run), segment_bytes):
+            self.sent.append((bytes(run[start : start + segment_bytes]), remote))
+
+
+class Bench:
+    """An endpoint with devices that are connected to sessions on it, datagrams carried by hand."""
+
+    def __init__(self, devices: int = 1, **numbers: Any) -> None:
+        self.wire = Wire()
+        self.endpoint = Endpoint([self.wire], EndpointConfiguration(**numbers))  # type: ignore[list-item]  # no sockets
+        self.now = 1000.0
+        self.devices: list[SessionHost] = []
+        self.legs: list[SessionHost] = []
+        for number in range(devices):
+            device = SessionHost(20 + 2 * number, (f"192.0.2.{number + 1}", 5000), controlling=True)
+            leg = SessionHost(21 + 2 * number, LOCAL, controlling=False)
+            self.devices.append(device)
+            self.legs.append(leg)
+            self.endpoint.add(leg.session, leg.events.append)
+            negotiate(device.session, leg.session, self.now)
+            self.endpoint.flush(self.now)
+            self.exchange(device)
+            assert device.session.media.secured
+            assert leg.session.media.secured
+
+    def deliver(self, data: bytes, source: Address) -> None:
+        port = self.endpoint._ports[0]
+        self.endpoint._receive(port, [(memoryview(bytearray(data)), source)], self.now)
+
+    def exchange(self, device: SessionHost, rounds: int = 200) -> None:
+        for _ in range(rounds):
+            self.now += 0.005
+            device.handle_timeout(self.now)
+            self.endpoint._run_due(self.now)
+            while (transmit := device.poll_transmit()) is not None:
+                self.deliver(transmit[0], device.address)
+            sent, self.wire.sent[:] = list(self.wire.sent), []
+            for data, remote in sent:
+                if remote == device.address:
+                    device.receive(data, device.address, LOCAL, self.now)
+
+    def video(self, device: SessionHost, number: int = 0) -> bytes:
+        stream = device.session.media.outbound("video")
+        assert stream is not None
+        stream.send(True, 96, stream.first_sequence_number + number, 0, b"", b"\x10\x00" + bytes(50), self.now)
+        packets = []
+        while (transmit := device.poll_transmit()) is not None:
+            packets.append(transmit[0])
+        return packets[-1]
+
+    def owner(self, address: Address) -> object:
+        return self.endpoint._ports[0].routes.get(address)
+
+
+def test_media_of_a_known_source_from_an_address_of_nobody_finds_its_session() -> None:
+    bench = Bench()
+    device, leg = bench.devices[0], bench.legs[0]
+    bench.deliver(bench.video(device, 0), device.address)
+    moved = ("192.0.2.1", 6000)
+    [stream] = leg.session.media.inbound.values()
+    bench.deliver(bench.video(device, 1), moved)
+    assert stream.statistics.packets_received == 2
+    assert bench.owner(moved) is leg.session
+    assert any(remote == moved for _, remote in bench.wire.sent)
+
+
+def test_forged_media_of_a_known_source_gets_no_route() -> None:
+    bench = Bench()
+    device = bench.devices[0]
+    packet = bench.video(device, 0)
+    bench.deliver(packet, device.address)
+    bench.deliver(packet[:-1] + bytes((packet[-1] ^ 1,)), ("198.51.100.9", 9))
+    assert bench.owner(("198.51.100.9", 9)) is None
+    assert bench.legs[0].session.dropped()["srtp_replay"] + bench.legs[0].session.dropped()["srtp_authentication"] == 1
+
+
+def test_media_from_another_sessions_address_does_not_take_it_over() -> None:
+    bench = Bench(devices=2)
+    one, two = bench.devices
+    bench.deliver(bench.video(one, 0), one.address)
+    bench.deliver(bench.video(one, 1), two.address)
+    assert bench.owner(two.address) is bench.legs[1].session
+
+
+def test_a_check_that_is_not_authentic_takes_no_address_over() -> None:
+    bench = Bench(devices=2)
+    one, two = bench.devices
+    bench.now += 6.0
+    one.handle_timeout(bench.now)
+    checks = [t[0] for t in iter(one.poll_transmit, None) if t[0][0] < 4]
+    assert checks
+    bench.deliver(checks[0][:-5] + bytes(5), two.address)
+    assert bench.owner(two.address) is bench.legs[1].session
+    bench.deliver(checks[0], two.address)
+    assert bench.owner(two.address) is bench.legs[0].session
+
+
+@pytest.mark.parametrize("limit", [4, 16])
+def test_the_addresses_of_one_session_are_bounded_and_the_selected_one_stays(limit: int) -> None:
+    bench = Bench(max_routes_per_session=limit)
+    device, leg = bench.devices[0], bench.legs[0]
+    for number in range(50):
+        bench.deliver(bench.video(device, number), ("192.0.2.1", 7000 + number))
+    routes = bench.endpoint._ports[0].routes
+    assert len(routes) <= limit
+    assert routes[device.address] is leg.session
+
+
+def test_a_removed_session_leaves_no_route_even_when_it_is_removed_by_its_own_packet() -> None:
+    bench = Bench()
+    device, leg = bench.devices[0], bench.legs[0]
+    leg.session.media.on_stream = lambda stream: bench.endpoint.remove(leg.session)
+    bench.deliver(bench.video(device, 0), ("192.0.2.1", 6000))
+    bench.deliver(bench.video(device, 1), device.address)
+    endpoint = bench.endpoint
+    assert endpoint.sessions == 0
+    assert endpoint._ports[0].routes == {}
+    assert endpoint._by_ssrc == endpoint._routes_of == endpoint._scheduled == {}
