@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 import trio
@@ -22,6 +23,9 @@ from triortc.bench.srtp import measure as measure_srtp
 
 __all__ = ["bench", "demo"]
 
+#: Web fonts in Rich's picture of a terminal: a file of ours asks nobody for anything.
+_WEB_FONT: Final = re.compile(r"@font-face \{.*?\}", re.DOTALL)
+
 
 @click.command()
 @click.option(
@@ -29,13 +33,13 @@ __all__ = ["bench", "demo"]
     default=Path("demo-output"),
     show_default=True,
     type=click.Path(path_type=Path),
-    help="Folder for call.webm and snapshot.png.",
+    help="Folder for call.webm, snapshot.png and timeline.svg.",
 )
 @click.option("--quiet", is_flag=True, help="Print nothing but what failed.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: figures, expectations, time line, files.")
 def demo(out: Path, quiet: bool, as_json: bool) -> None:
     """Make one whole call on this machine, without a browser: ring, Go, handoff, hang-up, with real media."""
-    console = Console()
+    console = Console(record=not (quiet or as_json))
     outcome = None
     try:
         outcome = trio.run(run_demo, DemoConfiguration(out), None if quiet or as_json else console)
@@ -47,6 +51,8 @@ def demo(out: Path, quiet: bool, as_json: bool) -> None:
         click.echo(outcome.as_json())
     elif not quiet:
         print_outcome(outcome, console)
+        picture = _WEB_FONT.sub("", console.export_svg(title="triortc demo"))
+        (out / "timeline.svg").write_text(picture, encoding="utf-8")
     if quiet:
         for failure in outcome.failures:
             click.echo(f"failed: {failure}", err=True)
