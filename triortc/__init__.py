@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
+from triortc.engine.calls.call_recording import RecordingConfiguration
 from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.endpoint import EndpointConfiguration
@@ -45,6 +46,7 @@ __all__ = [
     "PeerConfiguration",
     "PeerConnection",
     "ProtocolError",
+    "RecordingConfiguration",
     "RtcSessionDescription",
     "RtpError",
     "RunningServer",

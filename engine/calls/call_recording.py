@@ -22,7 +22,7 @@ from triortc.codecs.recording import open_recording
 from triortc.codecs.registry import MediaKind
 from triortc.codecs.snapshot import LastPicture
 from triortc.codecs.threads import CodecThreads
-from triortc.engine.calls.frame_assembly import CLOCK_RATES, AssembledFrame, CallTap
+from triortc.engine.calls.frame_assembly import CLOCK_RATES, VIDEO_CODECS, AssembledFrame, CallTap
 from triortc.engine.calls.ports import Side
 from triortc.errors import ConfigurationError
 
@@ -254,6 +254,9 @@ class CallRecording:
             queue.popleft()
             self._waiting_frames -= 1
             self._waiting_bytes -= len(frame.data)
+            if frame.codec_name in VIDEO_CODECS:
+                # The picture that the gate opened with may have been on its way: without it no other can be decoded.
+                captured_at = max(captured_at, self._started_at)
             ticks = round(captured_at * CLOCK_RATES[frame.codec_name]) & 0xFFFFFFFF
             recorder.write(name, EncodedFrame(frame.data, ticks, 0, frame.keyframe), captured_at)
 

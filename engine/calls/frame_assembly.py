@@ -20,10 +20,21 @@ from triortc.engine.rtp.header import MARKER, SEQUENCE_NUMBER, SSRC, TIMESTAMP, 
 from triortc.engine.rtp.sequence import TimestampUnwrapper
 from triortc.engine.session.media import MediaSession
 
-__all__ = ["CLOCK_RATES", "AssembledFrame", "CallTap", "SenderClock", "StreamClock", "TrackAssembler", "sender_clock"]
+__all__ = [
+    "CLOCK_RATES",
+    "VIDEO_CODECS",
+    "AssembledFrame",
+    "CallTap",
+    "SenderClock",
+    "StreamClock",
+    "TrackAssembler",
+    "sender_clock",
+]
 
 #: RTP clocks of the formats that can be recorded; packets of others are passed over.
 CLOCK_RATES: Final = {"vp8": 90_000, "h264": 90_000, "opus": 48_000, "pcmu": 8_000, "pcma": 8_000}
+
+VIDEO_CODECS: Final = frozenset({"vp8", "h264"})
 
 SenderClock: TypeAlias = Callable[[int, int], float | None]
 """From an SSRC and an RTP timestamp to its moment on the engine's clock in seconds; None before a sender report."""
@@ -112,7 +123,7 @@ class _Stream:
         self._codec_name = codec_name
         self._clock = StreamClock(sender, ssrc, clock_rate)
         self._first = True
-        is_video = codec_name in ("vp8", "h264")
+        is_video = codec_name in VIDEO_CODECS
         self._video = VideoJitterBuffer(depacketizer_for(codec_name), video) if is_video else None
         self._audio = None if is_video else AudioJitterBuffer(clock_rate, _AUDIO)
 

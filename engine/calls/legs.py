@@ -55,7 +55,7 @@ from triortc.engine.session.events import (
     SessionSilent,
 )
 from triortc.engine.session.session import Session
-from triortc.errors import CallError, IceError, SdpError
+from triortc.errors import CallError, SdpError
 
 __all__ = ["LegManager", "Side", "open_leg_manager"]
 
@@ -149,15 +149,13 @@ class LegManager:
             )
             if negotiated.ice_restart or negotiated.dtls_restart:
                 raise SdpUnsupportedError("the device restarts its transport: ask for a new leg instead")
-            transport.set_remote(negotiated, now)
-        except (SdpError, IceError) as error:
+        except SdpError:
             if target.negotiated is None:
                 self._close_transport(target)
-            if isinstance(error, IceError):
-                raise SdpError(str(error)) from error
             raise
         target.neg, target.negotiated = neg, negotiated
         target.description_version += 1
+        transport.set_remote(negotiated, now)
         self._plane.negotiated(leg, now)
         self._give_early_candidates(target, now)
         self._connect(target)

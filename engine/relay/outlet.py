@@ -8,7 +8,7 @@ from triortc.codecs.registry import MediaKind
 from triortc.engine.relay.gate import Gate, GateState
 from triortc.engine.relay.payloads import is_keyframe, renumber_pictures
 from triortc.engine.relay.rewriter import StreamRewriter
-from triortc.engine.rtp.extensions import AUDIO_LEVEL_URI, VIDEO_ORIENTATION_URI, elements
+from triortc.engine.rtp.extensions import AUDIO_LEVEL_URI, VIDEO_ORIENTATION_URI, find_element
 from triortc.engine.rtp.header import EXTENSION_OFFSET, MARKER, PAYLOAD_TYPE, SEQUENCE_NUMBER, TIMESTAMP, RtpHeader
 from triortc.engine.sdp.negotiated import NegotiatedMedia
 from triortc.engine.session.inbound import InboundStream
@@ -58,7 +58,8 @@ class Outlet:
         )
         self._source_media: NegotiatedMedia | None = None
         self._payload_types: Mapping[int, tuple[int, str]] = {}
-        self._extension_ids: Mapping[int, int] = {}
+        #: (id of the source, id here) of the extensions that are passed on.
+        self._extension_ids: list[tuple[int, int]] = []
         #: Whose numbers the rewriter maps: a run of a source's numbering, or this outlet itself for own packets.
         self._fed_by: object | None = None
         self._restart = True
@@ -103,11 +104,11 @@ class Outlet:
             if own is not None:
                 mapped[entry.payload_type] = (own.payload_type, own.codec.name.lower())
         self._payload_types = mapped
-        self._extension_ids = {
-            source.extensions[uri]: self.negotiated.extensions[uri]
+        self._extension_ids = [
+            (source.extensions[uri], self.negotiated.extensions[uri])
             for uri in PASSED_ON
-            if uri in source.extensions and uri in self.negotiated.extensions
-        }
+            if uri in source.extensions and 0 < self.negotiated.extensions.get(uri, 0) < 15
+        ]
 
     @property
     def waits_for_keyframe(self) -> bool:
@@ -181,11 +182,11 @@ class Outlet:
         return True
 
     def _pass_extensions(self, packet: memoryview, header: RtpHeader) -> bytes:
-        ids = self._extension_ids
         passed = b""
-        for element_id, offset, length in elements(packet, header):
-            own = ids.get(element_id)
-            if own is not None and own < 15 and 0 < length <= 16:
+        for element_id, own in self._extension_ids:
+            found = find_element(packet, header, element_id)
+            if found is not None and 0 < found[1] <= 16:
+                offset, length = found
                 passed += bytes(((own << 4) | (length - 1),)) + bytes(packet[offset : offset + length])
         return passed
 

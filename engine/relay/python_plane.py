@@ -132,8 +132,7 @@ class PythonPlane:
         target.fed_by = feeding
         self._attach(feeding, target, now)
         estimator = target.session.media.estimator
-        if estimator is not None:
-            _limit_source(target, estimator.target_bps, now)
+        _limit_source(target, None if estimator is None else estimator.target_bps, now)
 
     def _attach(self, feeding: _Leg, target: _Leg, now: float) -> None:
         for kind, outlet in target.outlets.items():
@@ -226,7 +225,13 @@ def _tell_ready(leg: _Leg) -> bool:
     return leg.told_ready
 
 
-def _limit_source(receiver: _Leg, bitrate_bps: int, now: float) -> None:
-    """What the receiver's way can carry caps what its source sends; the source's own way is estimated on its own."""
-    if receiver.fed_by is not None:
-        receiver.fed_by.session.media.limit_bitrate(bitrate_bps, now)
+def _limit_source(receiver: _Leg, bitrate_bps: int | None, now: float) -> None:
+    """What the receiver's way can carry, and what it wants at most (``b=TIAS``, ``b=AS``), caps what its source sends.
+
+    The source's own way is estimated on its own.
+    """
+    sections = receiver.session.media.sections
+    wanted_bps = next((section.remote_max_bitrate_bps for section in sections if section.kind == "video"), None)
+    limits = [limit for limit in (bitrate_bps, wanted_bps) if limit]
+    if receiver.fed_by is not None and limits:
+        receiver.fed_by.session.media.limit_bitrate(min(limits), now)

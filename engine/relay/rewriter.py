@@ -1,4 +1,4 @@
-"""Continuous sequence numbers, timestamps and VP8 picture numbers across sources (CALLCONTROL I19)."""
+"""Continuous sequence numbers, timestamps and VP8 picture numbers across sources."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Device:
         self._packetizers = {"audio": packetizer_for("opus"), "video": packetizer_for("VP8", picture_id=number * 50)}
         self._video = video_encoder_for("VP8", VideoEncoderConfiguration(bitrate_bps=300_000))
         self._audio = audio_encoder_for("opus")
-        self._wants_keyframe = True
+        self.wants_keyframe = True
         self.host.session.media.on_keyframe_request = self._on_keyframe_request
         plane.add_leg(self.name, self.leg.session, on_ready=lambda name: None, on_own_keyframe=lambda name: None)
         assert connect(network, self.host, self.leg)
@@ -60,7 +60,7 @@ class Device:
 
     def _on_keyframe_request(self, stream: object, now: float) -> None:
         self.keyframes_asked += 1
-        self._wants_keyframe = True
+        self.wants_keyframe = True
 
     def play(self) -> None:
         self._source = TestCardSource(TestCard(160, 120, 15))
@@ -77,7 +77,7 @@ class Device:
         item = self._source.poll_frame(now)
         assert item is not None
         if isinstance(item.frame, av.VideoFrame):
-            key, self._wants_keyframe = self._wants_keyframe, False
+            key, self.wants_keyframe = self.wants_keyframe, False
             timestamp = item.timestamp(90_000, self._first_timestamp)
             for frame in self._video.encode(item.frame, timestamp, force_keyframe=key):
                 self.network.call_at(now + ENCODER_S, partial(self._send, "video", frame, now))
@@ -227,6 +227,27 @@ async def test_nothing_before_go_is_in_the_file(mock_clock: MockClock, tmp_path:
     assert seen.numbers[0][1] >= 0.65
     assert min(seen.beeps) >= 0.65
     assert not seen_of(tmp_path / "rec_1.webm", "visitor").numbers
+
+
+async def test_a_keyframe_that_was_on_its_way_at_go_is_what_the_pictures_begin_with(
+    mock_clock: MockClock, tmp_path: Path
+) -> None:
+    async with open_call(mock_clock, RecordingConfiguration(directory=tmp_path)) as call:
+        visitor, agent = await talking(call)
+        agent.wants_keyframe = True
+        while agent.wants_keyframe:
+            await call.run(STEP_S)
+        await call.run(2 * STEP_S)  # captured before Go, sent after it
+        agent.host.session.media.on_keyframe_request = lambda stream, now: None  # no other will come
+        call.watch.start_recording("vs_1", "rec_1", call.legs())
+        call.gates(visitor, GateState.OPEN)
+        call.gates(agent, GateState.OPEN)
+        await call.run(2.5)
+        call.watch.stop_recording("vs_1")
+        await call.finished()
+    seen = seen_of(tmp_path / "rec_1.webm", "agent")
+    assert seen.numbers[0][1] == 0.0
+    assert len(seen.numbers) >= 35
 
 
 async def test_a_change_of_device_and_a_mute_stay_in_the_sides_own_tracks(

@@ -250,6 +250,9 @@ def test_the_estimate_for_a_peer_with_remb_only_grows_back_after_a_loss() -> Non
     network = VirtualNetwork(conditions=Conditions(delay_s=0.02))
     client, server = two(network)
     assert connect(network, client, server, codecs=video_codec("nack", "goog-remb"))
+    stream = server.session.media.outbound("video")
+    assert stream is not None
+    stream.configure(replace(stream.section, extensions={}))
     estimator = server.session.media.estimator
     assert estimator is not None
     estimator.on_receiver_report(0.5, 0.04, network.now)

@@ -87,3 +87,16 @@ def test_a_name_instead_of_an_address_raises_at_once() -> None:
 def test_local_addresses_name_loopback_only_when_asked() -> None:
     assert "127.0.0.1" in local_addresses(loopback=True)
     assert "127.0.0.1" not in local_addresses(loopback=False)
+
+
+async def test_a_run_that_one_destination_refuses_does_not_end_segmentation_for_the_others(
+    pair: tuple[UdpSocket, UdpSocket],
+) -> None:
+    first, second = pair
+    run = memoryview(bytes(700))
+    first.send_run(run, 100, second.address)
+    first.send_run(run, 100, (second.address[0], 0))  # port 0: EINVAL, as for segments longer than the MTU
+    calls = first.counters.send_calls
+    first.send_run(run, 100, second.address)
+    assert first.counters.send_calls == calls + 1
+    assert len(await receive(second, 14)) == 14

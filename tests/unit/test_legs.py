@@ -1,0 +1,57 @@
+"""The media side of calls: what a device may signal wrongly, and what is in the way of the slate."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+from support.sdp import make_offer
+from triortc.engine.calls import slate_player
+from triortc.engine.calls.leg_configuration import MediaConfiguration
+from triortc.engine.calls.legs import open_leg_manager
+from triortc.engine.endpoint import EndpointConfiguration
+from triortc.errors import CodecError, SdpError
+
+CONFIGURATION = MediaConfiguration(endpoint=EndpointConfiguration(media_host=("127.0.0.1",)))
+CANDIDATE = "candidate:1 1 udp 2130706431 192.0.2.9 40000 typ host"
+
+
+async def test_rfc_8842_an_offer_with_another_certificate_is_refused_and_the_leg_stays() -> None:
+    first = str(make_offer("audio", "video"))
+    async with open_leg_manager(CONFIGURATION) as legs:
+        legs.open_leg("s", "leg", "visitor")
+        legs.answer("leg", 1, first)
+        transport = legs.transport("leg")
+        with pytest.raises(SdpError, match="new leg"):
+            legs.answer("leg", 2, first.replace("AB:AB", "CD:CD"))
+        assert legs.transport("leg") is transport
+
+
+async def test_r23_candidates_of_another_ufrag_are_counted_and_do_not_end_the_leg_s_own() -> None:
+    async with open_leg_manager(CONFIGURATION) as legs:
+        legs.open_leg("s", "leg", "visitor")
+        legs.answer("leg", 1, str(make_offer("audio", "video")))
+        transport = legs.transport("leg")
+        assert transport is not None
+        before = transport.ice.remote_candidates_ended
+        legs.add_candidates("leg", 1, "older", [(CANDIDATE, "a")], True)
+        legs.add_candidates("leg", 1, "abcd", [(CANDIDATE, "a")], False)
+        assert transport.ice.remote_candidates_ended is before
+        assert legs.counters()["candidates_dropped"] == 1
+
+
+async def test_a_slate_that_cannot_be_encoded_leaves_the_visitor_without_and_the_server_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise CodecError("no encoder")
+
+    monkeypatch.setattr(slate_player, "encoded_slate", broken)
+    monkeypatch.setattr(slate_player, "encoded_ringback", broken)
+    async with open_leg_manager(CONFIGURATION) as legs:
+        legs.open_leg("s", "leg", "visitor")
+        legs.answer("leg", 1, str(make_offer("audio", "video")))
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert legs.legs == 1
+    assert "no slate" in caplog.text
