@@ -21,7 +21,7 @@ from triortc.engine.endpoint import EndpointConfiguration
 from triortc.engine.ice.configuration import IceConfiguration
 from triortc.engine.relay.gate import GateState
 from triortc.engine.session.configuration import SessionConfiguration
-from triortc.errors import SdpError
+from triortc.errors import CallError, SdpError
 from triortc.signaling.channel import WebSocketChannel
 from triortc.signaling.http import HttpServer, UpgradeContext
 from triortc.signaling.site import Request, Response
@@ -57,7 +57,7 @@ class RelaySite:
         try:
             offer = msgspec.json.decode(request.body, type=_Offer)
             answer = self._answer(offer)
-        except (msgspec.MsgspecError, SdpError) as error:
+        except (msgspec.MsgspecError, SdpError, CallError) as error:
             return Response(400, str(error).encode() + b"\n")
         body = {"call": offer.call, "leg": offer.leg, "sdp": answer, "type": "answer"}
         return Response(200, msgspec.json.encode(body), "application/json")

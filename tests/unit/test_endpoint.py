@@ -142,4 +142,4 @@ def test_a_removed_session_leaves_no_route_even_when_it_is_removed_by_its_own_pa
     endpoint = bench.endpoint
     assert endpoint.sessions == 0
     assert endpoint._ports[0].routes == {}
-    assert endpoint._by_ssrc == endpoint._routes_of == endpoint._scheduled == {}
+    assert [len(table) for table in (endpoint._by_ssrc, endpoint._routes_of, endpoint._scheduled)] == [0, 0, 0]
