@@ -31,7 +31,11 @@ def media(network: VirtualNetwork, nat: Nat, server: IcePeer, *, seconds: float)
 
     def packet() -> None:
         source = nat.outward(BROWSER, SERVER)
-        network.call_later(0.01, lambda: server.agent.touch(SERVER, source, network.now))
+
+        def arrive() -> None:
+            server.agent.touch(SERVER, source, network.now)
+
+        network.call_later(0.01, arrive)
         if network.now < end:
             network.call_later(0.02, packet)
 
