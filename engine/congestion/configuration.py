@@ -32,11 +32,15 @@ class CongestionConfiguration:
     feedback_timeout_ms: int = 1500
     """Without feedback for this long, while sending, the estimate is halved, and again each time it has passed."""
     history_packets: int = 8192
+    limit_memory_ms: int = 10_000
+    """How long after the path was last full a source that feeds it is held back."""
+    delay_limit_floor_bps: int = 1_000_000
+    """Growing delay alone, which a busy machine shows as well, holds a source back no further than this; loss does."""
 
     def __post_init__(self) -> None:
         if not 0 < self.minimum_bps <= self.start_bps <= self.maximum_bps:
             raise ConfigurationError("bit rates must rise: minimum_bps, start_bps, maximum_bps")
         if not 0 < self.backoff < 1 or not 0 <= self.low_loss <= self.high_loss < 1 or self.headroom <= 1:
             raise ConfigurationError("backoff is below 1, low_loss not above high_loss, headroom above 1")
-        if min(self.acknowledged_window_ms, self.feedback_timeout_ms, self.history_packets) <= 0:
+        if min(self.acknowledged_window_ms, self.feedback_timeout_ms, self.history_packets, self.limit_memory_ms) <= 0:
             raise ConfigurationError("windows, time-outs and history must be above zero")

@@ -59,6 +59,7 @@ class SendSideEstimator:
         "_full_bps",
         "_grown_at",
         "_history",
+        "_lossy_at",
         "_lost",
         "_rate_bps",
         "_reference",
@@ -85,6 +86,7 @@ class SendSideEstimator:
         self._sent = RateMeter(window_s)
         self._full_bps: float | None = None
         self._decreased_at = -inf
+        self._lossy_at = -inf
         self._grown_at: float | None = None
         self._expected = 0
         self._lost = 0
@@ -102,6 +104,20 @@ class SendSideEstimator:
         """What may be sent, all streams of the transport together."""
         configured = self._configuration
         return int(max(min(self._rate_bps, self._remb_bps, configured.maximum_bps), configured.minimum_bps))
+
+    def limit_bps(self, now: float) -> int | None:
+        """What a source should be held to whose stream is passed on over this path; None: nothing says it is full.
+
+        The estimate itself proves no more than what was sent, so as a limit it would trap a source that had little to
+        send: it counts while the path was full not long ago, or when the receiver itself asked for a limit (REMB).
+        """
+        configured = self._configuration
+        memory_s = configured.limit_memory_ms / 1000
+        if self._remb_bps < inf or now - self._lossy_at <= memory_s:
+            return self.target_bps
+        if now - self._decreased_at <= memory_s:
+            return max(self.target_bps, configured.delay_limit_floor_bps)
+        return None
 
     @property
     def usage(self) -> PathUsage:
@@ -230,6 +246,7 @@ class SendSideEstimator:
             self._full_bps = acknowledged_bps
 
     def _fall_by_loss(self, acknowledged_bps: float | None, now: float) -> None:
+        self._lossy_at = now
         wanted = self._rate_bps * (1 - self.loss / 2)
         sent_bps = self._sent.rate_bps(now)
         if acknowledged_bps is not None and sent_bps is not None and sent_bps < _APPLICATION_LIMITED * self._rate_bps:

@@ -77,7 +77,7 @@ class PythonPlane:
             gate.on_ready = on_gate_ready
         session.media.on_stream = on_stream
         session.media.on_keyframe_request = lambda stream, now: self._keyframe_wanted(added, stream, now)
-        session.media.on_target_bitrate = lambda bitrate_bps, now: _limit_source(added, bitrate_bps, now)
+        session.media.on_limit = lambda bitrate_bps, now: _limit_source(added, bitrate_bps, now)
 
     def remove_leg(self, leg: str) -> None:
         """Forget a leg, its gates and what it feeds. Unknown legs are ignored."""
@@ -132,7 +132,7 @@ class PythonPlane:
         target.fed_by = feeding
         self._attach(feeding, target, now)
         estimator = target.session.media.estimator
-        _limit_source(target, None if estimator is None else estimator.target_bps, now)
+        _limit_source(target, None if estimator is None else estimator.limit_bps(now), now)
 
     def _attach(self, feeding: _Leg, target: _Leg, now: float) -> None:
         for kind, outlet in target.outlets.items():
@@ -233,5 +233,5 @@ def _limit_source(receiver: _Leg, bitrate_bps: int | None, now: float) -> None:
     sections = receiver.session.media.sections
     wanted_bps = next((section.remote_max_bitrate_bps for section in sections if section.kind == "video"), None)
     limits = [limit for limit in (bitrate_bps, wanted_bps) if limit]
-    if receiver.fed_by is not None and limits:
-        receiver.fed_by.session.media.limit_bitrate(min(limits), now)
+    if receiver.fed_by is not None:
+        receiver.fed_by.session.media.limit_bitrate(min(limits, default=None), now)

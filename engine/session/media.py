@@ -94,6 +94,8 @@ class MediaSession:
         self.on_keyframe_request: Callable[[OutboundStream, float], None] = lambda stream, now: None
         #: What we may send to the peer in all has changed, in bits per second.
         self.on_target_bitrate: Callable[[int, float], None] = lambda bitrate_bps, now: None
+        #: What a source whose stream is passed on to the peer should be held to has changed; None: to nothing.
+        self.on_limit: Callable[[int | None, float], None] = lambda bitrate_bps, now: None
         #: When something authentic last came; the session takes it and sets it back.
         self.heard_at: float | None = None
         self.secured = False
@@ -119,6 +121,7 @@ class MediaSession:
         self._transport_cc_id = 0
         self._mid_id = 0
         self._limit_bps: int | None = None
+        self._own_limit_bps: int | None = None
         self._limit_told_bps = 0
 
     # -- set-up
@@ -341,8 +344,14 @@ class MediaSession:
     def estimate_changed(self, before_bps: int, now: float) -> None:
         """Tell the owner if the estimate is another one now."""
         estimator = self._sender.estimator
-        if estimator is not None and estimator.target_bps != before_bps:
+        if estimator is None:
+            return
+        if estimator.target_bps != before_bps:
             self.on_target_bitrate(estimator.target_bps, now)
+        limit_bps = estimator.limit_bps(now)
+        if limit_bps != self._own_limit_bps:
+            self._own_limit_bps = limit_bps
+            self.on_limit(limit_bps, now)
 
     # -- out
 
@@ -355,12 +364,14 @@ class MediaSession:
         self._find_deadline()
         self._wake()
 
-    def limit_bitrate(self, bitrate_bps: int, now: float) -> None:
-        """Ask the peer to send no more than this in all (REMB); it estimates its own way beside it.
+    def limit_bitrate(self, bitrate_bps: int | None, now: float) -> None:
+        """Ask the peer to send no more than this in all (REMB; None: whatever it can); it estimates its own way too.
 
         Told at once when the limit falls, else with the next report. A peer that has not agreed to goog-remb is told
         nothing: there the receiver's losses are all that can be repaired.
         """
+        if bitrate_bps is None:
+            bitrate_bps = self._configuration.congestion.maximum_bps
         self._limit_bps = bitrate_bps
         if not self._limit_told_bps or bitrate_bps < _TOLD_AT_ONCE * self._limit_told_bps:
             self._send_limit()
