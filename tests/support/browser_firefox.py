@@ -25,6 +25,8 @@ KEYS = {"Enter": "\ue007", "Escape": "\ue00c", "Tab": "\ue004"}
 def _preferences(options: BrowserOptions) -> dict[str, object]:
     return {
         "media.navigator.streams.fake": True,
+        # Two encoders on two cores: without this Firefox makes its picture smaller when the test machine is busy.
+        "media.navigator.load_adapt": False,
         "media.navigator.permission.disabled": options.camera == "granted",
         "permissions.default.camera": 2 if options.camera == "refused" else 1,
         "permissions.default.microphone": 2 if options.camera == "refused" else 1,

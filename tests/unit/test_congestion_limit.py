@@ -1,4 +1,4 @@
-"""What a source is held to whose stream goes on over an estimated path: the path's fullness, not the sender's modesty."""
+"""What a source is held to whose stream goes on over an estimated path: how full it is, not how little was sent."""
 
 from __future__ import annotations
 
