@@ -45,7 +45,7 @@ _FIRST_KEY, _FIRST, _LATER = b"\x10\x00", b"\x10\x01", b"\x00\x01"
 _KEYFRAME_EVERY: Final = 60
 
 
-class SetupFailed(TriortcError):  # noqa: N818  # an outcome that a bench reports, not a programming error
+class SetupFailedError(TriortcError):
     """A leg did not come up; the message says why."""
 
 
@@ -96,7 +96,7 @@ class Generator:
         Every leg has a socket of its own, as every browser has: the server tells legs apart by their address.
 
         Raises:
-            SetupFailed: the server refused, or the leg did not come up in time.
+            SetupFailedError: the server refused, or the leg did not come up in time.
         """
         async with open_endpoint(EndpointConfiguration(media_host=("127.0.0.1",))) as endpoint:
             began = trio.current_time()
@@ -114,7 +114,7 @@ class Generator:
                 with trio.move_on_after(timeout_s):
                     await leg.up.wait()
                 if leg.failure or not leg.up.is_set():
-                    raise SetupFailed(leg.failure or f"leg {which} of call {call} is not up after {timeout_s} s")
+                    raise SetupFailedError(leg.failure or f"leg {which} of call {call} is not up after {timeout_s} s")
                 leg.setup_s = trio.current_time() - began
                 yield leg
             finally:
@@ -136,7 +136,7 @@ class Generator:
         body = {"call": call, "leg": which, "sdp": str(offer), "type": "offer"}
         answer = await self._client.post(self._url, json=body)
         if answer.status_code != 200:
-            raise SetupFailed(f"the server answered {answer.status_code}: {answer.text.strip()}")
+            raise SetupFailedError(f"the server answered {answer.status_code}: {answer.text.strip()}")
         now = trio.current_time()
         session.set_remote(apply_answer(offer, parse(answer.json()["sdp"])), now)
         leg.endpoint.flush(now)
