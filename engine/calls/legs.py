@@ -351,11 +351,10 @@ class LegManager:
         return transport
 
     def _close_transport(self, leg: _Leg) -> None:
-        transport, leg.transport = leg.transport, None
         self._slates.stop(leg.name)
+        transport = leg.transport
         if transport is None:
             return
-        leg.transport = transport
         self._count(leg, self._ended)
         leg.transport = None
         self._watch.leg_closing(leg.session_id, leg.name)

@@ -32,7 +32,6 @@ def handle_rtcp(media: MediaSession, plain: bytes, now: float) -> None:
         media.counters.malformed_rtcp += 1
         return
     estimator = media.estimator
-    before_bps = 0 if estimator is None else estimator.target_bps
     for packet in packets:
         match packet:
             case SenderReport():
@@ -53,8 +52,7 @@ def handle_rtcp(media: MediaSession, plain: bytes, now: float) -> None:
                 estimator.on_remb(packet.bitrate_bps, now)
             case TransportFeedback() if estimator is not None:
                 estimator.on_feedback(packet, now)
-    if estimator is not None:
-        media.estimate_changed(before_bps, now)
+    media.check_limit(now)
 
 
 def _report_blocks(media: MediaSession, blocks: tuple[ReportBlock, ...], now: float) -> None:

@@ -92,8 +92,6 @@ class MediaSession:
         self.on_source: Callable[[int], None] = lambda ssrc: None
         #: The peer needs a keyframe of what we send (PLI or FIR).
         self.on_keyframe_request: Callable[[OutboundStream, float], None] = lambda stream, now: None
-        #: What we may send to the peer in all has changed, in bits per second.
-        self.on_target_bitrate: Callable[[int, float], None] = lambda bitrate_bps, now: None
         #: What a source whose stream is passed on to the peer should be held to has changed; None: to nothing.
         self.on_limit: Callable[[int | None, float], None] = lambda bitrate_bps, now: None
         #: When something authentic last came; the session takes it and sets it back.
@@ -341,13 +339,11 @@ class MediaSession:
             if received.keyframes is not None:
                 received.keyframes.rtt_s = rtt_s
 
-    def estimate_changed(self, before_bps: int, now: float) -> None:
-        """Tell the owner if the estimate is another one now."""
+    def check_limit(self, now: float) -> None:
+        """Tell the owner if feedback has changed what a source should be held to."""
         estimator = self._sender.estimator
         if estimator is None:
             return
-        if estimator.target_bps != before_bps:
-            self.on_target_bitrate(estimator.target_bps, now)
         limit_bps = estimator.limit_bps(now)
         if limit_bps != self._own_limit_bps:
             self._own_limit_bps = limit_bps
