@@ -7,6 +7,7 @@ from typing import Final, get_args
 
 import msgspec
 
+from triortc.engine.calls import actor
 from triortc.engine.calls import commands as calls
 from triortc.engine.calls.actor import DeviceInformation
 from triortc.engine.calls.commands import Command as EngineCommand
@@ -21,8 +22,8 @@ ENGINE_COMMANDS: Final[Mapping[str, type[EngineCommand]]] = {
 }
 
 
-def _push(endpoints: tuple[PushEndpoint, ...]) -> tuple[dict[str, str], ...]:
-    return tuple(msgspec.to_builtins(endpoint) for endpoint in endpoints)
+def _push(endpoints: tuple[PushEndpoint, ...]) -> tuple[actor.PushEndpoint, ...]:
+    return tuple(msgspec.convert(endpoint, actor.PushEndpoint, from_attributes=True) for endpoint in endpoints)
 
 
 def _device_update(p: wire.DeviceUpdate) -> calls.DeviceUpdate:

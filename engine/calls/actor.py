@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-__all__ = ["Actor", "AppState", "DeviceAddress", "DeviceInformation", "Permission", "Platform", "Principal", "Role"]
+__all__ = [
+    "Actor",
+    "AppState",
+    "DeviceAddress",
+    "DeviceInformation",
+    "Permission",
+    "Platform",
+    "Principal",
+    "PushEndpoint",
+    "PushKind",
+    "Role",
+]
 
 Role = Literal["agent", "visitor", "supervisor", "service"]
 Platform = Literal["ios", "android", "desktop", "web"]
 AppState = Literal["foreground", "background", "locked", "terminated"]
 Permission = Literal["prompt", "granted", "denied", "denied_permanent", "restricted"]
+PushKind = Literal["apns", "apns_voip", "fcm", "webpush"]
 
 
 class Principal(NamedTuple):
@@ -69,6 +81,25 @@ class Actor:
 
 
 @dataclass(slots=True, frozen=True)
+class PushEndpoint:
+    """Where a device can be pushed to. What gives access is left out of its `repr`, which may be logged.
+
+    Attributes:
+        kind: the provider.
+        token: of APNs and FCM.
+        endpoint, p256dh, auth: the URL and the keys of a Web Push subscription (RFC 8030, 8291), in base64url.
+        topic: the app's bundle id, where the provider asks for one.
+    """
+
+    kind: PushKind
+    token: str | None = field(default=None, repr=False)
+    endpoint: str | None = field(default=None, repr=False)
+    p256dh: str | None = field(default=None, repr=False)
+    auth: str | None = field(default=None, repr=False)
+    topic: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
 class DeviceInformation:
     """What a device says of itself in `hello`."""
 
@@ -79,5 +110,5 @@ class DeviceInformation:
     app_state: AppState = "foreground"
     camera: Permission = "granted"
     mic: Permission = "granted"
-    push: tuple[dict[str, str], ...] = ()
+    push: tuple[PushEndpoint, ...] = ()
     caps: tuple[str, ...] = ()

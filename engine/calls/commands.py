@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
+from triortc.engine.calls.actor import PushEndpoint
+
 __all__ = [
     "CallAccept",
     "CallCancel",
@@ -94,7 +96,7 @@ class DeviceUpdate:
     wire_type: ClassVar[str] = "device.update"
     app_state: str | None = None
     perms: dict[str, str] | None = None
-    push: tuple[dict[str, str], ...] | None = None
+    push: tuple[PushEndpoint, ...] | None = None
     name: str | None = None
     caps: tuple[str, ...] | None = None
 

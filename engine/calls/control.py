@@ -56,6 +56,7 @@ from triortc.engine.calls.events import (
     DeviceLost,
     DeviceResumed,
     Event,
+    PushEndpointGone,
     SessionCrashed,
     ShutDown,
 )
@@ -177,6 +178,8 @@ class CallControl:
                 self._people.resumed(address, information)
             case DeviceGone(address):
                 self._people.gone(address)
+            case PushEndpointGone(address, endpoint):
+                self._people.push_endpoint_gone(address, endpoint)
             case SessionCrashed(session):
                 if session in self.world.sessions and not self.world.sessions[session].ended:
                     self._lifecycle.apply(session, "int.crash", "system", {})

@@ -15,6 +15,7 @@ from triortc.engine.calls.commands import IceCandidate
 from triortc.engine.calls.gate_table import GateState
 from triortc.engine.calls.notifications import Notification, SessionRecord
 from triortc.engine.calls.ports import Kind, Side
+from triortc.engine.calls.push_values import Push
 from triortc.engine.calls.replies import Reply
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Order",
     "ReplyTo",
     "RequestKeyframe",
+    "SendPush",
     "SessionEnded",
     "SessionStarted",
     "SetGate",
@@ -147,6 +149,13 @@ class Notify:
 
 
 @dataclass(slots=True, frozen=True)
+class SendPush:
+    """Hand a push to the gateways, now."""
+
+    push: Push
+
+
+@dataclass(slots=True, frozen=True)
 class AppendHistory:
     record: SessionRecord
 
@@ -165,5 +174,6 @@ Effect: TypeAlias = (
     | AddCandidates
     | ReplyTo
     | Notify
+    | SendPush
     | AppendHistory
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation
+from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation, PushEndpoint
 from triortc.engine.calls.commands import Command
 from triortc.engine.calls.media_events import MediaEvent
 
@@ -16,6 +16,7 @@ __all__ = [
     "DeviceLost",
     "DeviceResumed",
     "Event",
+    "PushEndpointGone",
     "SessionCrashed",
     "ShutDown",
 ]
@@ -53,6 +54,14 @@ class DeviceGone:
 
 
 @dataclass(slots=True, frozen=True)
+class PushEndpointGone:
+    """The provider says that this endpoint of a device is no more; it is not pushed to again."""
+
+    address: DeviceAddress
+    endpoint: PushEndpoint
+
+
+@dataclass(slots=True, frozen=True)
 class SessionCrashed:
     """The code of one session failed; it ends, its siblings go on."""
 
@@ -65,5 +74,13 @@ class ShutDown:
 
 
 Event: TypeAlias = (
-    CommandReceived | DeviceConnected | DeviceLost | DeviceResumed | DeviceGone | MediaEvent | SessionCrashed | ShutDown
+    CommandReceived
+    | DeviceConnected
+    | DeviceLost
+    | DeviceResumed
+    | DeviceGone
+    | PushEndpointGone
+    | MediaEvent
+    | SessionCrashed
+    | ShutDown
 )

@@ -7,7 +7,15 @@ from dataclasses import replace
 from typing import Final, TypeVar, get_args
 
 from triortc.engine.calls import threads, views
-from triortc.engine.calls.actor import Actor, AppState, DeviceAddress, DeviceInformation, Permission, Principal
+from triortc.engine.calls.actor import (
+    Actor,
+    AppState,
+    DeviceAddress,
+    DeviceInformation,
+    Permission,
+    Principal,
+    PushEndpoint,
+)
 from triortc.engine.calls.availability import recompute_presence
 from triortc.engine.calls.commands import DeviceRevoke, DeviceUpdate, PresenceGet, PresenceSet, SyncGet
 from triortc.engine.calls.effects import Order
@@ -113,6 +121,15 @@ class People:
         del of_principal[address.device]
         if not of_principal:
             del world.of_principal[address.principal]
+
+    def push_endpoint_gone(self, address: DeviceAddress, endpoint: PushEndpoint) -> None:
+        """The provider of an endpoint says that it is no more."""
+        device = self._world.devices.get(address)
+        if device is None or endpoint not in device.information.push:
+            return
+        left = tuple(item for item in device.information.push if item != endpoint)
+        device.information = replace(device.information, push=left)
+        self._world.touch(address.principal)
 
     def unreachable(self, address: DeviceAddress) -> None:
         """P4: the device has been without signaling for too long to count."""

@@ -9,11 +9,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from triortc.engine.calls.actor import DeviceAddress
+from triortc.engine.calls.actor import DeviceAddress, PushKind
 from triortc.engine.calls.notifications import Notification, SessionRecord
+from triortc.engine.calls.push_values import Push
 from triortc.engine.relay.gate import GateState, GateStatistics
 
-__all__ = ["Candidate", "ClientPort", "HistoryPort", "Kind", "MediaPort", "RecordingPolicyPort", "RouterPort", "Side"]
+__all__ = [
+    "Candidate",
+    "ClientPort",
+    "HistoryPort",
+    "Kind",
+    "MediaPort",
+    "NoPush",
+    "PushPort",
+    "RecordingPolicyPort",
+    "RouterPort",
+    "Side",
+]
 
 Side = Literal["agent", "visitor"]
 Kind = Literal["audio", "video"]
@@ -94,6 +106,32 @@ class RecordingPolicyPort(Protocol):
 
     def may_record(self, org: str, conversation: str, session: str, by: str) -> bool:
         """Asked before every recording. `by`: who wants it, `system` where every call is recorded."""
+
+
+class PushPort(Protocol):
+    """Sends pushes to devices that may be asleep.
+
+    An endpoint that its provider says is gone is reported by `CallSupervisor.push_endpoint_gone`.
+    """
+
+    @property
+    def kinds(self) -> frozenset[PushKind]:
+        """The providers that this port has credentials for. A device with no other endpoint cannot be woken."""
+
+    def send(self, push: Push) -> None:
+        """Queue a push, to be sent now. Never blocks, never raises. A failure changes nothing in a call.
+
+        What is queued for a ring and not sent yet is dropped by that ring's `WithdrawPush` for the same device.
+        """
+
+
+class NoPush:
+    """Without gateways nothing can be pushed."""
+
+    kinds: frozenset[PushKind] = frozenset()
+
+    def send(self, push: Push) -> None:
+        """Nothing asks for it, since no kind can be sent."""
 
 
 class HistoryPort(Protocol):

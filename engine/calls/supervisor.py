@@ -20,7 +20,7 @@ from typing import Final
 
 import trio
 
-from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation, Principal
+from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation, Principal, PushEndpoint
 from triortc.engine.calls.commands import Command
 from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.control import CallControl
@@ -34,6 +34,7 @@ from triortc.engine.calls.effects import (
     OpenLeg,
     ReplyTo,
     RequestKeyframe,
+    SendPush,
     SessionEnded,
     SessionStarted,
     SetGate,
@@ -48,13 +49,22 @@ from triortc.engine.calls.events import (
     DeviceLost,
     DeviceResumed,
     Event,
+    PushEndpointGone,
     SessionCrashed,
     ShutDown,
 )
 from triortc.engine.calls.history import MemoryHistory
 from triortc.engine.calls.media_events import MediaEvent, RecordingStopped
 from triortc.engine.calls.notifications import Snapshot
-from triortc.engine.calls.ports import ClientPort, HistoryPort, MediaPort, RecordingPolicyPort, RouterPort
+from triortc.engine.calls.ports import (
+    ClientPort,
+    HistoryPort,
+    MediaPort,
+    NoPush,
+    PushPort,
+    RecordingPolicyPort,
+    RouterPort,
+)
 from triortc.engine.calls.replies import (
     AcceptedPayload,
     CallFault,
@@ -125,9 +135,11 @@ class CallSupervisor:
         media: MediaPort,
         history: HistoryPort,
         clients: ClientPort | None,
+        push: PushPort,
         cleanup_timeout_s: float,
     ) -> None:
         self.clients = clients
+        self._push = push
         self.control = control
         self.crashes_total = 0
         self._nursery = nursery
@@ -197,6 +209,11 @@ class CallSupervisor:
         """A device left for good, or its time to resume is over."""
         with _CrashBoundary(self, None):
             self._step(DeviceGone(address))
+
+    def push_endpoint_gone(self, address: DeviceAddress, endpoint: PushEndpoint) -> None:
+        """A push provider says that this endpoint of a device is no more (410, UNREGISTERED)."""
+        with _CrashBoundary(self, None):
+            self._step(PushEndpointGone(address, endpoint))
 
     def media_event(self, event: MediaEvent) -> None:
         """What happened on the media side. May be called from the media port's own methods; it then comes after."""
@@ -295,6 +312,9 @@ class CallSupervisor:
                     case Notify():
                         if self.clients is not None:
                             self.clients.notify(effect.address, effect.notification)
+                    case SendPush():
+                        with _CrashBoundary(self, None):
+                            self._push.send(effect.push)
                     case AppendHistory():
                         with _CrashBoundary(self, None):
                             self._history.append(effect.record)
@@ -450,6 +470,7 @@ async def open_call_supervisor(
     router: RouterPort | None = None,
     history: HistoryPort | None = None,
     recording_policy: RecordingPolicyPort | None = None,
+    push: PushPort | None = None,
     random_bytes: Callable[[int], bytes] = os.urandom,
     unix_ms_now: int | None = None,
 ) -> AsyncIterator[CallSupervisor]:
@@ -462,11 +483,13 @@ async def open_call_supervisor(
         router: orders candidates; by default the agent idle longest comes first.
         history: keeps records of ended sessions; by default in memory.
         recording_policy: may refuse recordings; by default what the configuration allows is done.
+        push: wakes devices without a connection; by default nothing does.
         random_bytes: source of ids.
         unix_ms_now: the wall clock at this moment in milliseconds, for stamps; None: the machine's.
     """
     chosen = configuration or CallConfiguration()
     kept = history or MemoryHistory()
+    gateways = NoPush() if push is None else push
     wall_ms = round(time.time() * 1000) if unix_ms_now is None else unix_ms_now
     offset_ms = wall_ms - round(trio.current_time() * 1000)
     control = CallControl(
@@ -478,7 +501,7 @@ async def open_call_supervisor(
         recording_policy=recording_policy,
     )
     async with trio.open_nursery() as nursery:
-        supervisor = CallSupervisor(nursery, control, media, kept, clients, chosen.cleanup_timeout_s)
+        supervisor = CallSupervisor(nursery, control, media, kept, clients, gateways, chosen.cleanup_timeout_s)
         nursery.start_soon(supervisor._keep_time, None, name="calls' clock")
         try:
             yield supervisor

@@ -12,6 +12,7 @@ import pytest
 
 from triortc.engine.calls import commands as calls
 from triortc.engine.calls import notifications as told
+from triortc.engine.calls.actor import PushEndpoint
 from triortc.errors import ProtocolError
 from triortc.signaling.mapping import ENGINE_COMMANDS, device_information, engine_command
 from triortc.signaling.wire import (
@@ -295,7 +296,7 @@ def test_hello_keeps_everything_that_call_control_wants_to_know() -> None:
     assert isinstance(hello, Hello)
     device = device_information(hello.device)
     assert (device.camera, device.mic) == ("denied_permanent", "prompt")
-    assert device.push == ({"kind": "apns", "token": "t", "topic": "app"},)
+    assert device.push == (PushEndpoint("apns", token="t", topic="app"),)
     assert hello.resume is not None
     assert hello.resume.last_seq == 4
 
