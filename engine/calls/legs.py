@@ -37,7 +37,7 @@ from triortc.engine.relay.gate import GateState, GateStatistics
 from triortc.engine.relay.plane import DataPlane
 from triortc.engine.relay.python_plane import PythonPlane
 from triortc.engine.sdp.candidate import parse_candidate
-from triortc.engine.sdp.grammar import parse
+from triortc.engine.sdp.grammar import SessionDescription, parse
 from triortc.engine.sdp.local import AnswerConstraints
 from triortc.engine.sdp.negotiated import Negotiated, SdpUnsupportedError
 from triortc.engine.sdp.negotiation import create_answer
@@ -135,20 +135,12 @@ class LegManager:
         now = trio.current_time()
         transport = target.transport or self._open_transport(target)
         try:
-            answer, negotiated = create_answer(
-                offer,
-                describe_transport(transport),
-                [
-                    describe_media(transport, kind, direction="sendrecv", codecs=self._configuration.codecs[kind])
-                    for kind in ("audio", "video")
-                ],
-                constraints=self._constraints(target),
-                previous=target.negotiated,
-                session_id=target.description_id,
-                session_version=target.description_version,
-            )
-            if negotiated.ice_restart or negotiated.dtls_restart:
-                raise SdpUnsupportedError("the device restarts its transport: ask for a new leg instead")
+            answer, negotiated = self._answer(target, transport, offer, target.negotiated)
+            if negotiated.dtls_restart:
+                transport = self._renew_transport(target)
+                answer, negotiated = self._answer(target, transport, offer, None)
+            elif negotiated.ice_restart:
+                raise SdpUnsupportedError("this leg's ICE does not restart: offer from a new connection instead")
         except SdpError:
             if target.negotiated is None:
                 self._close_transport(target)
@@ -159,7 +151,7 @@ class LegManager:
         self._plane.negotiated(leg, now)
         self._give_early_candidates(target, now)
         self._connect(target)
-        if target.side == "visitor":
+        if target.side == "visitor" and not self._agent_is_shown(target):
             self._slates.start(leg, transport)
         self._endpoint.flush(now)
         return str(answer)
@@ -322,6 +314,22 @@ class LegManager:
 
     # -- inside
 
+    def _answer(
+        self, leg: _Leg, transport: Session, offer: SessionDescription, previous: Negotiated | None
+    ) -> tuple[SessionDescription, Negotiated]:
+        return create_answer(
+            offer,
+            describe_transport(transport),
+            [
+                describe_media(transport, kind, direction="sendrecv", codecs=self._configuration.codecs[kind])
+                for kind in ("audio", "video")
+            ],
+            constraints=self._constraints(leg),
+            previous=previous,
+            session_id=leg.description_id,
+            session_version=leg.description_version,
+        )
+
     def _known(self, leg: str) -> _Leg:
         target = self._legs.get(leg)
         if target is None:
@@ -347,8 +355,19 @@ class LegManager:
             self._plane.set_gate(leg.name, kind, state, trio.current_time())
             self._plane.expect(leg.name, kind, state is not GateState.MUTED)
         self._watch.leg_opened(leg.session_id, WatchedLeg(leg.name, leg.side, transport.media))
-        self._endpoint.add(transport, lambda event: self._transport_event(leg, event))
+        self._endpoint.add(transport, lambda event: self._transport_event(leg, transport, event))
         return transport
+
+    def _renew_transport(self, leg: _Leg) -> Session:
+        """Another certificate is another association (RFC 8842): the device's page was loaded again.
+
+        Nothing of the old one can be used, so the leg starts anew under its name, its gates as they are. What the
+        other side is sent goes on in the streams it has.
+        """
+        self._missed(leg)
+        self._close_transport(leg)
+        leg.negotiated = None
+        return self._open_transport(leg)
 
     def _close_transport(self, leg: _Leg) -> None:
         self._slates.stop(leg.name)
@@ -410,6 +429,11 @@ class LegManager:
             self._plane.connect(other.name, leg.name, now)
             self._endpoint.flush(now)
 
+    def _agent_is_shown(self, leg: _Leg) -> bool:
+        call = self._calls[leg.session_id]
+        agent = call.legs.get(call.source.get("agent", ""))
+        return agent is not None and GateState.OPEN in agent.gates.values()
+
     def _watched_legs(self, session: str) -> list[WatchedLeg]:
         call = self._calls.get(session)
         return [
@@ -421,8 +445,8 @@ class LegManager:
     def _recording_stopped(self, session: str, recording: str, reason: str) -> None:
         self.on_event(RecordingStopped(session, recording, reason))
 
-    def _transport_event(self, leg: _Leg, event: SessionEvent) -> None:
-        if leg.name not in self._legs:
+    def _transport_event(self, leg: _Leg, transport: Session, event: SessionEvent) -> None:
+        if leg.name not in self._legs or leg.transport is not transport:
             return
         match event:
             case ConnectionStateChanged(ConnectionState.CONNECTED):

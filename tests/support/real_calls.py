@@ -63,12 +63,15 @@ class Party:
     nursery: trio.Nursery
     legs: list[trio.CancelScope] = field(default_factory=list)
 
-    async def leg(self, leg: str) -> PeerConnection:
-        """Bring this device's leg up, and send made-up sound and pictures on it until the device leaves."""
+    async def leg(self, leg: str, neg: int = 1) -> PeerConnection:
+        """Bring this device's leg up, and send made-up sound and pictures on it until the device leaves.
+
+        Another connection of the same leg, as a page that was loaded again makes one, offers with a greater `neg`.
+        """
         opened: PeerConnection = await self.nursery.start(self._run_leg)
         opened.set_local_description(opened.create_offer())
         assert opened.local_description is not None
-        reply = await self.signal.command("sdp.offer", leg=leg, neg=1, sdp=opened.local_description.sdp)
+        reply = await self.signal.command("sdp.offer", leg=leg, neg=neg, sdp=opened.local_description.sdp)
         opened.set_remote_description(RtcSessionDescription("answer", reply["answer"]))
         await opened.connected()
         return opened

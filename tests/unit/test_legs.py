@@ -11,21 +11,54 @@ from triortc.engine.calls import slate_player
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.calls.legs import open_leg_manager
 from triortc.engine.endpoint import EndpointConfiguration
+from triortc.engine.relay.gate import GateState
 from triortc.errors import CodecError, SdpError
 
 CONFIGURATION = MediaConfiguration(endpoint=EndpointConfiguration(media_host=("127.0.0.1",)))
 CANDIDATE = "candidate:1 1 udp 2130706431 192.0.2.9 40000 typ host"
 
 
-async def test_rfc_8842_an_offer_with_another_certificate_is_refused_and_the_leg_stays() -> None:
+async def test_rfc_8842_an_offer_with_another_certificate_begins_the_leg_anew() -> None:
+    first = str(make_offer("audio", "video"))
+    async with open_leg_manager(CONFIGURATION) as legs:
+        legs.open_leg("s", "leg", "visitor")
+        legs.answer("leg", 1, first)
+        before = legs.transport("leg")
+        answer = legs.answer("leg", 2, first.replace("AB:AB", "CD:CD"))
+        after = legs.transport("leg")
+        assert before is not None
+        assert after is not None
+        assert after is not before
+        assert after.ice.local_ufrag != before.ice.local_ufrag
+        assert after.ice.local_ufrag in answer
+        assert legs.legs == 1
+
+
+async def test_rfc_8842_an_offer_that_cannot_be_answered_leaves_the_leg_as_it_was() -> None:
     first = str(make_offer("audio", "video"))
     async with open_leg_manager(CONFIGURATION) as legs:
         legs.open_leg("s", "leg", "visitor")
         legs.answer("leg", 1, first)
         transport = legs.transport("leg")
-        with pytest.raises(SdpError, match="new leg"):
-            legs.answer("leg", 2, first.replace("AB:AB", "CD:CD"))
+        with pytest.raises(SdpError):
+            legs.answer("leg", 2, first.replace("AB:AB", "CD:CD").replace("sha-256", "sha-1"))
         assert legs.transport("leg") is transport
+
+
+async def test_a_visitor_that_offers_again_while_the_agent_is_shown_gets_no_slate() -> None:
+    first = str(make_offer("audio", "video"))
+    async with open_leg_manager(CONFIGURATION) as legs:
+        legs.open_leg("s", "visitor", "visitor")
+        legs.open_leg("s", "agent", "agent")
+        legs.answer("visitor", 1, first)
+        legs.answer("agent", 1, first.replace("AB:AB", "EF:EF").replace("abcd", "efgh"))
+        for kind in ("audio", "video"):
+            legs.set_gate("s", "agent", kind, GateState.OPEN, 1)
+        await trio.testing.wait_all_tasks_blocked()
+        quiet = trio.lowlevel.current_statistics().tasks_living
+        legs.answer("visitor", 2, first.replace("AB:AB", "CD:CD"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert trio.lowlevel.current_statistics().tasks_living == quiet
 
 
 async def test_r23_candidates_of_another_ufrag_are_counted_and_do_not_end_the_leg_s_own() -> None:
