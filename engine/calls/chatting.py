@@ -20,7 +20,6 @@ from triortc.engine.calls.conversation_table import Conversation, ConversationFa
 from triortc.engine.calls.lifecycle import Lifecycle
 from triortc.engine.calls.ports import HistoryPort, RouterPort
 from triortc.engine.calls.replies import ConversationListPayload, HistoryPayload, MessagePayload, Ok
-from triortc.engine.calls.session_table import Value
 from triortc.engine.calls.world import RefusedError, World
 
 __all__ = ["Chatting"]
@@ -92,13 +91,7 @@ class Chatting:
         if conversation.state == "closed":
             return Ok()
         tags = None if command.tags is None else self._checked(command.tags)
-        session = world.live_session(conversation)
-        if session is not None:
-            data: dict[str, Value] = {"end_video": command.end_video}
-            row = self._lifecycle.apply(session.id, "conversation.close", actor.sub, data)
-            if row is not None and row.number == "V40":
-                details = {"session": session.id}
-                raise RefusedError("conversation.video_active", "a video is running; end it or say end_video", details)
+        self._lifecycle.leave_video(conversation, "conversation.close", actor.sub, end_video=command.end_video)
         threads.close_conversation(world, conversation, tags)
         return Ok()
 

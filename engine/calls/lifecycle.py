@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from triortc.engine.calls import gates, threads, views
 from triortc.engine.calls.actor import DeviceAddress
-from triortc.engine.calls.conversation_table import ConversationFacts
+from triortc.engine.calls.conversation_table import Conversation, ConversationFacts
 from triortc.engine.calls.effects import (
     AppendHistory,
     Order,
@@ -34,8 +34,8 @@ from triortc.engine.calls.notifications import (
 from triortc.engine.calls.ring_table import Ring, RingLeg
 from triortc.engine.calls.ringing import end_rings, ring_event, tell, tell_ringing, tell_state
 from triortc.engine.calls.session import LogRecord, Session, SessionEvent, step
-from triortc.engine.calls.session_table import Value
-from triortc.engine.calls.world import MediaStatus, World
+from triortc.engine.calls.session_table import ConversationOperation, Value
+from triortc.engine.calls.world import MediaStatus, RefusedError, World
 
 __all__ = ["Lifecycle"]
 
@@ -46,6 +46,10 @@ _FAILURES: Final[Mapping[str, Literal["timeout", "media", "cancelled"]]] = {
     "media": "media",
     "cancelled": "cancelled",
 }
+
+
+_AGENTS_OWN: Final = frozenset({"conversation_transferred", "conversation_snoozed", "conversation_closed"})
+"""Reasons to cancel that the agent gave by deciding on the conversation, which stays as the agent left it."""
 
 
 class Lifecycle:
@@ -118,6 +122,27 @@ class Lifecycle:
         ):
             threads.tell_changed(world, world.conversation_of(after))
         return row
+
+    def leave_video(
+        self, conversation: Conversation, operation: ConversationOperation, actor: str, *, end_video: bool
+    ) -> None:
+        """V21, V40, V41: the conversation's video, before the conversation is given away, put off or closed.
+
+        What was not answered is cancelled, and the visitor is told of it before any event of the conversation (I33).
+
+        Arguments:
+            conversation: the one that the operation is about to change; it has not changed yet.
+            operation: the command.
+            actor: who gave it.
+            end_video: whether a running call is to be ended; otherwise it refuses `conversation.video_active` (A-22).
+        """
+        session = self._world.live_session(conversation)
+        if session is None:
+            return
+        row = self.apply(session.id, operation, actor, {"end_video": end_video})
+        if row is not None and row.number == "V40":
+            details = {"session": session.id}
+            raise RefusedError("conversation.video_active", "a video is running; end it or say end_video", details)
 
     # --- telling
 
@@ -354,7 +379,7 @@ class Lifecycle:
         world.claims.release(agent, session.id, session.epoch)
         world.agent(agent).idle_since = world.now
         world.touch(agent)
-        if session.outcome == "cancelled" and session.was_unassigned and session.reason != "conversation_closed":
+        if session.outcome == "cancelled" and session.was_unassigned and session.reason not in _AGENTS_OWN:
             threads.unclaim_conversation(world, conversation, rang=True)
         elif before.answered and world.configuration.hold_channels_until == "conversation_closed":
             conversation.held_by_video = True

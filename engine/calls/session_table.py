@@ -7,11 +7,22 @@ is shown then follows from the legs (see `Session.state`). Effects of the form `
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias, get_args
 
 from triortc.engine.calls.machine import SAME, Row
 
-__all__ = ["GUARDS", "IN_CALL", "OUTCOMES", "PRE_ANSWER", "ROWS", "Facts", "Outcome", "Value"]
+__all__ = [
+    "CONVERSATION_OPERATIONS",
+    "GUARDS",
+    "IN_CALL",
+    "OUTCOMES",
+    "PRE_ANSWER",
+    "ROWS",
+    "ConversationOperation",
+    "Facts",
+    "Outcome",
+    "Value",
+]
 
 Outcome = Literal["completed", "declined", "no_answer", "cancelled", "unavailable", "failed"]
 Value: TypeAlias = str | int | float | bool | None
@@ -21,7 +32,16 @@ OUTCOMES: Final[Mapping[str, frozenset[str]]] = {
     "completed": frozenset({"agent_hangup", "visitor_hangup", "supervisor_ended"}),
     "declined": frozenset({"agent_declined"}),
     "no_answer": frozenset({"ring_timeout"}),
-    "cancelled": frozenset({"visitor_cancelled", "visitor_left", "supervisor_ended", "conversation_closed"}),
+    "cancelled": frozenset(
+        {
+            "visitor_cancelled",
+            "visitor_left",
+            "supervisor_ended",
+            "conversation_transferred",
+            "conversation_snoozed",
+            "conversation_closed",
+        }
+    ),
     "unavailable": frozenset({"no_agent_available", "agent_busy", "no_reachable_device"}),
     "failed": frozenset(
         {
@@ -35,6 +55,10 @@ OUTCOMES: Final[Mapping[str, frozenset[str]]] = {
     ),
 }
 """Every pair of outcome and reason that a session can end with."""
+
+ConversationOperation = Literal["conversation.transfer", "conversation.snooze", "conversation.close"]
+CONVERSATION_OPERATIONS: Final[tuple[ConversationOperation, ...]] = get_args(ConversationOperation)
+"""What an agent does with a whole conversation, and its video cannot outlive (V21, V40, V41)."""
 
 PRE_ANSWER: Final = ("new", "ringing")
 IN_CALL: Final = ("connecting", "active", "reconnecting", "handoff")
@@ -101,6 +125,8 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("V19", ("ringing",), "int.all_devices_lost", "fail_fast", "ended", ("end:unavailable/no_reachable_device",)),
     Row("V19", ("ringing",), "int.all_devices_lost", "", SAME, ("tell_ringing",)),
     Row("V20", ("ringing",), "ring.silence", "", SAME),
+    Row("V21", ("ringing",), "conversation.transfer", "", "ended", ("end:cancelled/conversation_transferred",)),
+    Row("V21", ("ringing",), "conversation.snooze", "", "ended", ("end:cancelled/conversation_snoozed",)),
     Row("V21", ("ringing",), "conversation.close", "", "ended", ("end:cancelled/conversation_closed",)),
     Row("V27", ("connecting",), "int.legs_ready", "", "active", ("start_call", "tell_active", "open_gates")),
     Row("V28", ("connecting",), "T_connect", "", "ended", ("end:failed/media_setup_failed",)),
@@ -135,8 +161,14 @@ ROWS: Final[tuple[Row, ...]] = (
         ("drop_pending", "close_pending"),
     ),
     Row("V39", IN_CALL, "media.set", "", SAME, ("set_media",)),
-    Row("V41", IN_CALL, "conversation.close", "end_video", "ended", ("end:completed/agent_hangup",)),
-    Row("V40", IN_CALL, "conversation.close", "", SAME),
+    *(
+        row
+        for operation in CONVERSATION_OPERATIONS
+        for row in (
+            Row("V41", IN_CALL, operation, "end_video", "ended", ("end:completed/agent_hangup",)),
+            Row("V40", IN_CALL, operation, "", SAME),
+        )
+    ),
     Row("V42", IN_CALL, "call.end", "", "ended", ("end:completed/supervisor_ended",)),
     Row("V42", ("ringing",), "call.end", "", "ended", ("end:cancelled/supervisor_ended",)),
     Row("V43", _LIVE, "int.shutdown", "", "ended", ("end:failed/server_shutdown",)),

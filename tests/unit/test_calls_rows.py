@@ -426,4 +426,4 @@ def test_unlisted_internal_events_are_dropped_and_counted() -> None:
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.name)
 def test_the_documentation_shows_the_tables_as_they_are(machine: Machine[Any]) -> None:
     text = (Path(__file__).parents[2] / "docs" / "calls.md").read_text(encoding="utf-8")
-    assert markdown(machine) in text, "paste the output of `python tests/support/calls_tables.py` into docs/calls.md"
+    assert markdown(machine) in text, "run `python tests/support/calls_tables.py`"
