@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Annotated, Final, Protocol
 
 import msgspec
@@ -13,27 +11,12 @@ from msgspec import Meta
 
 from triortc.engine.calls.actor import Role
 from triortc.errors import ConfigurationError
+from triortc.signaling.pages import PageFile, load_pages
 from triortc.signaling.tokens import DevelopmentIssuer
 from triortc.signaling.wire_values import Id, Subject, Word
 
-__all__ = ["Request", "Responder", "Response", "Site", "load_pages"]
+__all__ = ["Request", "Responder", "Response", "Site"]
 
-_TYPES: Final[Mapping[str, str]] = {
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".mjs": "text/javascript; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".svg": "image/svg+xml",
-    ".json": "application/json",
-    ".webmanifest": "application/manifest+json",
-    ".png": "image/png",
-    ".ico": "image/x-icon",
-    ".woff2": "font/woff2",
-    ".ogg": "audio/ogg",
-    ".mp3": "audio/mpeg",
-    ".wav": "audio/wav",
-}
-_PAGES: Final[Mapping[str, str]] = {"/": "index.html", "/visitor": "visitor.html", "/agent": "agent.html"}
 _SAFETY: Final[tuple[tuple[str, str], ...]] = (
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),
@@ -62,13 +45,6 @@ class Response:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
-    body: bytes
-    content_type: str
-    etag: str
-
-
 class _TokenRequest(msgspec.Struct, frozen=True):
     role: Role
     sub: Subject
@@ -78,20 +54,6 @@ class _TokenRequest(msgspec.Struct, frozen=True):
     grp: Annotated[tuple[Word, ...], Meta(max_length=16)] = ("default",)
     cv: Annotated[tuple[Id, ...], Meta(max_length=8)] = ()
     cap: Annotated[tuple[Word, ...], Meta(max_length=32)] | None = None
-
-
-def load_pages(package: str = "triortc.signaling.web") -> dict[str, _File]:
-    """Read the web pages of a package into memory: only what is in this table is ever served."""
-    pages: dict[str, _File] = {}
-    for entry in files(package).iterdir():
-        content_type = _TYPES.get(entry.name[entry.name.rfind(".") :])
-        if content_type is not None and entry.is_file():
-            body = entry.read_bytes()
-            pages["/" + entry.name] = _File(body, content_type, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
-    for path, name in _PAGES.items():
-        if "/" + name in pages:
-            pages[path] = pages["/" + name]
-    return pages
 
 
 class Responder(Protocol):
@@ -115,7 +77,7 @@ class Site:
         *,
         health: Callable[[], Mapping[str, object]],
         issuer: DevelopmentIssuer | None = None,
-        pages: Mapping[str, _File] | None = None,
+        pages: Mapping[str, PageFile] | None = None,
     ) -> None:
         self._health = health
         self._issuer = issuer
@@ -142,16 +104,24 @@ class Site:
         return answer()
 
     @staticmethod
-    def _page(request: Request, file: _File) -> Response:
-        headers = (*_SAFETY, ("cache-control", "no-cache"), ("etag", file.etag))
+    def _page(request: Request, file: PageFile) -> Response:
+        small = file.compressed if _accepts_gzip(request) else None
+        headers = (
+            *_SAFETY,
+            ("cache-control", "public, max-age=31536000, immutable" if file.kept else "no-cache"),
+            ("etag", file.etag if small is None else file.compressed_etag),
+            ("vary", "accept-encoding"),
+        )
         if file.content_type.startswith("text/html"):
             headers += (
-                ("content-security-policy", content_security_policy(request)),
+                ("content-security-policy", content_security_policy(request, file.style_hashes)),
                 ("permissions-policy", "camera=(self), microphone=(self), display-capture=(), geolocation=()"),
                 ("cross-origin-opener-policy", "same-origin"),
             )
-        if request.headers.get("if-none-match") == file.etag:
+        if request.headers.get("if-none-match") in (file.etag, file.compressed_etag):
             return Response(304, headers=headers)
+        if small is not None:
+            return Response(200, small, file.content_type, (*headers, ("content-encoding", "gzip")))
         return Response(200, file.body, file.content_type, headers)
 
     @staticmethod
@@ -177,15 +147,30 @@ class Site:
         return _json(200, {"token": token})
 
 
-def content_security_policy(request: Request) -> str:
-    """The policy of a page: everything from the own origin, the signaling socket included, and nothing inline."""
+def _accepts_gzip(request: Request) -> bool:
+    """Whether `Accept-Encoding` names gzip without a weight of zero (RFC 9110 section 12.5.3)."""
+    for entry in request.headers.get("accept-encoding", "").split(","):
+        coding, _, weight = entry.replace(" ", "").partition(";q=")
+        if coding.lower() in ("gzip", "*"):
+            return weight.strip("0.") != "" or weight == ""
+    return False
+
+
+def content_security_policy(request: Request, style_hashes: Sequence[str] = ()) -> str:
+    """The policy of a page: everything from the own origin, the signaling socket included; inline only its style sheet.
+
+    Args:
+        request: names host and scheme.
+        style_hashes: of the style sheets that the page holds.
+    """
     host = request.headers.get("host", "")
     socket = f"{'wss' if request.scheme == 'https' else 'ws'}://{host}"
     return "; ".join(
         (
             "default-src 'none'",
             "script-src 'self'",
-            "style-src 'self'",
+            " ".join(("style-src 'self'", *(f"'{digest}'" for digest in style_hashes))),
+            "worker-src 'self'",
             "img-src 'self' blob: data:",
             "media-src 'self' blob: mediastream:",
             "font-src 'self'",

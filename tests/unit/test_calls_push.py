@@ -1,4 +1,3 @@
-# ruff: noqa: N802 - test names carry the numbers of docs/calls.md as they are written there
 """Pushes: what is sent to a device that may be asleep, and when."""
 
 from __future__ import annotations

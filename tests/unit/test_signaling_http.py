@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import hashlib
 import json
+import re
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
@@ -15,7 +19,8 @@ from triortc.signaling.channel import ChannelClosedError
 from triortc.signaling.client import connect_websocket
 from triortc.signaling.configuration import HttpConfiguration, SignalingConfiguration
 from triortc.signaling.origin import HostPort, host_is_known, origin_is_allowed, parse_authority
-from triortc.signaling.site import Request, Site, load_pages
+from triortc.signaling.pages import load_pages
+from triortc.signaling.site import Request, Site
 from triortc.signaling.tokens import DevelopmentIssuer
 
 UPGRADE = {
@@ -94,7 +99,9 @@ async def test_3_8a_the_pages_come_in_one_piece_with_a_strict_policy(browser: Br
     assert body.lower().startswith(b"<!doctype html")
     policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
     assert policy["default-src"] == "'none'"
-    assert policy["script-src"] == policy["style-src"] == "'self'"
+    assert policy["script-src"] == policy["worker-src"] == "'self'"
+    style = body.partition(b"<style>")[2].partition(b"</style>")[0]
+    assert policy["style-src"] == f"'self' 'sha256-{base64.b64encode(hashlib.sha256(style).digest()).decode()}'"
     assert policy["connect-src"] == f"'self' ws://{browser.authority}"
     assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
     assert "unsafe" not in headers["content-security-policy"]
@@ -116,10 +123,39 @@ async def test_nothing_but_the_pages_is_served(browser: Browser, path: str) -> N
     assert (await browser.ask("GET", path))[0] == 404
 
 
-async def test_a_page_that_did_not_change_is_not_sent_again(browser: Browser) -> None:
-    _, headers, _ = await browser.ask("GET", "/visitor")
-    status, _, body = await browser.ask("GET", "/visitor", {"if-none-match": headers["etag"]})
+@pytest.mark.parametrize("coding", ["identity", "br, gzip;q=0.5"])
+async def test_a_page_that_did_not_change_is_not_sent_again(browser: Browser, coding: str) -> None:
+    _, headers, _ = await browser.ask("GET", "/visitor", {"accept-encoding": coding})
+    assert headers["cache-control"] == "no-cache"
+    known = {"if-none-match": headers["etag"], "accept-encoding": coding}
+    status, _, body = await browser.ask("GET", "/visitor", known)
     assert (status, body) == (304, b"")
+
+
+async def test_rfc_9110_12_5_3_who_takes_gzip_gets_it_and_nobody_else(browser: Browser) -> None:
+    _, plain_headers, plain = await browser.ask("GET", "/agent", {"accept-encoding": "gzip;q=0, br"})
+    _, headers, body = await browser.ask("GET", "/agent", {"accept-encoding": "deflate, gzip"})
+    assert (headers["content-encoding"], headers["vary"]) == ("gzip", "accept-encoding")
+    assert "content-encoding" not in plain_headers
+    assert headers["etag"] != plain_headers["etag"]
+    assert gzip.decompress(body) == plain
+    assert len(body) < len(plain) / 2
+
+
+async def test_a_page_names_all_its_modules_at_once_at_addresses_that_may_be_kept(browser: Browser) -> None:
+    _, _, body = await browser.ask("GET", "/agent")
+    script = re.search(rb'<script type="module" src="([^"]+)"', body)
+    preloaded = re.findall(rb'<link rel="modulepreload" href="([^"]+)"', body)
+    assert script is not None
+    needed, asked = {script[1].decode()}, list[str]()
+    while needed - set(asked):
+        asked.append(min(needed - set(asked)))
+        _, headers, module = await browser.ask("GET", asked[-1])
+        assert headers["cache-control"] == "public, max-age=31536000, immutable"
+        folder = asked[-1].rpartition("/")[0]
+        imports = re.findall(r'(?m)^(?:import|\} from|export).*"\./([^"]+)";', module.decode())
+        needed.update(f"{folder}/{name}" for name in imports)
+    assert {address.decode() for address in preloaded} == needed - {script[1].decode()}
 
 
 async def test_head_gives_the_headers_only(browser: Browser) -> None:

@@ -7,13 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from triortc.signaling.pages import load_pages
+
 WEB = Path(__file__).parents[2] / "signaling" / "web"
 FILES = sorted(path for path in WEB.iterdir() if path.suffix in (".html", ".js", ".css", ".svg"))
 BUDGET_BYTES = 150_000
 
 
-def test_all_files_together_fit_the_budget() -> None:
-    assert sum(path.stat().st_size for path in FILES) < BUDGET_BYTES
+@pytest.mark.parametrize("page", ["/", "/visitor", "/agent"])
+def test_a_page_and_all_that_it_loads_fit_the_budget(page: str) -> None:
+    files = load_pages()
+    addresses = [page, *re.findall(r'(?:src|href)="(/assets/[^"]+)"', files[page].body.decode())]
+    sent = sum(len(files[address].compressed or files[address].body) for address in addresses)
+    print(f"{page}: {sent} bytes in {len(addresses)} answers")
+    assert sent < BUDGET_BYTES
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if p.suffix == ".html"], ids=lambda p: p.name)
