@@ -1,12 +1,13 @@
 # make demo · make test            everything, on a fresh Debian machine with Python 3.11 or newer
 # make unit · make browsers · make lint        each part alone
+# make coverage-calls              the tables of call control, with the tests that hold them
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 UNIT := tests/unit tests/sim tests/model tests/conformance tests/fuzz tests/interop tests/packaging
 
-.PHONY: demo test unit browsers lint browsers-installed clean
+.PHONY: demo test unit browsers coverage-calls lint browsers-installed clean
 
 demo: $(VENV)/.installed
 	$(BIN)/triortc demo --out demo-output
@@ -20,6 +21,10 @@ unit: $(VENV)/.installed
 
 browsers: browsers-installed $(VENV)/.installed
 	tools/in_private_network.sh $(BIN)/pytest tests/browsers
+
+# Which tests take which row of call control's tables; and whether a test fails when a row is deleted.
+coverage-calls: $(VENV)/.installed
+	$(BIN)/python tools/mutate_call_tables.py --calls-coverage
 
 lint: $(VENV)/.installed
 	VENV=$(VENV) tools/check.sh
