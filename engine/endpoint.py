@@ -17,7 +17,7 @@ from typing import Final
 
 import trio
 
-from triortc.engine.address import Address
+from triortc.engine.address import Address, Datagram
 from triortc.engine.interfaces import local_addresses
 from triortc.engine.rtp.header import FIXED_HEADER_BYTES
 from triortc.engine.session.events import SessionEvent
@@ -228,18 +228,19 @@ class Endpoint:
             await port.socket.wait_readable()
             self.counters.wakeups += 1
             for _ in range(BATCHES_PER_TURN):
-                batch = port.socket.receive_batch()
+                now = trio.current_time()
+                batch = port.socket.receive_batch(now)
                 if batch:
-                    self._receive(port, batch, trio.current_time())
+                    self._receive(port, batch, now)
                 if len(batch) < BATCH_DATAGRAMS:
                     break
 
-    def _receive(self, port: _Port, batch: list[tuple[memoryview, Address]], now: float) -> None:
+    def _receive(self, port: _Port, batch: list[Datagram], now: float) -> None:
         """One batch, given to its sessions in runs, then everything that came of it is sent."""
         routes = port.routes
-        runs: dict[Session, list[tuple[memoryview, Address]]] = {}
+        runs: dict[Session, list[Datagram]] = {}
         for datagram in batch:
-            packet, remote = datagram
+            packet, remote, _ = datagram
             session = routes.get(remote)
             if session is None or (len(packet) and packet[0] < 4):
                 session = self._session_of_check(packet, session)

@@ -3,6 +3,10 @@
 `recvmmsg` is reached through ctypes because Python's socket module does not have it; runs leave by one `sendmsg` with
 UDP_SEGMENT (generic segmentation offload, Linux 4.18), which the kernel cuts into datagrams. Where the kernel refuses
 either, the plain calls take over.
+
+Each datagram comes with the instant at which the kernel took it in (SO_TIMESTAMPNS). One wake-up takes what has come in
+the meantime, so by the clock of the wake-up a paced burst would have arrived at once: a sender that probes the path
+(draft-ietf-rmcat-gcc-02) learns nothing from feedback like that.
 """
 
 from __future__ import annotations
@@ -12,12 +16,13 @@ import errno
 import ipaddress
 import socket
 import struct
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import trio
 
-from triortc.engine.address import Address
+from triortc.engine.address import Address, Datagram
 from triortc.errors import ConfigurationError
 
 __all__ = ["BATCH_DATAGRAMS", "MAX_DATAGRAM_BYTES", "SocketCounters", "UdpSocket"]
@@ -33,6 +38,12 @@ MAX_RUN_BYTES = 65_000
 MSG_DONTWAIT = 0x40
 MSG_TRUNC = 0x20
 NAME_BYTES = 32
+
+#: asm-generic's number of the option and of the control message that comes of it: a header of 16 bytes and a timespec.
+SO_TIMESTAMPNS = 35
+STAMP_BYTES = 32
+#: A stamp that says more is the work of a wall clock that was set, not of a full buffer.
+MAX_WAITING_NS = 1_000_000_000
 
 _WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK)
 #: Errors of one destination or one moment: the datagram is lost, the socket is fine.
@@ -72,6 +83,9 @@ class _MessageHeader(ctypes.Structure):
 
 class _MultipleMessageHeader(ctypes.Structure):
     _fields_ = (("header", _MessageHeader), ("length", ctypes.c_uint))
+
+
+_MESSAGE_BYTES = ctypes.sizeof(_MultipleMessageHeader)
 
 
 def _load_recvmmsg() -> Callable[[int, int, int, int, None], int] | None:
@@ -127,6 +141,7 @@ class UdpSocket:
         self.address: Address = (host, self._socket.getsockname()[1])
         self.counters = SocketCounters()
         self._ipv4 = version == 4
+        self._stamped = self._ask_for_stamps()
         self._segmentation = True
         self._has_segmented = False
         self._control: dict[int, list[tuple[int, int, bytes]]] = {}
@@ -134,13 +149,24 @@ class UdpSocket:
         self._known: dict[bytes, Address] = {}
         self._allocate()
 
+    def _ask_for_stamps(self) -> bool:
+        if _recvmmsg is None or struct.calcsize("l") != 8:  # a timespec has another shape there
+            return False
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        except OSError:
+            return False
+        return True
+
     def _allocate(self) -> None:
         self._buffer = bytearray(BATCH_DATAGRAMS * MAX_DATAGRAM_BYTES)
         self._names = bytearray(BATCH_DATAGRAMS * NAME_BYTES)
+        self._stamps = bytearray(BATCH_DATAGRAMS * STAMP_BYTES)
         view = memoryview(self._buffer)
         self._slots = [view[i * MAX_DATAGRAM_BYTES : (i + 1) * MAX_DATAGRAM_BYTES] for i in range(BATCH_DATAGRAMS)]
         base = ctypes.addressof((ctypes.c_char * len(self._buffer)).from_buffer(self._buffer))
         names = ctypes.addressof((ctypes.c_char * len(self._names)).from_buffer(self._names))
+        stamps = ctypes.addressof((ctypes.c_char * len(self._stamps)).from_buffer(self._stamps))
         self._vectors = (_Iovec * BATCH_DATAGRAMS)()
         self._messages = (_MultipleMessageHeader * BATCH_DATAGRAMS)()
         for index in range(BATCH_DATAGRAMS):
@@ -151,7 +177,13 @@ class UdpSocket:
             header.name_length = NAME_BYTES
             header.vector = ctypes.addressof(self._vectors) + index * ctypes.sizeof(_Iovec)
             header.vector_length = 1
+            if self._stamped:
+                header.control = stamps + index * STAMP_BYTES
+                header.control_length = STAMP_BYTES
         self._messages_address = ctypes.addressof(self._messages)
+        # The kernel shortens the room for stamps to what it wrote; the next call wants it whole again.
+        self._fresh_messages = bytes(self._messages)
+        self._stamp = struct.Struct("=16xqq")
         # The kernel writes flags and length of every message; one struct reads the pair of each.
         size, flags = ctypes.sizeof(_MultipleMessageHeader), _MessageHeader.flags.offset
         length = _MultipleMessageHeader.length.offset
@@ -166,10 +198,14 @@ class UdpSocket:
         """Wait until a datagram is there."""
         await trio.lowlevel.wait_readable(self._socket)
 
-    def receive_batch(self) -> list[tuple[memoryview, Address]]:
-        """Take what is there, at most BATCH_DATAGRAMS, as (view, source address). Empty: nothing was waiting."""
+    def receive_batch(self, now: float) -> list[Datagram]:
+        """Take what is there, at most BATCH_DATAGRAMS. Empty: nothing was waiting.
+
+        Arguments:
+            now: the present, in seconds; the datagrams arrived then or a little earlier.
+        """
         if _recvmmsg is None:
-            return self._receive_one_by_one()
+            return self._receive_one_by_one(now)
         count = _recvmmsg(self._socket.fileno(), self._messages_address, BATCH_DATAGRAMS, MSG_DONTWAIT, None)
         counters = self.counters
         counters.receive_calls += 1
@@ -177,7 +213,8 @@ class UdpSocket:
             return []
         counters.received += count
         results = self._results.unpack_from(self._messages)
-        batch: list[tuple[memoryview, Address]] = []
+        arrivals = self._arrivals(count, now) if self._stamped else [now] * count
+        batch: list[Datagram] = []
         names, known, slots = self._names, self._known, self._slots
         name_end = 8 if self._ipv4 else 28
         for index in range(count):
@@ -189,8 +226,18 @@ class UdpSocket:
             address = known.get(name)
             if address is None:
                 address = self._learn(name)
-            batch.append((slots[index][: results[2 * index + 1]], address))
+            batch.append((slots[index][: results[2 * index + 1]], address, arrivals[index]))
         return batch
+
+    def _arrivals(self, count: int, now: float) -> list[float]:
+        """When each datagram of this batch arrived, by the clock of `now`: the kernel stamps them by the wall clock."""
+        wall_ns = time.time_ns()
+        ctypes.memmove(self._messages_address, self._fresh_messages, count * _MESSAGE_BYTES)
+        arrivals = []
+        for seconds, nanoseconds in self._stamp.iter_unpack(memoryview(self._stamps)[: count * STAMP_BYTES]):
+            waited_ns = wall_ns - seconds * 1_000_000_000 - nanoseconds
+            arrivals.append(now - waited_ns * 1e-9 if 0 <= waited_ns < MAX_WAITING_NS else now)
+        return arrivals
 
     def _learn(self, name: bytes) -> Address:
         port = int.from_bytes(name[2:4], "big")
@@ -203,8 +250,8 @@ class UdpSocket:
         address = self._known[name] = (host, port)
         return address
 
-    def _receive_one_by_one(self) -> list[tuple[memoryview, Address]]:
-        batch: list[tuple[memoryview, Address]] = []
+    def _receive_one_by_one(self, now: float) -> list[Datagram]:
+        batch: list[Datagram] = []
         for slot in self._slots:
             try:
                 length, source = self._socket.recvfrom_into(slot, MAX_DATAGRAM_BYTES)
@@ -212,7 +259,7 @@ class UdpSocket:
                 if error.errno not in _TRANSIENT:
                     raise
                 break
-            batch.append((slot[:length], (source[0], source[1])))
+            batch.append((slot[:length], (source[0], source[1]), now))
         self.counters.received += len(batch)
         self.counters.receive_calls += 1
         return batch

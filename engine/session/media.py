@@ -193,8 +193,8 @@ class MediaSession:
 
     # -- in
 
-    def receive_rtp(self, packet: memoryview, now: float) -> None:
-        """An RTP packet as it came: decrypt, count, pass on."""
+    def receive_rtp(self, packet: memoryview, arrived_at: float, now: float) -> None:
+        """An RTP packet as it came: decrypt, count, pass on. Feedback tells when it arrived, not when we came to it."""
         header = parse_header(packet)
         srtp = self.srtp_in
         if header is None or srtp is None:
@@ -210,7 +210,7 @@ class MediaSession:
             self._on_first_packet()
             self._on_first_packet = None
         if header[EXTENSION_OFFSET] and self._recorder is not None:
-            self._note_transport_sequence_number(self._recorder, packet, header, now)
+            self._note_transport_sequence_number(self._recorder, packet, header, arrived_at)
         payload = scratch[:length]
         stream = self.inbound.get(ssrc) or self._rtx.get(ssrc) or self._learn(header, packet)
         if stream is None:
@@ -230,14 +230,14 @@ class MediaSession:
             self._due_at = due_at
 
     def _note_transport_sequence_number(
-        self, recorder: TransportFeedbackRecorder, packet: memoryview, header: RtpHeader, now: float
+        self, recorder: TransportFeedbackRecorder, packet: memoryview, header: RtpHeader, arrived_at: float
     ) -> None:
         found = find_element(packet, header, self._transport_cc_id)
         if found is None or found[1] < 2:
             return
         # Senders ignore feedback that names none of their streams.
         recorder.media_ssrc = recorder.media_ssrc or header[SSRC]
-        recorder.note((packet[found[0]] << 8) | packet[found[0] + 1], now)
+        recorder.note((packet[found[0]] << 8) | packet[found[0] + 1], arrived_at)
         due_at = recorder.next_deadline()
         if due_at is not None and due_at < self._due_at:
             self._due_at = due_at

@@ -2,7 +2,7 @@
 
     session.add_host_candidate(("192.0.2.7", 40000))
     session.set_remote(negotiated, now)
-    session.receive([(datagram, source), …], local, now)
+    session.receive([(datagram, source, arrived_at), …], local, now)
     while (transmit := session.poll_transmit()) is not None: …      # checks and handshakes, with their addresses
     session.outbox.drain(send_run)                                   # media, along session.path
     while (event := session.poll_event()) is not None: …
@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from triortc.engine.address import Address
+from triortc.engine.address import Address, Datagram
 from triortc.engine.dtls.certificate import Certificate
 from triortc.engine.dtls.events import DtlsClosed, DtlsConnected, DtlsFailed
 from triortc.engine.dtls.transport import DtlsTransport
@@ -174,8 +174,8 @@ class Session:
 
     # -- datagrams
 
-    def receive(self, datagrams: Sequence[tuple[memoryview, Address]], local: Address, now: float) -> list[Address]:
-        """Take a run of datagrams that came to `local`, each with its source.
+    def receive(self, datagrams: Sequence[Datagram], local: Address, now: float) -> list[Address]:
+        """Take a run of datagrams that came to `local`; none arrived later than `now`.
 
         Returns the sources that have proved to be this session's peer: their further datagrams belong here.
         """
@@ -185,7 +185,7 @@ class Session:
         counters, media = self.counters, self.media
         control = False
         media_from: Address | None = None
-        for packet, remote in datagrams:
+        for packet, remote, arrived_at in datagrams:
             if not packet:
                 counters.empty += 1
                 continue
@@ -197,7 +197,7 @@ class Session:
                     media.receive_rtcp(packet, now)
                     control = True
                 else:
-                    media.receive_rtp(packet, now)
+                    media.receive_rtp(packet, arrived_at, now)
                 if media.heard_at is not None:
                     media.heard_at, media_from = None, remote
             elif first < 4:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -12,6 +13,7 @@ from support.virtual_network import Conditions, Nat, VirtualNetwork
 from triortc.codecs.registry import DEFAULT_CODECS, VP8, Codec, MediaKind
 from triortc.engine.congestion.send_side import SendSideEstimator
 from triortc.engine.rtcp.packets import TransportFeedback
+from triortc.engine.rtcp.transport_feedback import TICK_US
 from triortc.engine.rtp.extensions import ABS_SEND_TIME_URI, TRANSPORT_WIDE_CC_URI, find_element
 from triortc.engine.rtp.header import SEQUENCE_NUMBER, RtpHeader
 from triortc.engine.session.events import ConnectionState, ConnectionStateChanged, SessionResumed, SessionSilent
@@ -183,6 +185,32 @@ def test_transport_feedback_names_a_stream_of_the_sender_or_senders_would_ignore
     stream = client.session.media.outbound("video")
     assert stream is not None
     assert named == {stream.ssrc}
+
+
+def test_transport_feedback_tells_when_packets_arrived_however_late_they_are_taken_in_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A paced burst, as senders probe a path with: its pace must not be lost in a batch."""
+    network = VirtualNetwork()
+    client, server = two(network)
+    arrivals_us: list[int] = []
+
+    def spy(estimator: SendSideEstimator, feedback: TransportFeedback, now: float) -> None:
+        arrivals_us.extend(at for _, at in feedback.arrivals_us())
+
+    assert connect(network, client, server)
+    send_video(client, 4, network.now)
+    burst: list[memoryview] = []
+    client.session.outbox.drain(
+        lambda run, size: burst.extend(memoryview(bytearray(run[at : at + size])) for at in range(0, len(run), size))
+    )
+    monkeypatch.setattr(SendSideEstimator, "on_feedback", spy)
+    arrived = [network.now + 0.004 * n for n in range(4)]
+    batch = [(packet, client.address, at) for packet, at in zip(burst, arrived, strict=True)]
+    server.session.receive(batch, server.address, network.now + 0.03)
+    network.run_for(0.3)
+    assert len(arrivals_us) == 4
+    assert all(abs(after - before - 4000) <= TICK_US for before, after in pairwise(arrivals_us))
 
 
 def test_rfc_4585_a_packet_that_was_lost_comes_again_as_rtx() -> None:

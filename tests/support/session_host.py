@@ -56,7 +56,7 @@ class SessionHost:
         self._outgoing: deque[tuple[bytes, Address, Address]] = deque()
 
     def receive(self, data: bytes, local: Address, remote: Address, now: float) -> None:
-        self.session.receive([(memoryview(bytearray(data)), remote)], local, now)
+        self.session.receive([(memoryview(bytearray(data)), remote, now)], local, now)
         self._collect()
 
     def handle_timeout(self, now: float) -> None:

@@ -52,7 +52,7 @@ class Bench:
 
     def deliver(self, data: bytes, source: Address) -> None:
         port = self.endpoint._ports[0]
-        self.endpoint._receive(port, [(memoryview(bytearray(data)), source)], self.now)
+        self.endpoint._receive(port, [(memoryview(bytearray(data)), source, self.now)], self.now)
 
     def exchange(self, device: SessionHost, rounds: int = 200) -> None:
         for _ in range(rounds):

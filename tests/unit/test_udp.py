@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import trio
@@ -10,6 +12,8 @@ import trio
 from triortc.engine.interfaces import local_addresses
 from triortc.engine.udp import BATCH_DATAGRAMS, UdpSocket
 from triortc.errors import ConfigurationError
+
+NOW = 1000.0
 
 
 @pytest.fixture(params=["127.0.0.1", "::1"])
@@ -26,7 +30,7 @@ async def receive(socket: UdpSocket, count: int) -> list[bytes]:
     with trio.fail_after(5):
         while len(found) < count:
             await socket.wait_readable()
-            found += [bytes(view) for view, _ in socket.receive_batch()]
+            found += [bytes(view) for view, *_ in socket.receive_batch(NOW)]
     return found
 
 
@@ -35,10 +39,33 @@ async def test_a_batch_keeps_datagram_boundaries_and_source_addresses(pair: tupl
     for size in (1, 1200, 0, 1500):
         assert first.send(bytes([size % 251]) * size, second.address)
     await second.wait_readable()
-    batch = second.receive_batch()
-    assert [len(view) for view, _ in batch] == [1, 1200, 0, 1500]
-    assert {source for _, source in batch} == {first.address}
-    assert second.receive_batch() == []
+    batch = second.receive_batch(NOW)
+    assert [len(view) for view, *_ in batch] == [1, 1200, 0, 1500]
+    assert {source for _, source, _ in batch} == {first.address}
+    assert second.receive_batch(NOW) == []
+
+
+def test_datagrams_of_one_batch_tell_when_each_arrived(pair: tuple[UdpSocket, UdpSocket]) -> None:
+    first, second = pair
+    first.send(b"first", second.address)
+    began = time.monotonic()
+    while time.monotonic() < began + 0.002:
+        pass
+    first.send(b"second", second.address)
+    (_, _, earlier), (_, _, later) = second.receive_batch(NOW)
+    assert NOW - 1 <= earlier <= later - 0.002
+    assert later <= NOW
+
+
+def test_a_wall_clock_that_was_set_does_not_move_arrivals(
+    pair: tuple[UdpSocket, UdpSocket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = pair
+    for step_ns in (-(10**12), 10**12):
+        first.send(b"x", second.address)
+        monkeypatch.setattr(time, "time_ns", partial(int, time.time_ns() + step_ns))
+        assert [arrived_at for _, _, arrived_at in second.receive_batch(NOW)] == [NOW]
+        monkeypatch.undo()
 
 
 async def test_a_run_leaves_as_equal_datagrams_with_a_shorter_last_one(pair: tuple[UdpSocket, UdpSocket]) -> None:
@@ -68,7 +95,7 @@ def test_a_datagram_longer_than_a_slot_is_dropped_and_counted(pair: tuple[UdpSoc
     first, second = pair
     first.send(bytes(3000), second.address)
     first.send(b"next", second.address)
-    assert [bytes(view) for view, _ in second.receive_batch()] == [b"next"]
+    assert [bytes(view) for view, *_ in second.receive_batch(NOW)] == [b"next"]
     assert second.counters.truncated == 1
 
 
