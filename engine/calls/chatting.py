@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from triortc.engine.calls import threads, views
-from triortc.engine.calls.actor import Actor
+from triortc.engine.calls.actor import Actor, Principal
+from triortc.engine.calls.availability import agents_of_group
 from triortc.engine.calls.commands import (
     ConversationClose,
     ConversationFilter,
@@ -13,7 +14,9 @@ from triortc.engine.calls.commands import (
     ConversationList,
     ConversationMessageSend,
     ConversationRead,
+    ConversationSnooze,
     ConversationTag,
+    ConversationTransfer,
     HistoryGet,
 )
 from triortc.engine.calls.conversation_table import Conversation, ConversationFacts
@@ -28,7 +31,7 @@ _MAX_TAGS: Final = 50
 
 
 def _offset(cursor: str | None) -> int:
-    """The cursor of a page is the number of entries before it."""
+    """History only grows at its end, so the cursor of its page is the number of entries before it."""
     if cursor is None:
         return 0
     if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 9:
@@ -75,9 +78,7 @@ class Chatting:
 
     def tag(self, actor: Actor, command: ConversationTag) -> Ok:
         """`conversation.tag`: replace the tags; also after the close, whose tags may be late."""
-        if actor.role == "visitor":
-            raise RefusedError("auth.forbidden", "a visitor does not tag conversations")
-        conversation = threads.conversation_for(self._world, actor, command.conversation)
+        conversation = self._managed(actor, command.conversation, "tag conversations")
         conversation.tags = self._checked(command.tags)
         threads.tell_changed(self._world, conversation)
         return Ok()
@@ -85,14 +86,45 @@ class Chatting:
     def close(self, actor: Actor, command: ConversationClose) -> Ok:
         """`conversation.close`: refused while a video runs, unless it is to end it (A-22)."""
         world = self._world
-        if actor.role == "visitor":
-            raise RefusedError("auth.forbidden", "a visitor does not close conversations")
-        conversation = threads.conversation_for(world, actor, command.conversation)
+        conversation = self._managed(actor, command.conversation, "close conversations")
         if conversation.state == "closed":
             return Ok()
         tags = None if command.tags is None else self._checked(command.tags)
         self._lifecycle.leave_video(conversation, "conversation.close", actor.sub, end_video=command.end_video)
         threads.close_conversation(world, conversation, tags)
+        return Ok()
+
+    def snooze(self, actor: Actor, command: ConversationSnooze) -> Ok:
+        """`conversation.snooze`: it occupies nobody until then, or until the visitor writes. A time past wakes it."""
+        world = self._world
+        conversation = self._managed(actor, command.conversation, "put conversations off")
+        if conversation.state == "open" and conversation.assignee is None:
+            raise RefusedError("conversation.not_open", "nobody has this conversation, so nobody can put it off")
+        until = None if command.until_at is None else world.monotonic(command.until_at)
+        self._lifecycle.leave_video(conversation, "conversation.snooze", actor.sub, end_video=command.end_video)
+        threads.snooze_conversation(world, conversation, until)
+        if until is not None and until <= world.now:
+            threads.fire_snooze(world, conversation.key)
+        return Ok()
+
+    def transfer(self, actor: Actor, command: ConversationTransfer) -> Ok:
+        """`conversation.transfer`: to an agent who can take a chat now, or to a group."""
+        world = self._world
+        conversation = self._managed(actor, command.conversation, "give conversations away")
+        sub, group = command.to.agent, command.to.group
+        if (sub is None) == (group is None):
+            raise RefusedError("proto.malformed", "a conversation is given either to an agent or to a group")
+        if sub is not None and sub == conversation.assignee and conversation.state == "open":
+            return Ok()
+        if sub is not None:
+            threads.refuse_unassignable(world, Principal(actor.org, "agent", sub))
+        elif group is not None:
+            members = {agent.principal.sub for agent in agents_of_group(world, actor.org, group)}
+            if not members - {conversation.assignee}:
+                raise RefusedError("state.not_found", "there is no such group, or nobody else in it")
+        if conversation.state == "open":
+            self._lifecycle.leave_video(conversation, "conversation.transfer", actor.sub, end_video=command.end_video)
+        threads.transfer_conversation(world, self._router, conversation, group or conversation.group, sub, command.note)
         return Ok()
 
     def list(self, actor: Actor, command: ConversationList) -> Ok:
@@ -108,9 +140,18 @@ class Chatting:
             and wanted.video_icon in (None, conversation.video_icon)
             and _matches(conversation, wanted.text)
         ]
-        start, size = _offset(command.cursor), world.configuration.conversations_per_page
-        page = tuple(views.conversation_view(world, item, device) for item in found[start : start + size])
-        return Ok(ConversationListPayload(page, str(start + size) if start + size < len(found) else None))
+        if command.cursor is not None:
+            last = self._place(command.cursor)
+            found = [conversation for conversation in found if views.place_in_list(conversation) > last]
+        page, cursor = views.first_page(world, found)
+        return Ok(ConversationListPayload(tuple(views.conversation_view(world, item, device) for item in page), cursor))
+
+    def _place(self, cursor: str) -> tuple[int, str]:
+        """The place of the last conversation of the page before, wherever others have gone since."""
+        created, separator, conversation = cursor.partition(".")
+        if not separator or not created.isascii() or not created.isdigit() or len(created) > 20:
+            raise RefusedError("proto.malformed", "this cursor was not made by the server")
+        return (-int(created), conversation)
 
     def history(self, actor: Actor, command: HistoryGet) -> Ok:
         """`history.get`: an agent's own sessions; a supervisor's tenant."""
@@ -125,6 +166,12 @@ class Chatting:
         start, size = _offset(command.cursor), self._world.configuration.conversations_per_page
         more = str(start + size) if start + size < len(found) else None
         return Ok(HistoryPayload(tuple(found[start : start + size]), more))
+
+    def _managed(self, actor: Actor, conversation_id: str, what: str) -> Conversation:
+        """The conversation, for what only the agents' side does with it."""
+        if actor.role == "visitor":
+            raise RefusedError("auth.forbidden", f"a visitor does not {what}")
+        return threads.conversation_for(self._world, actor, conversation_id)
 
     def _writable(self, actor: Actor, conversation_id: str, event: str) -> Conversation:
         conversation = threads.conversation_for(self._world, actor, conversation_id)

@@ -26,7 +26,9 @@ from triortc.engine.calls.commands import (
     ConversationList,
     ConversationMessageSend,
     ConversationRead,
+    ConversationSnooze,
     ConversationTag,
+    ConversationTransfer,
     DeviceRevoke,
     DeviceUpdate,
     HandoffCancel,
@@ -145,6 +147,8 @@ class CallControl:
             **_handler(ConversationFocus, chatting.focus),
             **_handler(ConversationTag, chatting.tag),
             **_handler(ConversationClose, chatting.close),
+            **_handler(ConversationSnooze, chatting.snooze),
+            **_handler(ConversationTransfer, chatting.transfer),
             **_handler(ConversationList, chatting.list),
             **_handler(HistoryGet, chatting.history),
             **_handler(DeviceUpdate, people.update),
@@ -286,6 +290,8 @@ class CallControl:
                 self._people.unreachable(DeviceAddress._make((org, role, sub, device)))
             case ("T_close_reminder", org, conversation):
                 threads.fire_reminder(self.world, (org, conversation))
+            case ("T_snooze", org, conversation):
+                threads.fire_snooze(self.world, (org, conversation))
             case ("requests", org, role, sub):
                 self.world.requests.pop(Principal._make((org, role, sub)), None)
 
@@ -313,12 +319,26 @@ class CallControl:
         if (visitor.org, conversation) not in self.world.conversations:
             threads.open_conversation(self.world, visitor, conversation, group)
 
-    def assign_conversation(self, org: str, conversation: str, agent: str, now: float) -> list[Effect]:
-        """Give an unassigned conversation to an agent; nothing happens if it has one."""
+    def assign_conversation(
+        self, org: str, conversation: str, agent: str, now: float, *, even_if_busy: bool = False
+    ) -> list[Effect]:
+        """Give an unassigned conversation to an agent; nothing happens if it has one. `even_if_busy`: whatever they do.
+
+        The `ReplyTo` among the effects says whether it was done: a busy or unavailable agent gets nothing (R11, I30).
+        """
         self.world.now = now
-        found = self.world.conversations.get((org, conversation))
-        if found is not None and found.state == "open" and found.assignee is None:
-            threads.assign(self.world, found, agent)
+        reply: Reply = Ok()
+        try:
+            found = self.world.conversations.get((org, conversation))
+            if found is None:
+                raise RefusedError("state.not_found", "there is no such conversation")
+            if found.state == "open" and found.assignee is None:
+                if not even_if_busy:
+                    threads.refuse_unassignable(self.world, Principal(org, "agent", agent))
+                threads.assign(self.world, found, agent)
+        except RefusedError as refused:
+            reply = refused.fault
+        self.world.emit(Order.REPLY, ReplyTo(reply))
         return self._settle()
 
     def occupy(self, agent: Principal, kind: str, item: str, now: float) -> list[Effect]:

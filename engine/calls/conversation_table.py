@@ -13,7 +13,7 @@ from triortc.engine.calls.notifications import ConversationMessage, LastVideo
 __all__ = ["CONVERSATIONS", "Conversation", "ConversationFacts"]
 
 _NOT_CLOSED: Final = ("open", "snoozed")
-_WRITES: Final = ("int.message", "call.request", "conversation.read")
+_WRITES: Final = ("int.message", "call.request", "conversation.read", "conversation.snooze", "conversation.transfer")
 
 
 class ConversationFacts(NamedTuple):
@@ -30,8 +30,12 @@ CONVERSATIONS: Final[Machine[ConversationFacts]] = Machine(
         Row("K0", ("open",), "int.claimed", "unassigned", SAME, ("assign",)),
         Row("K0", ("open",), "int.claim_undone", "", SAME, ("unassign",)),
         Row("K0b", ("open",), "int.message", "first_contact", SAME, ("relay", "route")),
-        Row("K1", ("open",), "int.message", "", SAME, ("relay",)),
+        Row("K5", ("snoozed",), "int.message", "by_visitor", "open", ("relay", "wake")),
+        Row("K1", _NOT_CLOSED, "int.message", "", SAME, ("relay",)),
+        Row("K2", _NOT_CLOSED, "conversation.snooze", "", "snoozed", ("put_off", "stop_reminders")),
+        Row("K3", ("open",), "conversation.transfer", "", SAME, ("hand_over", "stop_reminders")),
         Row("K4", _NOT_CLOSED, "conversation.close", "", "closed", ("stop_reminders",)),
+        Row("K5", ("snoozed",), "T_snooze", "", "open", ("wake",)),
         Row("K6", _NOT_CLOSED, "int.video_rang", "", SAME, ("show_icon",)),
         Row("K7", ("open",), "int.video_ended", "reminder_due", SAME, ("keep_last_video", "start_reminders")),
         Row("K7", ("open",), "int.video_ended", "", SAME, ("keep_last_video",)),
@@ -41,6 +45,7 @@ CONVERSATIONS: Final[Machine[ConversationFacts]] = Machine(
     {
         "unassigned": lambda facts: facts.unassigned,
         "first_contact": lambda facts: facts.unassigned and facts.by_visitor,
+        "by_visitor": lambda facts: facts.by_visitor,
         "reminder_due": lambda facts: facts.reminder_due,
     },
 )
@@ -52,6 +57,8 @@ class Conversation:
 
     `held_by_video`: an answered routed video keeps the assignee's channels busy until the conversation is closed.
     `backlog`: what the visitor wrote before there was an assignee.
+    `given_away_by`: who transferred it to a group in which nobody was free; it waits for somebody else.
+    `snoozed_until`: when a snoozed conversation comes back by itself; None: only when the visitor writes.
     """
 
     id: str
@@ -72,6 +79,8 @@ class Conversation:
     visitor_avatar: str | None = None
     visitor_online: bool = False
     backlog: list[ConversationMessage] = field(default_factory=list)
+    snoozed_until: float | None = None
+    given_away_by: str | None = None
     reminders_sent: int = 0
     reminder_device: str | None = None
     unread_by_agent: deque[str] = field(default_factory=deque)

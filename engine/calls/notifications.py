@@ -182,6 +182,7 @@ class ConversationView:
     tags: tuple[str, ...]
     visitor: VisitorView
     version: int
+    snoozed_until_at: int | None = None
     last_video: LastVideo | None = None
     live_session: LiveSession | None = None
 

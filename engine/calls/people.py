@@ -235,6 +235,7 @@ class People:
             if command.declared == "available":
                 agent.idle_since = world.now
             recompute_presence(world, actor.principal)
+            world.touch(actor.principal)  # a chat that waits for somebody may come now (K0b)
         return Ok(agent.statuses[channel])
 
     def presence_get(self, actor: Actor, command: PresenceGet) -> Ok:

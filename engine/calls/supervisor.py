@@ -249,9 +249,23 @@ class CallSupervisor:
         """Make an open, unassigned conversation for a visitor. One that exists is left as it is."""
         self.control.open_conversation(visitor, conversation, group, trio.current_time())
 
-    def assign_conversation(self, org: str, conversation: str, agent: str) -> None:
-        """Give an unassigned conversation to an agent. One that is assigned is left as it is."""
-        self._perform(self.control.assign_conversation(org, conversation, agent, trio.current_time()), None)
+    def assign_conversation(self, org: str, conversation: str, agent: str, *, even_if_busy: bool = False) -> Reply:
+        """Give an unassigned conversation to an agent. One that is assigned is left as it is.
+
+        Arguments:
+            org: the tenant.
+            conversation: the one to give.
+            agent: who gets it.
+            even_if_busy: give it whatever the agent does, and even if call control does not know the agent yet.
+
+        Returns:
+            `Ok`, or `CallFault` with `agent.busy`, `agent.unavailable` or `state.not_found`.
+        """
+        now = trio.current_time()
+        effects = self.control.assign_conversation(org, conversation, agent, now, even_if_busy=even_if_busy)
+        reply = self._perform(effects, None)
+        assert reply is not None
+        return reply
 
     def occupy(self, agent: Principal, kind: str, item: str) -> None:
         """A `call` or `third_party` conversation outside of the engine begins for an agent."""

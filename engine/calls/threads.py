@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from triortc.engine.calls.actor import Actor, Principal
-from triortc.engine.calls.availability import agents_of_group, candidate
+from triortc.engine.calls.availability import agents_of_group, candidate, recompute_presence
 from triortc.engine.calls.conversation_table import Conversation, ConversationFacts
 from triortc.engine.calls.effects import Order
 from triortc.engine.calls.notifications import ConversationMessage, ConversationReminder, ConversationRemoved, LastVideo
@@ -20,9 +20,13 @@ __all__ = [
     "deliver_backlog",
     "deliver_message",
     "fire_reminder",
+    "fire_snooze",
     "open_conversation",
+    "refuse_unassignable",
     "route_chat",
+    "snooze_conversation",
     "tell_changed",
+    "transfer_conversation",
     "unclaim_conversation",
     "video_ended",
     "visitor_presence",
@@ -83,6 +87,7 @@ def _set_assignee(world: World, conversation: Conversation, sub: str | None) -> 
         agent = world.agent(new)
         agent.chats.add(conversation.key)
         agent.idle_since = world.now
+        conversation.given_away_by = None
         world.waiting_chats.pop(conversation.key, None)
         world.touch(new)
 
@@ -126,12 +131,29 @@ def unclaim_conversation(world: World, conversation: Conversation, *, rang: bool
             world.notify(Order.CONVERSATION, device.address, ConversationRemoved(conversation.id, "unassigned"))
 
 
+def refuse_unassignable(world: World, agent: Principal) -> None:
+    """Refuses with `agent.unavailable` or `agent.busy` if this agent cannot be given a chat now (R11)."""
+    if agent not in world.agents:
+        raise RefusedError("state.not_found", "there is no such agent")
+    recompute_presence(world, agent)
+    status = world.agents[agent].statuses["chat"]
+    if status.effective == "unavailable":
+        raise RefusedError("agent.unavailable", "this agent takes no chats now")
+    if status.effective == "busy":
+        raise RefusedError("agent.busy", "this agent cannot take another chat now", {"reasons": list(status.reasons)})
+
+
 def route_chat(world: World, router: RouterPort, conversation: Conversation) -> bool:
-    """K0b: give a waiting conversation to the first available agent; False: nobody is available on chat."""
+    """K0b: give a waiting conversation to the first available agent; False: nobody is available on chat.
+
+    Who has just given it away does not get it back.
+    """
     able = {
         agent.principal.sub: agent
         for agent in agents_of_group(world, conversation.org, conversation.group)
-        if agent.statuses and agent.statuses["chat"].effective == "available"
+        if agent.statuses
+        and agent.statuses["chat"].effective == "available"
+        and agent.principal.sub != conversation.given_away_by
     }
     order = router.order(conversation.org, conversation.group, [candidate(world, agent) for agent in able.values()])
     chosen = next((sub for sub in order if sub in able), None)
@@ -151,6 +173,8 @@ def deliver_message(
     row = world.conversation_step(conversation, "int.message", facts)
     if row is None or row.number == "K9":
         raise RefusedError("conversation.closed", "the conversation is closed")
+    if "wake" in row.effects:
+        _wake(world, conversation)
     message = world.new_id("m")
     sides = [(conversation.visitor_principal, not by_visitor), (conversation.assignee_principal, by_visitor)]
     for principal, notify in sides:
@@ -177,14 +201,49 @@ def deliver_message(
     return message, "route" in row.effects
 
 
-def close_conversation(world: World, conversation: Conversation, tags: tuple[str, ...] | None) -> None:
-    """K4: the only way in which a conversation gets closed."""
-    if world.conversation_step(conversation, "conversation.close", ConversationFacts()) is None:
+# --- snoozed, given to somebody else, closed
+
+
+def snooze_conversation(world: World, conversation: Conversation, until: float | None) -> None:
+    """K2: the conversation occupies nobody until `until` (monotonic seconds) or until the visitor writes."""
+    row = world.conversation_step(conversation, "conversation.snooze", ConversationFacts())
+    if row is None or row.number == "K9":
+        raise RefusedError("conversation.closed", "the conversation is closed")
+    _stop_occupying(world, conversation)
+    conversation.snoozed_until = until
+    world.drop_timer(_snooze_key(conversation))
+    if until is not None:
+        world.set_timer(_snooze_key(conversation), until)
+    tell_changed(world, conversation)
+
+
+def fire_snooze(world: World, key: tuple[str, str]) -> None:
+    """K5: the time until which the conversation was put off is over."""
+    conversation = world.conversations.get(key)
+    if conversation is None or world.conversation_step(conversation, "T_snooze", ConversationFacts()) is None:
+        world.stale_events_total += 1
         return
-    if tags is not None:
-        conversation.tags = tags
+    _wake(world, conversation)
+
+
+def _snooze_key(conversation: Conversation) -> tuple[str, ...]:
+    return ("T_snooze", *conversation.key)
+
+
+def _wake(world: World, conversation: Conversation) -> None:
+    """The conversation is open again and occupies its assignee, who may be busy by it."""
+    conversation.snoozed_until = None
+    world.drop_timer(_snooze_key(conversation))
+    assignee = conversation.assignee_principal
+    if assignee is not None:
+        world.agent(assignee).chats.add(conversation.key)
+        world.touch(assignee)
+    tell_changed(world, conversation)
+
+
+def _stop_occupying(world: World, conversation: Conversation) -> None:
+    """What K2, K3 and K4 have in common: no reminders, no channels held, one chat less for the assignee."""
     conversation.held_by_video = False
-    conversation.backlog = []
     _stop_reminders(world, conversation)
     assignee = conversation.assignee_principal
     if assignee is not None:
@@ -192,6 +251,56 @@ def close_conversation(world: World, conversation: Conversation, tags: tuple[str
         agent.chats.discard(conversation.key)
         agent.idle_since = world.now
         world.touch(assignee)
+
+
+def transfer_conversation(
+    world: World, router: RouterPort, conversation: Conversation, group: str, agent: str | None, note: str | None
+) -> None:
+    """K3: another agent gets the conversation, with its tags, icon and history; the old one loses every right to it.
+
+    Arguments:
+        world: what call control knows.
+        router: picks an agent of the group if none is named.
+        conversation: the one to give away.
+        group: its group from now on.
+        agent: who gets it; None: the first available of the group, or the next who is.
+        note: what the new agent is told; the visitor never sees it.
+    """
+    row = world.conversation_step(conversation, "conversation.transfer", ConversationFacts())
+    if row is None:
+        raise RefusedError("conversation.not_open", "the conversation is put off; it has to be open")
+    if row.number == "K9":
+        raise RefusedError("conversation.closed", "the conversation is closed")
+    _stop_occupying(world, conversation)
+    former, name = conversation.assignee_principal, None
+    if former is not None:
+        name = world.agent(former).name
+        for device in world.devices_of(former):
+            world.notify(Order.CONVERSATION, device.address, ConversationRemoved(conversation.id, "transferred"))
+    conversation.group = group
+    conversation.given_away_by = conversation.assignee
+    _set_assignee(world, conversation, None)
+    if note and len(conversation.backlog) < world.configuration.backlog_messages:
+        said = ConversationMessage(
+            conversation.id, world.new_id("m"), "system", True, world.unix_ms(world.now), text=note, name=name
+        )
+        conversation.backlog.append(said)
+    if agent is not None:
+        assign(world, conversation, agent)
+    elif not route_chat(world, router, conversation):
+        tell_changed(world, conversation)
+
+
+def close_conversation(world: World, conversation: Conversation, tags: tuple[str, ...] | None) -> None:
+    """K4: the only way in which a conversation gets closed."""
+    if world.conversation_step(conversation, "conversation.close", ConversationFacts()) is None:
+        return
+    if tags is not None:
+        conversation.tags = tags
+    conversation.backlog = []
+    conversation.snoozed_until = None
+    world.drop_timer(_snooze_key(conversation))
+    _stop_occupying(world, conversation)
     world.waiting_chats.pop(conversation.key, None)
     tell_changed(world, conversation)
     world.closed_conversations.append(conversation.key)

@@ -33,7 +33,9 @@ __all__ = [
     "conversation_view",
     "device_view",
     "ended_by",
+    "first_page",
     "listed_conversations",
+    "place_in_list",
     "recorded_by",
     "ring_offer",
     "session_record",
@@ -140,6 +142,7 @@ def conversation_view(world: World, conversation: Conversation, device: Device) 
         tags=() if device.address.role == "visitor" else conversation.tags,
         visitor=VisitorView(conversation.visitor_name, conversation.visitor_avatar, online=conversation.visitor_online),
         version=conversation.version,
+        snoozed_until_at=world.optional_unix_ms(conversation.snoozed_until),
         last_video=_last_video(world, conversation, device),
         live_session=_live_session(world, conversation, device),
     )
@@ -182,7 +185,21 @@ def listed_conversations(world: World, actor: Actor) -> list[Conversation]:
             or actor.role in ("supervisor", "service")
         )
     ]
-    return sorted(found, key=lambda conversation: (-conversation.created_at, conversation.id))
+    return sorted(found, key=place_in_list)
+
+
+def place_in_list(conversation: Conversation) -> tuple[int, str]:
+    """Newest first."""
+    return (-round(conversation.created_at * 1e6), conversation.id)
+
+
+def first_page(world: World, listed: list[Conversation]) -> tuple[list[Conversation], str | None]:
+    """As many as a page holds, and the cursor for the next page: the place of the last one."""
+    page = listed[: world.configuration.conversations_per_page]
+    if len(page) == len(listed):
+        return page, None
+    created, last = place_in_list(page[-1])
+    return page, f"{-created}.{last}"
 
 
 def _own_sessions(world: World, device: Device) -> list[Session]:
@@ -210,16 +227,16 @@ def snapshot(world: World, device: Device) -> Snapshot:
             rings.append(ring_offer(world, session, ring, device))
     sessions: list[SessionView] = [session_state(world, session, device) for session in _own_sessions(world, device)]
     listed = [item for item in listed_conversations(world, actor) if item.state in ("open", "snoozed")]
-    page = world.configuration.conversations_per_page
+    page, cursor = first_page(world, listed)
     presence = world.agents[actor.principal].statuses.values() if actor.role == "agent" else ()
     return Snapshot(
         presence=tuple(presence),
         rings=tuple(rings),
         sessions=tuple(sessions),
-        conversations=tuple(conversation_view(world, item, device) for item in listed[:page]),
+        conversations=tuple(conversation_view(world, item, device) for item in page),
         notices=tuple(notices[device.address] for notices in world.notices.values() if device.address in notices),
         devices=tuple(device_view(item) for item in world.devices_of(actor.principal)) if actor.role == "agent" else (),
-        next=str(page) if len(listed) > page else None,
+        next=cursor,
     )
 
 

@@ -156,6 +156,10 @@ class World:
         """The wall clock's reading for a monotonic instant."""
         return self._unix_ms_at_zero + round(at * 1000)
 
+    def monotonic(self, unix_ms: int) -> float:
+        """The monotonic instant of a wall clock's reading."""
+        return (unix_ms - self._unix_ms_at_zero) / 1000
+
     def optional_unix_ms(self, at: float | None) -> int | None:
         return None if at is None else self.unix_ms(at)
 

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import pytest
 
-from support.calls import House, agent_actor, information
-from triortc.engine.calls.actor import Actor, Principal
+from support.calls import agent_actor
+from support.calls_scenes import SUPERVISOR, Scene, people, scene
+from triortc.engine.calls.actor import Principal
 from triortc.engine.calls.claim_table import ClaimRegistry, Fenced
 from triortc.engine.calls.commands import (
     CallAccept,
@@ -22,6 +22,8 @@ from triortc.engine.calls.commands import (
     ConversationClose,
     ConversationMessageSend,
     ConversationRead,
+    ConversationSnooze,
+    ConversationTransfer,
     DeviceRevoke,
     HandoffCancel,
     HandoffRequest,
@@ -32,8 +34,8 @@ from triortc.engine.calls.commands import (
     RingAck,
     RingOpened,
     RingSilence,
+    TransferTarget,
 )
-from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.effects import RequestKeyframe
 from triortc.engine.calls.events import SessionCrashed, ShutDown
 from triortc.engine.calls.gate_table import Gate, GateState
@@ -46,57 +48,6 @@ from triortc.engine.calls.notifications import (
     MediaChanged,
     RingEnded,
 )
-
-SUPERVISOR = Actor("boss", "supervisor", "org", caps=frozenset({"call.end"}))
-
-
-class Scene(NamedTuple):
-    """A session in some state: ana is called on `desk`, and `phone` is hers too."""
-
-    house: House
-    ana: Actor
-    phone: Actor
-    vic: Actor
-    session: str
-    visitor_leg: str
-    agent_leg: str
-
-    @property
-    def state(self) -> str:
-        return self.house.session(self.session).state
-
-    @property
-    def last_row(self) -> str:
-        return self.house.control.event_log(self.session)[-1].row
-
-    @property
-    def end(self) -> str:
-        session = self.house.session(self.session)
-        return f"{session.outcome}/{session.reason}"
-
-
-def people() -> tuple[House, Actor, Actor, Actor]:
-    house = House(CallConfiguration(recording="on_request"))
-    ana, vic = house.agent(), house.visitor()
-    phone = agent_actor("ana", "phone")
-    house.connect(phone, information("phone", "ios"))
-    return house, ana, phone, vic
-
-
-def scene(state: str) -> Scene:
-    house, ana, phone, vic = people()
-    if state == "ringing":
-        requested = house.request(vic)
-        return Scene(house, ana, phone, vic, requested.session, requested.leg or "", "")
-    reach = house.answered if state == "connecting" else house.active
-    found = Scene(house, ana, phone, vic, *reach(vic, ana))
-    if state.startswith("reconnecting"):
-        house.media(LegLost(found.agent_leg))
-    if state.endswith("handoff"):
-        house.pull(phone, found.session)
-    assert found.state == state.partition(" ")[0]
-    return found
-
 
 RINGING = ("ringing",)
 IN_CALL = ("connecting", "active", "reconnecting", "handoff")
@@ -404,7 +355,7 @@ def test_G7_a_mute_taken_back_before_the_call_is_active_is_not_remembered() -> N
 def snoozed() -> Scene:
     found = scene("ringing")
     found.house.ok(found.ana, CallDecline(found.session))
-    found.house.world.conversations[("org", "cv_1")].state = "snoozed"
+    found.house.ok(found.ana, ConversationSnooze("cv_1"))
     return found
 
 
@@ -452,14 +403,25 @@ def test_K7_the_end_of_a_video_that_nobody_keeps_is_remembered_without_a_reminde
 
 
 @pytest.mark.parametrize(
-    "write", [ConversationMessageSend("cv_1", "?"), CallRequest("cv_1"), ConversationRead("cv_1", "m_1")]
+    "write",
+    [
+        ConversationMessageSend("cv_1", "?"),
+        CallRequest("cv_1"),
+        ConversationRead("cv_1", "m_1"),
+        ConversationSnooze("cv_1"),
+        ConversationTransfer("cv_1", TransferTarget(agent="ben")),
+    ],
 )
 def test_K9_nothing_is_written_into_a_closed_conversation(write: Command) -> None:
     found = scene("ringing")
     found.house.ok(found.ana, CallDecline(found.session))
     found.house.ok(found.ana, ConversationClose("cv_1"))
+    ben = agent_actor("ben", "tablet")
+    found.house.connect(ben)
+    found.house.ok(ben, PresenceSet("chat", "available"))
     taken = found.house.world.rows_taken["K9"]
-    assert found.house.fault(found.vic, write).code == "conversation.closed"
+    writer = found.ana if isinstance(write, ConversationSnooze | ConversationTransfer) else found.vic
+    assert found.house.fault(writer, write).code == "conversation.closed"
     assert found.house.world.rows_taken["K9"] == taken + 1
 
 

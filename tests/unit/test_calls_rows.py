@@ -23,16 +23,20 @@ from triortc.engine.calls.commands import (
     ConversationClose,
     ConversationMessageSend,
     ConversationRead,
+    ConversationSnooze,
+    ConversationTransfer,
     DeviceRevoke,
     DeviceUpdate,
     HandoffCancel,
     HandoffRequest,
     MediaSet,
+    PresenceSet,
     RecordingStart,
     RecordingStop,
     RingAck,
     RingOpened,
     RingSilence,
+    TransferTarget,
 )
 from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.conversation_table import CONVERSATIONS
@@ -210,6 +214,27 @@ def k1(house: House, ana: Actor, vic: Actor) -> None:
     house.ok(ana, ConversationMessageSend("cv_1", "good day"))
 
 
+def k2(house: House, ana: Actor, vic: Actor) -> None:
+    k0b(house, ana, vic)
+    house.ok(ana, ConversationSnooze("cv_1"))
+    assert house.world.conversations[("org", "cv_1")].state == "snoozed"
+
+
+def k3(house: House, ana: Actor, vic: Actor) -> None:
+    k0b(house, ana, vic)
+    ben = agent_actor("ben", "tablet")
+    house.connect(ben)
+    house.ok(ben, PresenceSet("chat", "available"))
+    house.ok(ana, ConversationTransfer("cv_1", TransferTarget(agent="ben")))
+    assert house.world.conversations[("org", "cv_1")].assignee == "ben"
+
+
+def k5(house: House, ana: Actor, vic: Actor) -> None:
+    k2(house, ana, vic)
+    house.ok(vic, ConversationMessageSend("cv_1", "hello?"))
+    assert house.world.conversations[("org", "cv_1")].state == "open"
+
+
 def k9(house: House, ana: Actor, vic: Actor) -> None:
     k0b(house, ana, vic)
     house.ok(ana, ConversationClose("cv_1"))
@@ -371,7 +396,10 @@ SCENARIOS: dict[str, Scenario] = {
     "K0": rings,
     "K0b": k0b,
     "K1": k1,
+    "K2": k2,
+    "K3": k3,
     "K4": k9,
+    "K5": k5,
     "K6": rings,
     "K7": ends(lambda h, a, v, s: h.ok(a, CallDecline(s)), "declined", "agent_declined"),
     "K8": k8,

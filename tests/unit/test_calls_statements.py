@@ -22,7 +22,6 @@ from triortc.engine.calls.commands import (
     ConversationList,
     ConversationMessageSend,
     ConversationRead,
-    ConversationSnooze,
     ConversationTag,
     DeviceRevoke,
     DeviceUpdate,
@@ -709,7 +708,7 @@ def test_capabilities_are_needed(house: House) -> None:
 
 def test_commands_of_later_issues_are_answered_as_not_implemented(house: House) -> None:
     ana = house.agent()
-    for command in (InvitationSend("cv_1"), ConversationSnooze("cv_1")):
+    for command in (InvitationSend("cv_1"),):
         assert house.fault(ana, command).code == "proto.not_implemented"
 
 

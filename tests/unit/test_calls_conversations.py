@@ -1,0 +1,510 @@
+# ruff: noqa: N802 - test names carry the numbers of docs/calls.md as they are written there
+"""Conversations between and around their videos: put off, given away, closed, listed, reminded of (table K)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from support.calls import ALL_CAPS, House, agent_actor, visitor_actor
+from support.calls_scenes import scene
+from triortc.engine.calls.actor import Actor, Principal
+from triortc.engine.calls.commands import (
+    CallAccept,
+    CallDecline,
+    CallHangup,
+    CallRequest,
+    Command,
+    ConversationClose,
+    ConversationFilter,
+    ConversationFocus,
+    ConversationList,
+    ConversationMessageSend,
+    ConversationRead,
+    ConversationSnooze,
+    ConversationTag,
+    ConversationTransfer,
+    PresenceSet,
+    TransferTarget,
+)
+from triortc.engine.calls.configuration import CallConfiguration
+from triortc.engine.calls.conversation_table import Conversation
+from triortc.engine.calls.notifications import (
+    CallEnded,
+    ConversationChanged,
+    ConversationMessage,
+    ConversationReminder,
+    ConversationRemoved,
+    PresenceChanged,
+)
+from triortc.engine.calls.presence import CHANNELS
+from triortc.engine.calls.replies import CallFault, Ok
+
+SUPERVISOR = Actor("boss", "supervisor", "org", "console")
+TO_BEN = TransferTarget(agent="ben")
+
+
+def thread(house: House, conversation: str = "cv_1") -> Conversation:
+    return house.world.conversations[("org", conversation)]
+
+
+def status(house: House, actor: Actor, channel: str) -> tuple[str, tuple[str, ...]]:
+    found = house.world.agents[actor.principal].statuses[channel]  # type: ignore[index]  # a channel's name
+    return found.effective, found.reasons
+
+
+def chat(house: House, vic: Actor, conversation: str = "cv_1") -> None:
+    house.ok(vic, ConversationMessageSend(conversation, "hello"))
+
+
+def ben_of(house: House, *groups: str, available: bool = True) -> Actor:
+    ben = Actor("ben", "agent", "org", "tablet", ALL_CAPS, frozenset(groups or {"video"}), name="Ben")
+    house.connect(ben)
+    for channel in CHANNELS if available else ():
+        house.ok(ben, PresenceSet(channel, "available"))
+    return ben
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+# --- K2, K5: put off
+
+
+def test_K2_a_snoozed_chat_occupies_nobody_and_a_video_may_ring(house: House) -> None:
+    """S1.5e, I31: only open chats keep video busy."""
+    ana, vic, wim = house.agent(), house.visitor(), house.visitor("wim", conversation="cv_2")
+    chat(house, vic)
+    assert status(house, ana, "video") == ("busy", ("ongoing_chat",))
+    assert house.request(wim, "cv_2").outcome == "unavailable"
+    house.ok(ana, ConversationSnooze("cv_1"))
+    assert house.told(ana, ConversationChanged)[-1].state == "snoozed"
+    assert status(house, ana, "video") == ("available", ())
+    assert house.request(wim, "cv_2").state == "ringing"
+
+
+def test_K5_what_the_visitor_writes_wakes_a_snoozed_conversation(house: House) -> None:
+    ana, vic = house.agent(), house.visitor()
+    chat(house, vic)
+    house.ok(ana, ConversationSnooze("cv_1"))
+    house.ok(ana, ConversationMessageSend("cv_1", "one moment"))
+    assert thread(house).state == "snoozed", "the agent's own words do not wake it (K1)"
+    house.forget_told()
+    house.ok(vic, ConversationMessageSend("cv_1", "are you there?"))
+    assert (thread(house).state, thread(house).assignee) == ("open", "ana")
+    assert house.told(ana, ConversationMessage)[-1].text == "are you there?"
+    assert house.told(ana, ConversationChanged)[-1].state == "open"
+    assert status(house, ana, "video") == ("busy", ("ongoing_chat",))
+
+
+def test_K5_waking_may_make_an_agent_busy_but_ends_no_call(house: House) -> None:
+    ana, vic, wim = house.agent(), house.visitor(), house.visitor("wim", conversation="cv_2")
+    chat(house, wim, "cv_2")
+    house.ok(ana, ConversationSnooze("cv_2"))
+    session, _, _ = house.active(vic, ana)
+    house.ok(wim, ConversationMessageSend("cv_2", "hello again"))
+    assert thread(house, "cv_2").state == "open"
+    assert house.session(session).state == "active"
+    house.finish(vic, ana, session)
+    assert status(house, ana, "video") == ("busy", ("ongoing_chat",))
+
+
+def test_K5_a_time_may_be_given_until_which_it_sleeps(house: House) -> None:
+    ana, vic = house.agent(), house.visitor()
+    chat(house, vic)
+    until = house.world.unix_ms(house.now + 600.0)
+    house.ok(ana, ConversationSnooze("cv_1", until))
+    assert house.told(ana, ConversationChanged)[-1].snoozed_until_at == until
+    house.advance(599.0)
+    assert thread(house).state == "snoozed"
+    house.advance(1.0)
+    assert thread(house).state == "open"
+    assert house.told(ana, ConversationChanged)[-1].snoozed_until_at is None
+    assert status(house, ana, "video") == ("busy", ("ongoing_chat",))
+
+
+def test_K2_snoozing_again_changes_the_time_and_a_time_past_opens_it(house: House) -> None:
+    ana, vic = house.agent(), house.visitor()
+    chat(house, vic)
+    house.ok(ana, ConversationSnooze("cv_1", house.world.unix_ms(house.now + 10.0)))
+    house.ok(ana, ConversationSnooze("cv_1"))
+    house.advance(3600.0)
+    assert thread(house).state == "snoozed"
+    house.ok(ana, ConversationSnooze("cv_1", 0))
+    assert thread(house).state == "open"
+    assert house.next_deadline() is None
+
+
+def test_K5_a_timer_of_a_conversation_closed_meanwhile_does_nothing(house: House) -> None:
+    ana, vic = house.agent(), house.visitor()
+    chat(house, vic)
+    house.ok(ana, ConversationSnooze("cv_1", house.world.unix_ms(house.now + 10.0)))
+    house.ok(ana, ConversationClose("cv_1"))
+    house.advance(20.0)
+    assert (thread(house).state, house.next_deadline()) == ("closed", None)
+
+
+def test_a_conversation_that_nobody_has_cannot_be_put_off(house: House) -> None:
+    vic = house.visitor()
+    house.connect(SUPERVISOR)
+    chat(house, vic)
+    assert house.fault(SUPERVISOR, ConversationSnooze("cv_1")).code == "conversation.not_open"
+
+
+# --- K3: given away
+
+
+def test_K3_transfer_to_an_agent_takes_every_right_from_the_old_one(house: House) -> None:
+    """I40: an agent never receives an object of a conversation that it has left."""
+    ana, vic, ben = house.agent(), house.visitor(), ben_of(house)
+    chat(house, vic)
+    house.ok(ana, ConversationTag("cv_1", ("shoes",)))
+    house.forget_told()
+    house.ok(ana, ConversationTransfer("cv_1", TO_BEN, note="wants to see the red ones"))
+    assert [item.why for item in house.told(ana, ConversationRemoved)] == ["transferred"]
+    seen = house.told(ben, ConversationChanged)[-1]
+    assert (seen.assignee, seen.tags, seen.state) == ("ben", ("shoes",), "open")
+    note = house.told(ben, ConversationMessage)[-1]
+    assert (note.from_, note.name, note.text) == ("system", "Ana", "wants to see the red ones")
+    assert not house.told(vic, ConversationMessage), "the note is not for the visitor"
+    assert house.told(vic, ConversationChanged)[-1].assignee == "ben"
+    house.forget_told()
+    house.ok(vic, ConversationMessageSend("cv_1", "and now?"))
+    assert house.told(ben, ConversationMessage)
+    assert ana.address not in house.inbox
+    for command in (ConversationMessageSend("cv_1", "?"), ConversationClose("cv_1"), ConversationTag("cv_1")):
+        assert house.fault(ana, command).code == "state.not_found"
+    assert house.ok(ana, ConversationList()).items == ()
+    assert status(house, ana, "video") == ("available", ())
+    assert status(house, ben, "video") == ("busy", ("ongoing_chat",))
+
+
+def test_S3_7b_transfer_to_a_group_gives_it_to_the_one_idle_longest_there(house: House) -> None:
+    ana, vic, ben = house.agent(), house.visitor(), ben_of(house, "video")
+    chat(house, vic)
+    house.ok(ana, ConversationTransfer("cv_1", TransferTarget(group="video")))
+    assert (thread(house).assignee, thread(house).group) == ("ben", "video")
+    assert house.told(ben, ConversationChanged)[-1].group == "video"
+
+
+def test_K3_a_group_in_which_nobody_is_free_keeps_it_for_the_first_who_is(house: House) -> None:
+    ana, vic, ben = house.agent(), house.visitor(), ben_of(house, "default", available=False)
+    chat(house, vic)
+    house.ok(ana, ConversationTransfer("cv_1", TransferTarget(group="default"), note="urgent"))
+    assert thread(house).assignee is None, "not back to who has just given it away"
+    house.ok(vic, ConversationMessageSend("cv_1", "still here"))
+    assert thread(house).assignee is None
+    house.ok(ben, PresenceSet("chat", "available"))
+    assert thread(house).assignee == "ben"
+    assert [item.text for item in house.told(ben, ConversationMessage)] == ["urgent", "still here"]
+
+
+def test_K3_refusals_change_nothing(house: House) -> None:
+    ana, vic, ben = house.agent(), house.visitor(), ben_of(house, "video", available=False)
+    chat(house, vic)
+    house.connect(SUPERVISOR)
+
+    def refused(target: TransferTarget, actor: Actor = ana) -> str:
+        before = (thread(house).assignee, thread(house).group, thread(house).version)
+        code = house.fault(actor, ConversationTransfer("cv_1", target)).code
+        assert (thread(house).assignee, thread(house).group, thread(house).version) == before
+        return code
+
+    assert refused(TO_BEN) == "agent.unavailable"
+    assert refused(TransferTarget(agent="nobody")) == "state.not_found"
+    assert refused(TransferTarget(group="nowhere")) == "state.not_found"
+    assert refused(TransferTarget(group="default")) == "state.not_found"
+    assert refused(TransferTarget()) == "proto.malformed"
+    assert refused(TransferTarget("ben", "video")) == "proto.malformed"
+    assert refused(TO_BEN, ben) == "state.not_found"
+    assert refused(TransferTarget(group="video"), vic) == "auth.forbidden"
+    house.ok(ana, ConversationTransfer("cv_1", TransferTarget(agent="ana")))
+    assert thread(house).version == house.told(ana, ConversationChanged)[-1].version
+    house.ok(ana, ConversationSnooze("cv_1"))
+    house.ok(ben, PresenceSet("chat", "available"))
+    assert refused(TO_BEN) == "conversation.not_open"
+    house.ok(SUPERVISOR, ConversationClose("cv_1"))
+    assert refused(TO_BEN) == "conversation.closed"
+    assert house.fault(ana, ConversationSnooze("cv_1")).code == "conversation.closed"
+
+
+@pytest.mark.parametrize("ring_first", [True, False])
+def test_R11_a_routed_ring_and_a_transfer_to_the_same_agent(house: House, ring_first: bool) -> None:
+    """I30: while a routed video has the agent, no chat can be assigned to them."""
+    ana, vic, ben = house.agent(), house.visitor(), ben_of(house, "default")
+    chat(house, vic)
+    house.world.agents[ben.principal].idle_since = 0.0
+    house.world.agents[ana.principal].idle_since = house.now
+    assert thread(house).assignee in ("ana", "ben")
+    giver, taker = (ana, ben) if thread(house).assignee == "ana" else (ben, ana)
+    wim = house.visitor("wim", conversation="cv_2")
+    transfer = ConversationTransfer("cv_1", TransferTarget(agent=taker.sub))
+    if ring_first:
+        assert house.request(wim, "cv_2").state == "ringing"
+        assert house.fault(giver, transfer).code == "agent.busy"
+        assert thread(house).assignee == giver.sub
+    else:
+        house.ok(giver, transfer)
+        requested = house.request(wim, "cv_2")
+        assert house.session(requested.session).agent == giver.sub
+
+
+# --- V21, V40, V41 with every operation
+
+
+OPERATIONS: dict[str, Callable[[bool], Command]] = {
+    "transferred": lambda end_video: ConversationTransfer("cv_1", TO_BEN, end_video=end_video),
+    "snoozed": lambda end_video: ConversationSnooze("cv_1", end_video=end_video),
+    "closed": lambda end_video: ConversationClose("cv_1", end_video=end_video),
+}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_V21_the_ring_of_a_conversation_that_is_put_away_is_cancelled_first(house: House, operation: str) -> None:
+    ana, vic = house.agent(), house.visitor()
+    session = house.request(vic).session
+    ben_of(house)
+    house.forget_told()
+    house.ok(ana, OPERATIONS[operation](False))
+    ended = house.session(session)
+    assert (ended.outcome, ended.reason) == ("cancelled", f"conversation_{operation}")
+    assert vic.address is not None
+    kinds = [type(item) for item in house.inbox[vic.address]]
+    assert kinds.index(CallEnded) < kinds.index(ConversationChanged), "first the video, then the conversation"
+    assert thread(house).live_session is None
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("state", ["connecting", "active", "reconnecting", "handoff"])
+def test_A22_V40_V41_a_running_video_is_ended_only_by_the_word(state: str, operation: str) -> None:
+    found = scene(state)
+    house = found.house
+    ben_of(house)
+    fault = house.fault(found.ana, OPERATIONS[operation](False))
+    assert (fault.code, found.state, found.last_row) == ("conversation.video_active", state, "V40")
+    assert (thread(house).state, thread(house).assignee) == ("open", "ana")
+    house.ok(found.ana, OPERATIONS[operation](True))
+    assert (found.end, found.last_row) == ("completed/agent_hangup", "V41")
+    expected = {"transferred": ("open", "ben"), "snoozed": ("snoozed", "ana"), "closed": ("closed", "ana")}
+    assert (thread(house).state, thread(house).assignee) == expected[operation]
+    assert not any(key[0] == "T_close_reminder" for key in house.world.timers)
+    found.house.check_replay(found.session)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_A3_orange_ends_when_the_conversation_of_the_video_is_put_away(house: House, operation: str) -> None:
+    """S1.7a: closing makes video green again; snoozing and transferring, too."""
+    ana, vic = house.agent(), house.visitor()
+    session, _, _ = house.active(vic, ana)
+    ben_of(house)
+    house.ok(ana, CallHangup(session))
+    assert status(house, ana, "chat") == ("busy", ("wrap_up",))
+    house.forget_told()
+    house.ok(ana, OPERATIONS[operation](False))
+    assert status(house, ana, "video") == status(house, ana, "chat") == ("available", ())
+    assert {item.channel for item in house.told(ana, PresenceChanged)} == set(CHANNELS)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_S1_7b_reminders_stop_when_the_conversation_is_put_away(house: House, operation: str) -> None:
+    ana, vic = house.agent(), house.visitor()
+    session, _, _ = house.active(vic, ana)
+    ben = ben_of(house)
+    house.ok(ana, CallHangup(session))
+    house.advance(30.0)
+    assert [item.n for item in house.told(ana, ConversationReminder)] == [1]
+    house.ok(ana, OPERATIONS[operation](False))
+    house.advance(10_000.0)
+    assert len(house.told(ana, ConversationReminder)) == 1
+    assert not house.told(ben, ConversationReminder)
+
+
+def test_S1_7b_reminders_come_30_s_and_then_300_s_apart_to_the_device_of_the_call(house: House) -> None:
+    ana, phone, vic = house.agent(), house.agent("ana", "phone", "ios"), house.visitor()
+    session, _, _ = house.active(vic, phone)
+    house.ok(phone, CallHangup(session))
+    hung_up = house.now
+    seen: list[tuple[float, int]] = []
+    while (deadline := house.next_deadline()) is not None:
+        house.advance(deadline - house.now)
+        reminders = [item.n for item in house.told(phone, ConversationReminder)]
+        if len(reminders) > len(seen):
+            seen.append((house.now - hung_up, reminders[-1]))
+    assert seen == [(30.0, 1), (330.0, 2), (630.0, 3)]
+    assert not house.told(ana, ConversationReminder)
+
+
+# --- K0b, and servers that embed the engine
+
+
+def test_K0b_a_full_desk_gets_no_fourth_chat_until_one_is_put_off(house: House) -> None:
+    ana = house.agent()
+    visitors = [house.visitor(f"v{number}", conversation=f"cv_{number}") for number in range(4)]
+    for number, vic in enumerate(visitors):
+        chat(house, vic, f"cv_{number}")
+    assert thread(house, "cv_3").assignee is None
+    assert status(house, ana, "chat") == ("busy", ("slots_full",))
+    house.ok(ana, ConversationSnooze("cv_0"))
+    assert thread(house, "cv_3").assignee == "ana", "the one that waited comes at once"
+    house.ok(visitors[0], ConversationMessageSend("cv_0", "back again"))
+    assert thread(house, "cv_0").assignee == "ana"
+    assert len(house.world.agents[ana.principal].chats) == 4, "waking never loses a conversation"
+
+
+def assigned(house: House, agent: str, *, even_if_busy: bool = False) -> object:
+    effects = house.control.assign_conversation("org", "cv_7", agent, house.now, even_if_busy=even_if_busy)
+    return house.perform(effects)
+
+
+def test_S1_5d_a_server_cannot_assign_a_chat_to_an_agent_in_a_routed_video(house: House) -> None:
+    ana, vic = house.agent(), house.visitor()
+    house.control.open_conversation(Principal("org", "visitor", "wim"), "cv_7", None, house.now)
+    session, _, _ = house.active(vic, ana)
+    busy = assigned(house, "ana")
+    assert isinstance(busy, CallFault)
+    assert (busy.code, busy.details["reasons"]) == ("agent.busy", ["in_video"])
+    house.finish(vic, ana, session)
+    assert assigned(house, "ana") == Ok()
+    assert thread(house, "cv_7").assignee == "ana"
+
+
+def test_a_server_learns_why_a_chat_was_not_assigned_and_may_insist(house: House) -> None:
+    house.agent(available=False)
+    house.control.open_conversation(Principal("org", "visitor", "wim"), "cv_7", None, house.now)
+    codes = [getattr(assigned(house, agent), "code", "") for agent in ("ana", "nobody")]
+    assert codes == ["agent.unavailable", "state.not_found"]
+    assert thread(house, "cv_7").assignee is None
+    assert assigned(house, "ana", even_if_busy=True) == Ok()
+    assert assigned(house, "ben") == Ok(), "one that is assigned is left as it is"
+    assert thread(house, "cv_7").assignee == "ana"
+    missing = house.perform(house.control.assign_conversation("org", "cv_8", "ana", house.now))
+    assert isinstance(missing, CallFault)
+    assert missing.code == "state.not_found"
+
+
+@pytest.mark.parametrize("kind", ["call", "third_party"])
+def test_S1_5e_what_an_agent_does_outside_of_the_engine_counts(house: House, kind: str) -> None:
+    ana, vic = house.agent(), house.visitor()
+    house.perform(house.control.occupy(ana.principal, kind, "x1", house.now))
+    assert house.request(vic).state == ("ended" if kind == "call" else "ringing")
+    house.perform(house.control.vacate(ana.principal, kind, "x1", house.now))
+    assert status(house, ana, "call")[0] == ("available" if kind == "call" else "busy")
+
+
+# --- the list
+
+
+def test_the_list_pages_through_all_even_while_new_ones_come_and_old_ones_go() -> None:
+    house = House(CallConfiguration(conversations_per_page=2, max_chats=50, closed_conversations_kept=1))
+    ana = house.agent()
+    for number in range(5):
+        chat(house, house.visitor(f"v{number}", conversation=f"cv_{number}"), f"cv_{number}")
+        house.advance(1.0)
+    first = house.ok(ana, ConversationList())
+    assert [item.conversation for item in first.items] == ["cv_4", "cv_3"]
+    chat(house, house.visitor("late", conversation="cv_late"), "cv_late")
+    for gone in ("cv_3", "cv_4"):
+        house.ok(ana, ConversationClose(gone))
+    second = house.ok(ana, ConversationList(first.next))
+    third = house.ok(ana, ConversationList(second.next))
+    assert [item.conversation for item in (*second.items, *third.items)] == ["cv_2", "cv_1", "cv_0"]
+    assert third.next is None
+    again = house.connect(ana)
+    assert [item.conversation for item in again.conversations] == ["cv_late", "cv_2"]
+    assert [item.conversation for item in house.ok(ana, ConversationList(again.next)).items] == ["cv_1", "cv_0"]
+    for wrong in ("7", "x.cv", ".cv_1", "9" * 30 + ".cv_1"):
+        assert house.fault(ana, ConversationList(wrong)).code == "proto.malformed"
+
+
+def test_the_list_shows_what_its_filter_asks_for(house: House) -> None:
+    """S1.3h: open and snoozed ones by default; the video icon finds missed calls."""
+    ana, vic = house.agent(), house.visitor("victor")
+    wim, xia = house.visitor("wim", conversation="cv_2"), house.visitor("xia", conversation="cv_3")
+    house.ok(ana, CallDecline(house.request(vic).session))
+    chat(house, wim, "cv_2")
+    chat(house, xia, "cv_3")
+    house.ok(ana, ConversationSnooze("cv_2"))
+    house.ok(ana, ConversationTag("cv_3", ("Shoes",)))
+    house.ok(ana, ConversationClose("cv_3"))
+
+    def listed(wanted: ConversationFilter | None) -> set[str]:
+        return {item.conversation for item in house.ok(ana, ConversationList(filter=wanted)).items}
+
+    assert listed(None) == {"cv_1", "cv_2"}
+    assert listed(ConversationFilter(state=("closed",))) == {"cv_3"}
+    assert listed(ConversationFilter(state=("open", "snoozed", "closed"))) == {"cv_1", "cv_2", "cv_3"}
+    assert listed(ConversationFilter(video_icon=True)) == {"cv_1"}
+    assert listed(ConversationFilter(state=("closed",), text="shoe")) == {"cv_3"}
+    assert listed(ConversationFilter(text="VICTOR")) == {"cv_1"}
+
+
+def test_reading_counts_down_what_is_unread_for_each_side(house: House) -> None:
+    ana, vic = house.agent(), house.visitor()
+    ids = [house.ok(vic, ConversationMessageSend("cv_1", text)).message for text in ("one", "two", "three")]
+    assert house.told(ana, ConversationChanged)[-1].unread + len(thread(house).unread_by_agent) >= 3
+    house.ok(ana, ConversationRead("cv_1", ids[1]))
+    assert house.told(ana, ConversationChanged)[-1].unread == 1
+    house.ok(ana, ConversationRead("cv_1", ids[0]))
+    assert list(thread(house).unread_by_agent) == [ids[2]]
+    house.ok(ana, ConversationMessageSend("cv_1", "answer"))
+    assert house.ok(ana, ConversationRead("cv_1", "m_unknown")) is not None
+    assert len(thread(house).unread_by_visitor) == 1
+
+
+def test_S3_2a_looking_at_and_writing_in_another_conversation_leaves_the_call_alone(house: House) -> None:
+    """S1.4b, S1.4k, S3.3b: chat goes on beside and after the video."""
+    ana, vic = house.agent(), house.visitor()
+    session, _, leg = house.active(vic, ana)
+    house.control.open_conversation(Principal("org", "visitor", "wim"), "cv_2", None, house.now)
+    house.perform(house.control.assign_conversation("org", "cv_2", "ana", house.now, even_if_busy=True))
+    log, gates = len(house.control.event_log(session)), dict(house.gates)
+    house.ok(ana, ConversationFocus("cv_2"))
+    house.ok(ana, ConversationMessageSend("cv_2", "one moment"))
+    house.ok(ana, ConversationMessageSend("cv_1", "do you see it?"))
+    house.ok(vic, ConversationMessageSend("cv_1", "yes"))
+    assert house.told(ana, ConversationMessage)[-1].notify
+    assert (len(house.control.event_log(session)), house.gates) == (log, gates)
+    assert house.gate(leg, "video") == "open"
+    house.ok(vic, CallHangup(session))
+    house.ok(ana, ConversationMessageSend("cv_1", "goodbye"))
+    assert house.told(vic, ConversationMessage)[-1].text == "goodbye"
+
+
+def test_K9_a_closed_conversation_stays_closed_and_a_new_contact_makes_a_new_one(house: House) -> None:
+    """I27: nothing but its command closes a conversation, and nothing opens it again."""
+    ana, vic = house.agent(), visitor_actor("vic", "tab", "cv_1", "cv_2")
+    house.connect(vic)
+    chat(house, vic)
+    house.ok(ana, ConversationClose("cv_1", ("done",)))
+    house.ok(ana, ConversationClose("cv_1"))
+    assert house.fault(vic, ConversationMessageSend("cv_1", "?")).code == "conversation.closed"
+    chat(house, vic, "cv_2")
+    assert (thread(house).state, thread(house, "cv_2").state) == ("closed", "open")
+    house.ok(ana, ConversationTag("cv_1", ("late",)))
+    assert thread(house).tags == ("late",)
+
+
+def test_A19_the_video_icon_comes_with_the_first_ring_and_stays(house: House) -> None:
+    ana, vic = house.agent(), house.visitor()
+    chat(house, vic)
+    assert not thread(house).video_icon
+    house.ok(ana, ConversationClose("cv_1"))
+    house.visitor("wim", conversation="cv_2")
+    session = house.request(visitor_actor("wim", "tab", "cv_2"), "cv_2").session
+    assert thread(house, "cv_2").video_icon
+    house.ok(ana, CallAccept(session))
+    house.ok(ana, CallHangup(session))
+    house.ok(ana, ConversationSnooze("cv_2"))
+    assert thread(house, "cv_2").video_icon
+    assert agent_actor("ana", "desk").principal == ana.principal
+
+
+def test_K0_a_visitors_second_request_after_a_transfer_is_refused_while_somebody_has_it(house: House) -> None:
+    ana, vic = house.agent(), house.visitor()
+    house.ok(ana, CallDecline(house.request(vic).session))
+    ben_of(house)
+    house.ok(ana, ConversationTransfer("cv_1", TO_BEN))
+    assert house.fault(vic, CallRequest("cv_1")).details["use"] == "invitation"
