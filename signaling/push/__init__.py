@@ -1,0 +1,1 @@
+"""Push gateways: APNs, FCM and Web Push, as pure encoders of requests, and the service that sends them."""
