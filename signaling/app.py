@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import ssl
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
 
@@ -17,13 +18,25 @@ from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.media_events import MediaEvent
 from triortc.engine.calls.ports import HistoryPort, MediaPort, RecordingPolicyPort, RouterPort
 from triortc.engine.calls.supervisor import CallSupervisor, open_call_supervisor
+from triortc.engine.udp import UdpSocket
 from triortc.errors import ConfigurationError
-from triortc.signaling.channel import WebSocketChannel
+from triortc.signaling.certificates import (
+    SELF_SIGNED_DAYS,
+    ServerCertificate,
+    install,
+    self_signed_certificate,
+    server_context,
+)
+from triortc.signaling.channel import MessageChannel
 from triortc.signaling.configuration import HttpConfiguration, SignalingConfiguration
-from triortc.signaling.http import SIGNAL_PATH, HttpServer, UpgradeContext
+from triortc.signaling.http import SIGNAL_PATH, HttpCounters, HttpServer, UpgradeContext
 from triortc.signaling.server import SignalServer, open_signal_server
 from triortc.signaling.site import Site
 from triortc.signaling.tokens import DevelopmentIssuer, KeyPort, RevocationPort, TokenVerifier
+from triortc.signaling.webtransport.admission import Admission
+from triortc.signaling.webtransport.configuration import WebTransportConfiguration
+from triortc.signaling.webtransport.listener import ListenerCounters, WebTransportListener
+from triortc.signaling.wire import PROTOCOL
 
 __all__ = ["ObservableMedia", "OpenMedia", "RunningServer", "ServerConfiguration", "open_server"]
 
@@ -37,6 +50,9 @@ class ObservableMedia(MediaPort, Protocol):
         """Totals for `/health`: gates, drops, sockets."""
 
 
+#: How often a TCP port that the system picked may be taken on UDP before we give up.
+_PORT_TRIES: Final = 8
+
 OpenMedia = Callable[[], AbstractAsyncContextManager[ObservableMedia]]
 
 
@@ -49,7 +65,10 @@ class ServerConfiguration:
         development: give tokens to whoever asks (`POST /dev/token`). Insecure by design.
         keys: where the keys come from that tokens are verified with; None only in development.
         revocations: which tokens are not valid any more.
-        tls: serve https with this context.
+        certificate: serve https, and WebTransport, with this certificate and its key.
+        tls: serve https with this context instead, where more than a certificate is to be said.
+        webtransport: serve WebTransport, too; None: WebSocket only. It needs a certificate, which a development server
+            makes itself and tells its pages the hash of.
         host_names: the names that `Host` may hold; None: any (then a proxy in front has to check it).
         origin_allowed: whether pages of an origin (second) may connect for a tenant (first).
         signaling, http, calls: the numbers of each room.
@@ -60,7 +79,9 @@ class ServerConfiguration:
     development: bool = False
     keys: KeyPort | None = None
     revocations: RevocationPort | None = None
+    certificate: ServerCertificate | None = None
     tls: ssl.SSLContext | None = None
+    webtransport: WebTransportConfiguration | None = None
     host_names: tuple[str, ...] | None = None
     origin_allowed: Callable[[str, str], bool] | None = None
     signaling: SignalingConfiguration = field(default_factory=SignalingConfiguration)
@@ -72,6 +93,10 @@ class ServerConfiguration:
             raise ConfigurationError("give `keys` to verify tokens with, or development=True on your own machine")
         if self.development and self.keys is not None:
             raise ConfigurationError("a development server makes its own keys: give either `keys` or development=True")
+        if self.certificate is not None and self.tls is not None:
+            raise ConfigurationError("give either `certificate` or `tls`: a context has its own certificate")
+        if self.webtransport is not None and self.certificate is None and not self.development:
+            raise ConfigurationError("WebTransport has no unencrypted form: give `certificate`, or leave it out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +109,10 @@ class RunningServer:
         signaling: the signaling server; its `serve` takes channels that do not come from the network, too.
         calls: call control.
         http: the HTTP side, for its counters.
+        webtransport: the WebTransport side; None: not served.
         issuer: makes development tokens; None outside development.
         media: what `open_media` gave.
+        use_certificate: shows another certificate to connections that begin from now on.
     """
 
     addresses: tuple[tuple[str, int], ...]
@@ -93,8 +120,10 @@ class RunningServer:
     signaling: SignalServer
     calls: CallSupervisor
     http: HttpServer
+    webtransport: WebTransportListener | None
     issuer: DevelopmentIssuer | None
     media: ObservableMedia
+    use_certificate: Callable[[ServerCertificate], None]
 
     @property
     def url(self) -> str:
@@ -106,6 +135,15 @@ class RunningServer:
     def signal_url(self) -> str:
         """Where the WebSocket is."""
         return self.url.replace("http", "ws", 1).rstrip("/") + SIGNAL_PATH
+
+    @property
+    def webtransport_url(self) -> str | None:
+        """Where WebTransport is; None: not served."""
+        if self.webtransport is None:
+            return None
+        host = self.addresses[0][0]
+        authority = f"{f'[{host}]' if ':' in host else host}:{self.webtransport.port}"
+        return f"https://{authority}{SIGNAL_PATH}?p={PROTOCOL}"
 
 
 @asynccontextmanager
@@ -143,25 +181,54 @@ async def open_server(
         random_bytes=random_bytes,
         wall_ms=lambda: int(wall_s() * 1000),
     )
-    scheme = "http" if configuration.tls is None else "https"
+    tls = configuration.tls
+    if configuration.certificate is not None:
+        tls = server_context(configuration.certificate)
+    scheme = "http" if tls is None else "https"
     http: HttpServer
     media: ObservableMedia
+    webtransport: WebTransportListener | None = None
 
     def health() -> Mapping[str, object]:
-        counters = {field.name: getattr(http.counters, field.name) for field in fields(http.counters)}
-        return {**signaling.health(), "http": counters, **_by_room(media.counters())}
+        found = {**signaling.health(), "http": _counters(http.counters), **_by_room(media.counters())}
+        if webtransport is not None:
+            found["webtransport"] = {"open": webtransport.open_connections, **_counters(webtransport.counters)}
+        return found
 
+    def use_certificate(certificate: ServerCertificate) -> None:
+        if tls is not None:
+            install(tls, certificate)
+        if webtransport is not None:
+            webtransport.use(certificate)
+
+    host_names = configuration.host_names
+    if host_names is not None:
+        host_names = (*host_names, *configuration.http.hosts)
     http = HttpServer(
-        site=Site(health=health, issuer=issuer),
-        upgraded=partial(_serve_websocket, signaling),
+        site=Site(health=health, issuer=issuer, offer=lambda: None if webtransport is None else webtransport.offer()),
+        upgraded=partial(_serve_channel, signaling),
         may_upgrade=signaling.may_greet,
         configuration=configuration.http,
-        host_names=None if configuration.host_names is None else (*configuration.host_names, *configuration.http.hosts),
+        host_names=host_names,
         scheme=scheme,
     )
     # Bound first: an address that is taken is an OSError, and not one inside the groups of the nurseries below.
-    listeners = await _open_listeners(configuration)
+    listeners, sockets = await _open_listeners(configuration, tls)
+    addresses = tuple(_address(listener) for listener in listeners)
     try:
+        if configuration.webtransport is not None:
+            webtransport = WebTransportListener(
+                sockets,
+                certificate=configuration.certificate or _development_certificate(configuration),
+                admission=Admission(
+                    SIGNAL_PATH, host_names, addresses[0][1], scheme, configuration.http.allowed_origins
+                ),
+                may_begin=signaling.may_greet,
+                serve=partial(_serve_channel, signaling),
+                configuration=configuration.webtransport,
+                max_message_bytes=configuration.signaling.max_message_bytes,
+                random_bytes=random_bytes,
+            )
         async with open_media() as media, open_signal_server(signaling), trio.open_nursery() as connections:
             open_calls = open_call_supervisor(
                 media,
@@ -179,14 +246,20 @@ async def open_server(
                     signaling.calls = calls
                     serve = partial(trio.serve_listeners, http.serve, listeners, handler_nursery=connections)
                     accepting.start_soon(serve)
+                    if webtransport is not None:
+                        connections.start_soon(webtransport.run)
+                        if configuration.certificate is None:
+                            accepting.start_soon(_renew_development_certificate, configuration, use_certificate)
                     yield RunningServer(
-                        addresses=tuple(_address(listener) for listener in listeners),
+                        addresses=addresses,
                         scheme=scheme,
                         signaling=signaling,
                         calls=calls,
                         http=http,
+                        webtransport=webtransport,
                         issuer=issuer,
                         media=media,
+                        use_certificate=use_certificate,
                     )
                     # Listeners first, then calls; devices hear of it before their connections are closed.
                     accepting.cancel_scope.cancel()
@@ -194,10 +267,18 @@ async def open_server(
                 signaling.calls = None
             signaling.close_all()
             http.close_idle()
+            if webtransport is not None:
+                webtransport.stop_accepting()
             connections.cancel_scope.deadline = trio.current_time() + configuration.signaling.close_timeout_s
     finally:
         for listener in listeners:
             await trio.aclose_forcefully(listener)
+        for socket in sockets:
+            socket.close()
+
+
+def _counters(counters: HttpCounters | ListenerCounters) -> dict[str, int]:
+    return {field.name: getattr(counters, field.name) for field in fields(counters)}
 
 
 def _by_room(counters: Mapping[str, int]) -> dict[str, dict[str, int]]:
@@ -209,18 +290,61 @@ def _by_room(counters: Mapping[str, int]) -> dict[str, dict[str, int]]:
     return rooms
 
 
-async def _serve_websocket(signaling: SignalServer, channel: WebSocketChannel, context: UpgradeContext) -> None:
+async def _serve_channel(signaling: SignalServer, channel: MessageChannel, context: UpgradeContext) -> None:
     await signaling.serve(channel, foreign_origin=context.origin if context.foreign else None)
+
+
+def _development_certificate(configuration: ServerConfiguration) -> ServerCertificate:
+    return self_signed_certificate(configuration.host_names or (configuration.host,), now=datetime.now(UTC))
+
+
+async def _renew_development_certificate(
+    configuration: ServerConfiguration, use: Callable[[ServerCertificate], None]
+) -> None:
+    """Browsers take a hash for two weeks at most; pages ask for it whenever they connect."""
+    while True:
+        await trio.sleep(SELF_SIGNED_DAYS * 24 * 3600 / 2)
+        use(_development_certificate(configuration))
 
 
 _Listener = trio.SocketListener | trio.SSLListener[trio.SocketStream]
 
 
-async def _open_listeners(configuration: ServerConfiguration) -> list[_Listener]:
-    plain = await trio.open_tcp_listeners(configuration.port, host=configuration.host)
-    if configuration.tls is None:
-        return list(plain)
-    return [trio.SSLListener(listener, configuration.tls, https_compatible=True) for listener in plain]
+async def _open_listeners(
+    configuration: ServerConfiguration, tls: ssl.SSLContext | None
+) -> tuple[list[_Listener], list[UdpSocket]]:
+    """Bind TCP, and UDP for WebTransport: at the same number, unless another one is configured."""
+    webtransport = configuration.webtransport
+    tries = _PORT_TRIES if webtransport is not None and configuration.port == 0 and webtransport.port is None else 1
+    while True:
+        tries -= 1
+        plain = await trio.open_tcp_listeners(configuration.port, host=configuration.host)
+        try:
+            sockets = [] if webtransport is None else _open_udp(webtransport, [_address(one) for one in plain])
+        except OSError:
+            for listener in plain:
+                await trio.aclose_forcefully(listener)
+            if not tries:
+                raise
+            continue
+        if tls is None:
+            return list(plain), sockets
+        return [trio.SSLListener(listener, tls, https_compatible=True) for listener in plain], sockets
+
+
+def _open_udp(configuration: WebTransportConfiguration, bound: Sequence[tuple[str, int]]) -> list[UdpSocket]:
+    hosts = [host for host, _ in bound] if configuration.host is None else [configuration.host]
+    port = bound[0][1] if configuration.port is None else configuration.port
+    sockets: list[UdpSocket] = []
+    try:
+        for host in hosts:
+            sockets.append(UdpSocket(host, port, buffer_bytes=configuration.socket_buffer_bytes))
+            port = sockets[0].address[1]
+    except BaseException:
+        for socket in sockets:
+            socket.close()
+        raise
+    return sockets
 
 
 def _address(listener: _Listener) -> tuple[str, int]:

@@ -24,12 +24,14 @@ class ChannelClosedError(SignalingError):
     Attributes:
         code: the close code; 1006: the connection just went away.
         reason: the text beside it.
+        error: the peer has broken the framing; the channel still takes an `err` of this code before it is closed.
     """
 
-    def __init__(self, code: int = 1006, reason: str = "") -> None:
+    def __init__(self, code: int = 1006, reason: str = "", *, error: str | None = None) -> None:
         super().__init__(f"the channel is closed: {code} {reason}".rstrip())
         self.code = code
         self.reason = reason
+        self.error = error
 
 
 class MessageChannel(Protocol):
@@ -43,7 +45,7 @@ class MessageChannel(Protocol):
         """Send one message. Raises ChannelClosedError."""
 
     async def receive(self) -> bytes:
-        """Wait for the next message. Raises ChannelClosedError. A message of a wrong frame type closes the channel."""
+        """Wait for the next message. Raises ChannelClosedError, with `error` where the peer has broken the framing."""
 
     async def aclose(self, code: int = 1000, reason: str = "") -> None:
         """Close with a code and a reason (at most 123 bytes count). Abrupt when cancelled: bound it with a scope."""
@@ -148,7 +150,7 @@ class WebSocketChannel:
             raise self._closed() from None
         self._stream.message_finished()
         if isinstance(message, bytes):
-            raise ChannelClosedError(4400, "binary frames are not part of the protocol")
+            raise ChannelClosedError(4400, "binary frames are not part of the protocol", error="proto.malformed")
         return message.encode("utf-8")
 
     async def aclose(self, code: int = 1000, reason: str = "") -> None:

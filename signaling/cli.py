@@ -25,9 +25,10 @@ from triortc.engine.interfaces import local_addresses
 from triortc.engine.session.configuration import SessionConfiguration
 from triortc.errors import ConfigurationError
 from triortc.signaling.app import RunningServer, ServerConfiguration
+from triortc.signaling.certificates import self_signed_certificate
 from triortc.signaling.engine import EngineConfiguration, open_engine
 from triortc.signaling.schema import protocol_schema
-from triortc.signaling.self_signed import self_signed_context
+from triortc.signaling.webtransport.configuration import WebTransportConfiguration
 
 __all__ = ["development_configuration", "main"]
 
@@ -102,7 +103,13 @@ def schema() -> None:
 
 
 def development_configuration(
-    host: str, port: int, *, public_host: str | None = None, force: bool = False, record: bool = False
+    host: str,
+    port: int,
+    *,
+    public_host: str | None = None,
+    force: bool = False,
+    record: bool = False,
+    webtransport: bool = True,
 ) -> ServerConfiguration:
     """The configuration of a development server.
 
@@ -112,6 +119,7 @@ def development_configuration(
         public_host: a further name of this machine.
         force: serve the network, over TLS with a self-signed certificate.
         record: let agents record calls.
+        webtransport: serve WebTransport, too, on the UDP port of the same number.
 
     Raises:
         ConfigurationError: the host is not loopback and `force` is not set.
@@ -123,9 +131,17 @@ def development_configuration(
             "leave --host at 127.0.0.1, or add --force"
         )
     names = _names_of(host, public_host)
-    tls = None if loopback else self_signed_context(names, now=datetime.now(UTC))
+    certificate = None if loopback else self_signed_certificate(names, now=datetime.now(UTC))
     calls = CallConfiguration(recording="on_request" if record else "off")
-    return ServerConfiguration(host=host, port=port, development=True, tls=tls, host_names=names, calls=calls)
+    return ServerConfiguration(
+        host=host,
+        port=port,
+        development=True,
+        certificate=certificate,
+        webtransport=WebTransportConfiguration() if webtransport else None,
+        host_names=names,
+        calls=calls,
+    )
 
 
 def _is_loopback(host: str) -> bool:
@@ -168,7 +184,7 @@ async def _serve(configuration: EngineConfiguration, public_host: str | None) ->
 def _announce(server: RunningServer, configuration: ServerConfiguration, public_host: str | None) -> None:
     click.secho(" INSECURE: development mode gives a token to everybody who asks. ", fg="black", bg="yellow")
     url = server.url
-    if configuration.tls is not None:
+    if configuration.certificate is not None:
         host = public_host or _address_for_phones(configuration.host)
         port = server.addresses[0][1]
         url = f"https://{f'[{host}]' if ':' in host else host}:{port}/"

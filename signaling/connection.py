@@ -117,7 +117,12 @@ class Connection:
         return None
 
     async def _hello(self) -> Hello:
-        data = await self._channel.receive()
+        try:
+            data = await self._channel.receive()
+        except ChannelClosedError as closed:
+            if closed.error is None:
+                raise
+            raise RefusedError(closed.error, closed.reason, closed.code) from None
         try:
             first = parse_incoming(data, max_bytes=self._configuration.max_message_bytes)
         except WireError as error:
@@ -189,8 +194,7 @@ class Connection:
                 if command is not None:
                     await self._handler.execute(session, command, min(now, self._channel.heard_at))
         except ChannelClosedError as closed:
-            binary = closed.code == CloseCode.MALFORMED
-            link.close(closed.code, closed.reason, error="proto.malformed" if binary else None, abrupt=not binary)
+            link.close(closed.code, closed.reason, error=closed.error, abrupt=closed.error is None)
 
     async def _keep_time(self, session: SignalingSession) -> None:
         while session.link is self._link:

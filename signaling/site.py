@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from triortc.engine.calls.actor import Role
 from triortc.errors import ConfigurationError
+from triortc.signaling.origin import parse_authority
 from triortc.signaling.pages import PageFile, load_pages
 from triortc.signaling.tokens import DevelopmentIssuer
 from triortc.signaling.wire_values import Id, Subject, Word
@@ -69,6 +70,7 @@ class Site:
     Args:
         health: counters shown by `/health`.
         issuer: makes development tokens; None: `/dev/token` does not exist.
+        offer: the WebTransport that `/v1/transports` tells pages of; gives None where it is not served.
         pages: path to file; None: those of this package.
     """
 
@@ -77,10 +79,12 @@ class Site:
         *,
         health: Callable[[], Mapping[str, object]],
         issuer: DevelopmentIssuer | None = None,
+        offer: Callable[[], Mapping[str, object] | None] = lambda: None,
         pages: Mapping[str, PageFile] | None = None,
     ) -> None:
         self._health = health
         self._issuer = issuer
+        self._offer = offer
         self._pages = load_pages() if pages is None else pages
 
     def respond(self, request: Request) -> Response:
@@ -92,6 +96,8 @@ class Site:
             return self._token(request, self._issuer)
         if path == "/health":
             return self._read_only(request, lambda: _json(200, {"status": "ok", **self._health()}))
+        if path == "/v1/transports":
+            return self._read_only(request, lambda: _json(200, {"webtransport": self._offer()}))
         file = self._pages.get(path)
         if file is None:
             return Response(404, b"nothing here\n", headers=_SAFETY)
@@ -103,8 +109,7 @@ class Site:
             return Response(405, b"GET only\n", headers=(("allow", "GET, HEAD"),))
         return answer()
 
-    @staticmethod
-    def _page(request: Request, file: PageFile) -> Response:
+    def _page(self, request: Request, file: PageFile) -> Response:
         small = file.compressed if _accepts_gzip(request) else None
         headers = (
             *_SAFETY,
@@ -114,7 +119,7 @@ class Site:
         )
         if file.content_type.startswith("text/html"):
             headers += (
-                ("content-security-policy", content_security_policy(request, file.style_hashes)),
+                ("content-security-policy", content_security_policy(request, file.style_hashes, self._offer())),
                 ("permissions-policy", "camera=(self), microphone=(self), display-capture=(), geolocation=()"),
                 ("cross-origin-opener-policy", "same-origin"),
             )
@@ -156,14 +161,21 @@ def _accepts_gzip(request: Request) -> bool:
     return False
 
 
-def content_security_policy(request: Request, style_hashes: Sequence[str] = ()) -> str:
-    """The policy of a page: everything from the own origin, the signaling socket included; inline only its style sheet.
+def content_security_policy(
+    request: Request, style_hashes: Sequence[str] = (), offer: Mapping[str, object] | None = None
+) -> str:
+    """The policy of a page: everything from the own origin and the signaling transports; inline only its style sheet.
 
     Args:
         request: names host and scheme.
         style_hashes: of the style sheets that the page holds.
+        offer: where WebTransport is, if it is.
     """
     host = request.headers.get("host", "")
+    named = None if offer is None else parse_authority(host, request.scheme)
+    session = ""
+    if named is not None and offer is not None:
+        session = f" https://{f'[{named.host}]' if ':' in named.host else named.host}:{offer['port']}"
     socket = f"{'wss' if request.scheme == 'https' else 'ws'}://{host}"
     return "; ".join(
         (
@@ -174,7 +186,7 @@ def content_security_policy(request: Request, style_hashes: Sequence[str] = ()) 
             "img-src 'self' blob: data:",
             "media-src 'self' blob: mediastream:",
             "font-src 'self'",
-            f"connect-src 'self' {socket}",
+            f"connect-src 'self' {socket}{session}",
             "manifest-src 'self'",
             "base-uri 'none'",
             "form-action 'self'",

@@ -433,6 +433,19 @@ async def test_3_1_a_frame_far_over_the_limit_ends_the_connection() -> None:
         assert (await closed_with(channel))[0] == 1009
 
 
+@pytest.mark.parametrize("greeted", [True, False])
+async def test_3_1_a_length_over_the_limit_closes_with_4409_before_the_body_is_read(greeted: bool) -> None:
+    async with open_signaling_host("webtransport") as host, host.open_channel() as channel:
+        if greeted:
+            await hello(host, channel)
+        session = channel._session  # type: ignore[attr-defined]  # below the channel on purpose
+        session._quic.send_stream_data(session._message_stream, b"\x00\x01\x00\x01{")
+        channel._owner.wake()  # type: ignore[attr-defined]
+        code, messages = await closed_with(channel)
+        assert code == 4409
+        assert [m.p["code"] for m in messages if m.t == "err"] == ["proto.too_large"]
+
+
 async def test_i39_one_script_gives_the_same_messages_on_every_transport() -> None:
     async def script(host: SignalingHost) -> list[Any]:
         async with host.open_channel() as channel:
@@ -455,7 +468,7 @@ async def test_i39_one_script_gives_the_same_messages_on_every_transport() -> No
     for transport in TRANSPORTS:
         async with open_signaling_host(transport) as host:
             seen.append(await script(host))
-    assert seen[0] == seen[1]
+    assert seen[0] == seen[1] == seen[2]
 
 
 RANDOM = {"session", "resume_token"}

@@ -1,12 +1,13 @@
-"""A signaling server over memory channels or real WebSockets, with scripted call control behind it."""
+"""A signaling server over memory channels, WebSockets or WebTransport, with scripted call control behind it."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
-from functools import partial
+from datetime import UTC, datetime
+from functools import cache, partial
 from typing import Any, Literal
 
 import trio
@@ -16,6 +17,8 @@ from triortc.engine.calls.commands import Command
 from triortc.engine.calls.notifications import PermissionView as Permission
 from triortc.engine.calls.notifications import RingOffer, Snapshot, VisitorView
 from triortc.engine.calls.replies import Ok, Reply
+from triortc.engine.udp import UdpSocket
+from triortc.signaling.certificates import ServerCertificate, self_signed_certificate
 from triortc.signaling.channel import MemoryChannel, MessageChannel, memory_channel_pair
 from triortc.signaling.client import ClientDevice, SignalClient, connect_websocket, open_signal_client
 from triortc.signaling.configuration import HttpConfiguration, SignalingConfiguration
@@ -23,16 +26,28 @@ from triortc.signaling.http import SIGNAL_PATH, HttpServer, UpgradeContext
 from triortc.signaling.server import SignalServer, open_signal_server
 from triortc.signaling.site import Site
 from triortc.signaling.tokens import DevelopmentIssuer, RevocationPort, TokenVerifier
-from triortc.signaling.wire import Message, decode_message, encode_message
+from triortc.signaling.webtransport.admission import Admission
+from triortc.signaling.webtransport.client import connect_webtransport
+from triortc.signaling.webtransport.configuration import WebTransportConfiguration
+from triortc.signaling.webtransport.listener import WebTransportListener
+from triortc.signaling.wire import MAX_MESSAGE_BYTES, PROTOCOL, Message, decode_message, encode_message
 
-Transport = Literal["memory", "websocket"]
-TRANSPORTS: tuple[Transport, ...] = ("memory", "websocket")
+Transport = Literal["memory", "websocket", "webtransport"]
+TRANSPORTS: tuple[Transport, ...] = ("memory", "websocket", "webtransport")
+NAMES = ("127.0.0.1", "localhost")
+_HTTP = HttpConfiguration()
 WALL_S = 1_800_000_000.0
 
 
 def wall_s() -> float:
     """A wall clock that follows trio's, so that tokens run out in virtual time."""
     return WALL_S + trio.current_time()
+
+
+@cache
+def certificate() -> ServerCertificate:
+    """One certificate for all tests."""
+    return self_signed_certificate(NAMES, now=datetime.now(UTC))
 
 
 @dataclass
@@ -98,12 +113,15 @@ class SignalingHost:
     http: HttpServer
     nursery: trio.Nursery
     address: tuple[str, int] | None
+    listener: WebTransportListener | None = None
     #: The server's ends of memory channels, newest last.
     server_ends: list[MemoryChannel] = field(default_factory=list)
 
     @property
     def url(self) -> str:
         assert self.address is not None
+        if self.transport == "webtransport":
+            return f"https://{self.address[0]}:{self.address[1]}{SIGNAL_PATH}?p={PROTOCOL}"
         return f"ws://{self.address[0]}:{self.address[1]}{SIGNAL_PATH}"
 
     def token(self, sub: str = "ana", did: str = "d1", role: Any = "agent", **claims: Any) -> str:
@@ -114,6 +132,10 @@ class SignalingHost:
         """A raw channel to the server; closed abruptly at the end."""
         if self.transport == "websocket":
             async with connect_websocket(self.url) as channel:
+                yield channel
+            return
+        if self.transport == "webtransport":
+            async with connect_webtransport(self.url, trusted_pem=certificate().pem) as channel:
                 yield channel
             return
         ours, theirs = memory_channel_pair()
@@ -145,7 +167,8 @@ async def open_signaling_host(
     configuration: SignalingConfiguration | None = None,
     http: HttpConfiguration | None = None,
     revocations: RevocationPort | None = None,
-    host_names: tuple[str, ...] | None = ("127.0.0.1", "localhost"),
+    webtransport: WebTransportConfiguration | None = None,
+    host_names: tuple[str, ...] | None = NAMES,
     origin_allowed: Callable[[str, str], bool] | None = None,
 ) -> AsyncGenerator[SignalingHost]:
     """Run a signaling server until the block is left, and check that it leaves nothing."""
@@ -169,17 +192,34 @@ async def open_signaling_host(
         configuration=http,
         host_names=host_names,
     )
-    async with open_signal_server(server), trio.open_nursery() as nursery:
-        address: tuple[str, int] | None = None
-        if transport == "websocket":
-            listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-            address = listeners[0].socket.getsockname()
-            nursery.start_soon(partial(trio.serve_listeners, http_server.serve, listeners, handler_nursery=nursery))
-        yield SignalingHost(transport, server, calls, issuer, http_server, nursery, address)
-        nursery.cancel_scope.cancel()
+    with ExitStack() as sockets:
+        async with open_signal_server(server), trio.open_nursery() as nursery:
+            address: tuple[str, int] | None = None
+            if transport == "websocket":
+                listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+                address = listeners[0].socket.getsockname()
+                nursery.start_soon(partial(trio.serve_listeners, http_server.serve, listeners, handler_nursery=nursery))
+            listener: WebTransportListener | None = None
+            if transport == "webtransport":
+                chosen = webtransport or WebTransportConfiguration(linger_s=0.1)
+                udp = sockets.enter_context(closing(UdpSocket("127.0.0.1", 0, buffer_bytes=chosen.socket_buffer_bytes)))
+                address = udp.address
+                listener = WebTransportListener(
+                    [udp],
+                    certificate=certificate(),
+                    admission=Admission(SIGNAL_PATH, host_names, address[1], "https", (http or _HTTP).allowed_origins),
+                    may_begin=server.may_greet,
+                    serve=upgraded,
+                    configuration=chosen,
+                    max_message_bytes=MAX_MESSAGE_BYTES,
+                )
+                nursery.start_soon(listener.run)
+            yield SignalingHost(transport, server, calls, issuer, http_server, nursery, address, listener)
+            nursery.cancel_scope.cancel()
     assert server.counters.open_connections == 0
     assert server.counters.handshakes == 0
     assert http_server.open_connections == 0
+    assert listener is None or listener.open_connections == 0
 
 
 async def receive(channel: MessageChannel) -> Message:

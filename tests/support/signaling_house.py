@@ -1,4 +1,4 @@
-"""A whole server, call control included, with a media side that only pretends; over memory channels or WebSockets."""
+"""A whole server, call control included, with a media side that only pretends; over any transport."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from typing import Any
 import trio
 
 from support.calls import FakeMedia
-from support.signaling_host import Transport, wall_s
+from support.signaling_host import NAMES, Transport, wall_s
 from triortc.engine.calls.media_events import LegReady, LegUp, MediaEvent
 from triortc.signaling.app import RunningServer, ServerConfiguration, open_server
 from triortc.signaling.channel import MessageChannel, memory_channel_pair
 from triortc.signaling.client import ClientDevice, SignalClient, connect_websocket, open_signal_client
+from triortc.signaling.webtransport.client import connect_webtransport
+from triortc.signaling.webtransport.configuration import WebTransportConfiguration
 from triortc.signaling.wire_values import Platform
 
 
@@ -51,6 +53,13 @@ class SignalingHouse:
     async def open_channel(self) -> AsyncGenerator[MessageChannel]:
         if self.transport == "websocket":
             async with connect_websocket(self.server.signal_url) as channel:
+                yield channel
+            return
+        if self.transport == "webtransport":
+            listener, url = self.server.webtransport, self.server.webtransport_url
+            assert listener is not None
+            assert url is not None
+            async with connect_webtransport(url, trusted_pem=listener.certificate.pem) as channel:
                 yield channel
             return
         ours, theirs = memory_channel_pair()
@@ -101,7 +110,8 @@ async def open_signaling_house(
         finally:
             media.closed = True
 
-    chosen = configuration or ServerConfiguration(port=0, development=True, host_names=("127.0.0.1", "localhost"))
+    served = WebTransportConfiguration(linger_s=0.1) if transport == "webtransport" else None
+    chosen = configuration or ServerConfiguration(port=0, development=True, webtransport=served, host_names=NAMES)
     async with open_server(chosen, open_media=open_media, wall_s=wall_s) as server, trio.open_nursery() as nursery:
         yield SignalingHouse(transport, server, media, nursery)
         nursery.cancel_scope.cancel()
@@ -109,6 +119,7 @@ async def open_signaling_house(
     assert not media.open_legs
     assert server.signaling.counters.open_connections == 0
     assert server.http.open_connections == 0
+    assert server.webtransport is None or server.webtransport.open_connections == 0
     assert server.calls.running_sessions == 0
 
 

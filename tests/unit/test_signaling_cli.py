@@ -19,9 +19,9 @@ from support.signaling_house import open_signaling_house
 from triortc.errors import ConfigurationError
 from triortc.signaling import cli
 from triortc.signaling.app import ServerConfiguration
+from triortc.signaling.certificates import self_signed_certificate
 from triortc.signaling.cli import development_configuration, main
 from triortc.signaling.client import ClientDevice, connect_websocket, open_signal_client
-from triortc.signaling.self_signed import self_signed_context
 from triortc.signaling.tokens import KeySet
 from triortc.signaling.wire import COMMANDS, EVENTS, SIGNALS_FROM_CLIENT
 
@@ -59,14 +59,14 @@ def test_3_8a_a_development_server_refuses_the_network_unless_forced(host: str) 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.0.0.9"])
 def test_3_8a_loopback_needs_no_force_and_no_tls(host: str) -> None:
     configuration = development_configuration(host, 0)
-    assert configuration.tls is None
+    assert configuration.certificate is None
     assert configuration.host_names is not None
     assert {host, "localhost", "127.0.0.1"} <= set(configuration.host_names)
 
 
 def test_3_8a_forced_onto_the_network_it_serves_tls_under_its_own_names_only() -> None:
     configuration = development_configuration("192.0.2.1", 0, public_host="203.0.113.5", force=True)
-    assert configuration.tls is not None
+    assert configuration.certificate is not None
     assert configuration.host_names == ("192.0.2.1", "203.0.113.5")
 
 
@@ -125,8 +125,8 @@ def test_a_configuration_needs_keys_or_development_and_not_both() -> None:
 
 async def test_3_8a_a_server_with_tls_of_its_own_carries_the_socket() -> None:
     names = ("127.0.0.1", "localhost")
-    tls = self_signed_context(names, now=datetime.now(UTC))
-    configuration = ServerConfiguration(port=0, development=True, tls=tls, host_names=names)
+    certificate = self_signed_certificate(names, now=datetime.now(UTC))
+    configuration = ServerConfiguration(port=0, development=True, certificate=certificate, host_names=names)
     trusting = ssl.create_default_context()
     trusting.check_hostname = False
     trusting.verify_mode = ssl.CERT_NONE
