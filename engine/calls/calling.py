@@ -172,7 +172,7 @@ class Calling:
             group=command.group or conversation.group,
             requested_at=world.now,
             audio=command.media.audio,
-            video=command.media.video,
+            video=command.media.video and world.configuration.visitor_camera == "allowed",
             visitor_device=device.address.device,
             visitor_leg=world.new_id("leg"),
             was_unassigned=conversation.assignee is None,

@@ -40,6 +40,7 @@ class CallConfiguration:
         conversations_per_page: length of a page of the conversation list, and of the snapshot.
         unread_kept: unread messages that are counted one by one, for each side of a conversation.
         recording: `off`; `on_request`, by `recording.start`; `always`, from the moment that a call is active.
+        visitor_camera: `allowed`; `off_default`, a visitor's camera is off until turned on; `not_allowed`.
         cleanup_timeout_s: bound of the shielded clean-up of one session.
     """
 
@@ -70,6 +71,7 @@ class CallConfiguration:
     conversations_per_page: int = 50
     unread_kept: int = 1000
     recording: Literal["off", "on_request", "always"] = "off"
+    visitor_camera: Literal["allowed", "off_default", "not_allowed"] = "allowed"
     cleanup_timeout_s: float = 2.0
 
     def __post_init__(self) -> None:

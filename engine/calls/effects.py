@@ -14,7 +14,7 @@ from triortc.engine.calls.actor import DeviceAddress
 from triortc.engine.calls.commands import IceCandidate
 from triortc.engine.calls.gate_table import GateState
 from triortc.engine.calls.notifications import Notification, SessionRecord
-from triortc.engine.calls.ports import Kind, Side
+from triortc.engine.calls.ports import Kind, Side, View
 from triortc.engine.calls.push_values import Push
 from triortc.engine.calls.replies import Reply
 
@@ -34,6 +34,7 @@ __all__ = [
     "SessionStarted",
     "SetGate",
     "SetSource",
+    "SetView",
     "StartRecording",
     "StopRecording",
 ]
@@ -96,6 +97,15 @@ class SetSource:
     session: str
     side: Side
     leg: str
+
+
+@dataclass(slots=True, frozen=True)
+class SetView:
+    """How large this leg's device shows the other side."""
+
+    session: str
+    leg: str
+    view: View
 
 
 @dataclass(slots=True, frozen=True)
@@ -167,6 +177,7 @@ Effect: TypeAlias = (
     | CloseLeg
     | SetGate
     | SetSource
+    | SetView
     | RequestKeyframe
     | StartRecording
     | StopRecording

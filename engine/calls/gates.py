@@ -24,7 +24,16 @@ def open_leg(world: World, session: Session, leg_id: str, side: Side, address: D
     world.legs_of_session.setdefault(session.id, {})[leg_id] = leg
     world.used_devices.setdefault(session.id, {})[address.device] = None
     world.emit(Order.LEGS, OpenLeg(session.id, leg_id, side))
+    if side == "visitor" and world.configuration.visitor_camera != "allowed":
+        _set_muted(world, session, leg, "video", True)
     return leg
+
+
+def _set_muted(world: World, session: Session, leg: Leg, kind: Kind, muted: bool) -> None:
+    """Remember a mute in a gate that is closed, and tell the media side, which then does not wait for this kind."""
+    leg.gates[kind].muted = muted
+    state = GateState.MUTED if muted else GateState.CLOSED
+    world.emit(Order.LEGS, SetGate(session.id, leg.id, kind, state, session.epoch))
 
 
 def gate_event(world: World, session: Session, leg: Leg, event: str, kinds: tuple[Kind, ...] = KINDS) -> None:
@@ -69,9 +78,7 @@ def inherit_mute(world: World, session: Session, pending: Leg, old: Leg | None) 
         return
     for kind in KINDS:
         if pending.gates[kind].muted != old.gates[kind].muted:
-            muted = pending.gates[kind].muted = old.gates[kind].muted
-            state = GateState.MUTED if muted else GateState.CLOSED
-            world.emit(Order.LEGS, SetGate(session.id, pending.id, kind, state, session.epoch))
+            _set_muted(world, session, pending, kind, old.gates[kind].muted)
 
 
 def close_leg(world: World, session: Session, leg: Leg) -> None:

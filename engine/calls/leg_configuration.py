@@ -28,6 +28,7 @@ class MediaConfiguration:
         slate: what a visitor sees and hears while the gate to it is closed.
         slate_look: text, size and rhythm of the slate.
         recording: where recordings go, and their limits; whether calls are recorded is call control's to say.
+        thumbnail_bps: what a device is sent at most, in all, while it shows the other side as a thumbnail.
         max_early_candidates: candidates of a client kept before its offer has come.
         max_legs: legs at one time; more are refused.
     """
@@ -38,6 +39,7 @@ class MediaConfiguration:
     slate: SlateMode = "audio_video"
     slate_look: SlateConfiguration = field(default_factory=SlateConfiguration)
     recording: RecordingConfiguration = field(default_factory=RecordingConfiguration)
+    thumbnail_bps: int = 250_000
     max_early_candidates: int = 50
     max_legs: int = 4000
 

@@ -30,6 +30,7 @@ from triortc.engine.calls.media_events import (
     RecordingStopped,
 )
 from triortc.engine.calls.media_watch import MediaWatch, WatchedLeg
+from triortc.engine.calls.ports import View
 from triortc.engine.calls.slate_player import SlatePlayer
 from triortc.engine.dtls.certificate import Certificate
 from triortc.engine.endpoint import Endpoint, open_endpoint
@@ -77,6 +78,7 @@ class _Leg:
     up: bool = False
     lost: bool = False
     gates: dict[MediaKind, GateState] = field(default_factory=dict)
+    view: View = "full"
 
 
 @dataclass(slots=True, eq=False)
@@ -196,6 +198,20 @@ class LegManager:
             return
         call.source[side] = leg
         self._connect(target)
+
+    def set_view(self, leg: str, view: View) -> None:
+        """A thumbnail needs less: what feeds the leg is asked to send less, and to send all again for `full`."""
+        target = self._legs.get(leg)
+        if target is not None:
+            target.view = view
+            self._limit(target)
+
+    def _limit(self, leg: _Leg) -> None:
+        if leg.transport is not None:
+            now = trio.current_time()
+            at_most_bps = self._configuration.thumbnail_bps if leg.view == "thumbnail" else None
+            self._plane.limit(leg.name, at_most_bps, now)
+            self._endpoint.flush(now)
 
     def request_keyframe(self, leg: str) -> None:
         """Ask the leg's device for a keyframe."""
@@ -354,6 +370,7 @@ class LegManager:
         for kind, state in leg.gates.items():
             self._plane.set_gate(leg.name, kind, state, trio.current_time())
             self._plane.expect(leg.name, kind, state is not GateState.MUTED)
+        self._limit(leg)
         self._watch.leg_opened(leg.session_id, WatchedLeg(leg.name, leg.side, transport.media))
         self._endpoint.add(transport, lambda event: self._transport_event(leg, transport, event))
         return transport

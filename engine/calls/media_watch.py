@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import trio
 
@@ -13,7 +14,13 @@ from triortc.codecs.frames import EncodedFrame
 from triortc.codecs.registry import MediaKind
 from triortc.codecs.snapshot import LastPicture, snapshot_png
 from triortc.codecs.threads import CodecThreads
-from triortc.engine.calls.call_recording import CallRecording, RecordingConfiguration, TrackFormat, track_name
+from triortc.engine.calls.call_recording import (
+    CallRecording,
+    RecordingConfiguration,
+    TrackFormat,
+    delete_old_recordings,
+    track_name,
+)
 from triortc.engine.calls.frame_assembly import CLOCK_RATES, AssembledFrame, CallTap, sender_clock
 from triortc.engine.calls.ports import Side
 from triortc.engine.relay.plane import DataPlane
@@ -22,6 +29,9 @@ from triortc.engine.session.media import MediaSession
 from triortc.errors import ConfigurationError
 
 __all__ = ["MediaWatch", "WatchedLeg"]
+
+_logger: Final = logging.getLogger("triortc.recording")
+_DELETION_INTERVAL_S: Final = 3600.0
 
 
 class WatchedLeg(NamedTuple):
@@ -66,6 +76,7 @@ class MediaWatch:
         self._threads = CodecThreads()
         self._watches: dict[str, _Watch] = {}
         self._running = 0
+        self._deleted_at = trio.current_time()
 
     @property
     def running(self) -> int:
@@ -122,12 +133,23 @@ class MediaWatch:
             reason = await recording.run()
         finally:
             self._running -= 1
+        await self._delete_old(trio.current_time())
         watch = self._watches.get(session)
         if watch is None or watch.recording is not recording:
             return  # stopped, or the call is over
         watch.recording = None
         self._release(session)
         self._on_stopped(session, recording.id, reason or "the recording ended")
+
+    async def _delete_old(self, now: float) -> None:
+        """After a recording, at most once an hour: a server that is up for months keeps none for longer, either."""
+        if now - self._deleted_at < _DELETION_INTERVAL_S:
+            return
+        self._deleted_at = now
+        try:
+            await trio.to_thread.run_sync(delete_old_recordings, self._configuration)
+        except OSError as error:
+            _logger.error("old recordings could not be deleted: %s", error)
 
     # -- stills
 

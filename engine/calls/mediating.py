@@ -23,7 +23,7 @@ from triortc.engine.calls.commands import (
     SdpAnswer,
     SdpOffer,
 )
-from triortc.engine.calls.effects import AddCandidates, AnswerOffer, Order
+from triortc.engine.calls.effects import AddCandidates, AnswerOffer, Order, SetView
 from triortc.engine.calls.gates import gate_event, inherit_mute
 from triortc.engine.calls.lifecycle import Lifecycle
 from triortc.engine.calls.media_events import (
@@ -108,6 +108,8 @@ class Mediating:
         if not session.answered:
             raise invalid_state(session)
         leg = self._committed_leg(session, actor)
+        if leg.side == "visitor" and command.camera and world.configuration.visitor_camera == "not_allowed":
+            raise RefusedError("auth.forbidden", "visitors show no picture on this server")
         if command.n <= leg.media_n:
             return Ok(MediaSetPayload(True))
         leg.media_n = command.n
@@ -120,6 +122,8 @@ class Mediating:
                 gate_event(
                     world, session, leg, "unmute" if wanted else "mute", ("video" if kind == "video" else "audio",)
                 )
+        if command.view is not None:
+            world.emit(Order.LEGS, SetView(session.id, leg.id, command.view))
         if session.pending is not None and session.pending.side == leg.side:
             inherit_mute(world, session, world.legs[session.pending.leg], leg)
         self._tell_media(session, leg.side, command)

@@ -25,10 +25,12 @@ __all__ = [
     "RecordingPolicyPort",
     "RouterPort",
     "Side",
+    "View",
 ]
 
 Side = Literal["agent", "visitor"]
 Kind = Literal["audio", "video"]
+View = Literal["full", "thumbnail"]
 
 
 class MediaPort(Protocol):
@@ -51,6 +53,9 @@ class MediaPort(Protocol):
 
     def set_source(self, session: str, side: Side, leg: str) -> None:
         """From now on this leg, and no other of its side, feeds the other side. Atomic."""
+
+    def set_view(self, leg: str, view: View) -> None:
+        """The leg's device shows the other side as large as it can, or small: less may be sent to it, never nothing."""
 
     def request_keyframe(self, leg: str) -> None:
         """Ask the leg's device for a keyframe."""

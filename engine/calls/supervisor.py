@@ -39,6 +39,7 @@ from triortc.engine.calls.effects import (
     SessionStarted,
     SetGate,
     SetSource,
+    SetView,
     StartRecording,
     StopRecording,
 )
@@ -373,6 +374,8 @@ class CallSupervisor:
                 media.set_gate(session, leg, kind, state, epoch)
             case SetSource(session, side, leg):
                 media.set_source(session, side, leg)
+            case SetView(_, leg, view):
+                media.set_view(leg, view)
             case RequestKeyframe(_, leg):
                 media.request_keyframe(leg)
             case StartRecording(session, recording):

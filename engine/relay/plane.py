@@ -65,6 +65,9 @@ class DataPlane(Protocol):
     def set_gate(self, leg: str, kind: MediaKind, state: GateState, now: float) -> None:
         """Set the valve on what a leg sends. Opening asks the leg for a keyframe and forwards from there."""
 
+    def limit(self, leg: str, at_most_bps: int | None, now: float) -> None:
+        """Ask whatever feeds `leg` to send it no more than this in all; None: what its way can carry."""
+
     def request_keyframe(self, leg: str, now: float) -> None:
         """Ask a leg for a keyframe, throttled."""
 

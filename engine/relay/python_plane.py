@@ -30,6 +30,7 @@ class _Leg:
     gates: dict[MediaKind, Gate]
     outlets: dict[MediaKind, Outlet] = field(default_factory=dict)
     fed_by: _Leg | None = None
+    at_most_bps: int | None = None
     received: set[MediaKind] = field(default_factory=set)
     not_expected: set[MediaKind] = field(default_factory=set)
     told_ready: bool = False
@@ -146,6 +147,13 @@ class PythonPlane:
             elif section is not None:
                 outlet.remap(section)
 
+    def limit(self, leg: str, at_most_bps: int | None, now: float) -> None:
+        """Ask whatever feeds `leg` to send it no more than this in all; None: what its way can carry."""
+        target = self._leg(leg)
+        target.at_most_bps = at_most_bps
+        estimator = target.session.media.estimator
+        _limit_source(target, None if estimator is None else estimator.limit_bps(now), now)
+
     def disconnect(self, destination: str) -> None:
         """Nothing feeds `destination` any more."""
         target = self._leg(destination)
@@ -226,12 +234,12 @@ def _tell_ready(leg: _Leg) -> bool:
 
 
 def _limit_source(receiver: _Leg, bitrate_bps: int | None, now: float) -> None:
-    """What the receiver's way can carry, and what it wants at most (``b=TIAS``, ``b=AS``), caps what its source sends.
+    """What the receiver's way can carry, and what it wants at most (``b=TIAS``, ``b=AS``, `limit`), caps its source.
 
     The source's own way is estimated on its own.
     """
     sections = receiver.session.media.sections
     wanted_bps = next((section.remote_max_bitrate_bps for section in sections if section.kind == "video"), None)
-    limits = [limit for limit in (bitrate_bps, wanted_bps) if limit]
+    limits = [limit for limit in (bitrate_bps, wanted_bps, receiver.at_most_bps) if limit]
     if receiver.fed_by is not None:
         receiver.fed_by.session.media.limit_bitrate(min(limits, default=None), now)

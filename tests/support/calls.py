@@ -26,7 +26,7 @@ from triortc.engine.calls.gate_table import GateState
 from triortc.engine.calls.history import MemoryHistory
 from triortc.engine.calls.media_events import LegReady, LegUp, MediaEvent
 from triortc.engine.calls.notifications import Notification, RingOffer, Snapshot
-from triortc.engine.calls.ports import Kind, Side
+from triortc.engine.calls.ports import Kind, Side, View
 from triortc.engine.calls.presence import CHANNELS
 from triortc.engine.calls.replies import AcceptedPayload, CallFault, CallRequestedPayload, HandoffPayload, Ok, Reply
 from triortc.engine.calls.session import LogRecord, Session, replay
@@ -291,6 +291,9 @@ class FakeMedia:
 
     def set_source(self, session: str, side: Side, leg: str) -> None:
         self._note("set_source", session, side, leg)
+
+    def set_view(self, leg: str, view: View) -> None:
+        self._note("set_view", leg, view)
 
     def request_keyframe(self, leg: str) -> None:
         self._note("request_keyframe", leg)

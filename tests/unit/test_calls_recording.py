@@ -28,8 +28,10 @@ from triortc.engine.calls.control import CallControl
 from triortc.engine.calls.effects import Effect, Notify, SetGate, StartRecording, StopRecording
 from triortc.engine.calls.gate_table import GateState
 from triortc.engine.calls.media_events import LegUp, RecordingStopped
+from triortc.engine.calls.media_watch import MediaWatch
 from triortc.engine.calls.notifications import CallActive, RecordingChanged
 from triortc.engine.calls.supervisor import open_call_supervisor
+from triortc.engine.relay.python_plane import PythonPlane
 from triortc.errors import ConfigurationError
 from triortc.signaling.app import ServerConfiguration
 from triortc.signaling.cli import development_configuration
@@ -254,6 +256,25 @@ def test_only_recordings_that_are_too_old_are_deleted(tmp_path: Path) -> None:
     assert sorted(os.listdir(directory)) == ["holiday.webm", "rec_1.txt", "rec_new.webm"]
     assert delete_old_recordings(RecordingConfiguration(directory=directory, recording_days=None), lambda: 1e12) == 0
     assert delete_old_recordings(RecordingConfiguration()) == 0
+
+
+async def test_old_recordings_go_while_the_server_is_up_too(
+    tmp_path: Path, mock_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = tmp_path / "rec_old.webm"
+    async with trio.open_nursery() as nursery:
+        watch = MediaWatch(PythonPlane(), nursery, RecordingConfiguration(directory=tmp_path), lambda *_: None)
+        old.write_bytes(b"x")
+        os.utime(old, (1_000_000, 1_000_000))
+        await watch._delete_old(trio.current_time() + 3599.0)
+        assert old.exists(), "once an hour is often enough"
+        await watch._delete_old(trio.current_time() + 3600.0)
+        assert not old.exists()
+        taken = tmp_path / "a file"
+        taken.write_bytes(b"x")
+        watch = MediaWatch(PythonPlane(), nursery, RecordingConfiguration(directory=taken), lambda *_: None)
+        await watch._delete_old(trio.current_time() + 7200.0)
+        assert "could not be deleted" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -88,3 +88,22 @@ async def test_a_slate_that_cannot_be_encoded_leaves_the_visitor_without_and_the
         await trio.testing.wait_all_tasks_blocked(0.05)
         assert legs.legs == 1
     assert "no slate" in caplog.text
+
+
+async def test_S3_2b_what_feeds_a_thumbnail_is_asked_for_less_and_then_for_all_again() -> None:  # noqa: N802
+    """The limit outlives a page that was loaded anew, and a sender is never asked to stop."""
+    first = str(make_offer("audio", "video"))
+    async with open_leg_manager(CONFIGURATION) as legs:
+        for side, fingerprint in (("visitor", "AB:AB"), ("agent", "EF:EF")):
+            legs.open_leg("s", side, side)  # type: ignore[arg-type]  # they are sides
+            legs.answer(side, 1, first.replace("AB:AB", fingerprint))
+        feeding = legs.transport("visitor")
+        assert feeding is not None
+        full_bps = feeding.media._limit_bps
+        legs.set_view("agent", "thumbnail")
+        assert feeding.media._limit_bps == CONFIGURATION.thumbnail_bps
+        legs.answer("agent", 2, first.replace("AB:AB", "CD:CD"))
+        assert feeding.media._limit_bps == CONFIGURATION.thumbnail_bps
+        legs.set_view("agent", "full")
+        assert feeding.media._limit_bps in (full_bps, CONFIGURATION.session.congestion.maximum_bps)
+        legs.set_view("unknown", "thumbnail")
