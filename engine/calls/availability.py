@@ -11,12 +11,16 @@ from triortc.engine.calls.ports import Candidate
 from triortc.engine.calls.presence import CHANNELS, Channel, PresenceFacts, effective_status
 from triortc.engine.calls.world import Agent, World
 
-__all__ = ["agents_of_group", "candidate", "presence_facts", "recompute_presence"]
+__all__ = ["agents_of_group", "candidate", "open_chats", "presence_facts", "recompute_presence"]
 
 
-def _open_chats(world: World, agent: Agent) -> int:
-    """Open chats, but for the conversation of a video that is on: that one has a reason of its own."""
-    return sum(world.conversations[key].live_session is None for key in agent.chats)
+def open_chats(world: World, agent: Agent) -> int:
+    """Open chats, but for the conversation of a video that a visitor asked for: that one has a reason of its own.
+
+    A chat that an agent has taken to video goes on as a chat (A-2).
+    """
+    sessions = (world.live_session(world.conversations[key]) for key in agent.chats)
+    return sum(session is None or session.origin == "invited" for session in sessions)
 
 
 def presence_facts(world: World, agent: Agent) -> PresenceFacts:
@@ -28,11 +32,12 @@ def presence_facts(world: World, agent: Agent) -> PresenceFacts:
         reachable=bool(reachable),
         claim_origin=None if claim is None else claim.origin,
         claim_phase=None if claim is None else claim.phase,
-        open_chats=_open_chats(world, agent),
+        open_chats=open_chats(world, agent),
         open_calls=len(agent.occupied["call"]),
         third_party=len(agent.occupied["third_party"]),
         max_chats=world.configuration.max_chats,
         wrap_up=any(world.conversations[key].held_by_video for key in agent.chats),
+        live_invitation=agent.principal in world.invitation_of_agent,
         no_permission=bool(reachable)
         and all("restricted" in (device.information.camera, device.information.mic) for device in reachable),
     )
@@ -73,4 +78,4 @@ def agents_of_group(world: World, org: str, group: str) -> Iterator[Agent]:
 
 def candidate(world: World, agent: Agent) -> Candidate:
     """The agent as a router sees it."""
-    return Candidate(agent.principal.sub, agent.idle_since, _open_chats(world, agent))
+    return Candidate(agent.principal.sub, agent.idle_since, open_chats(world, agent))

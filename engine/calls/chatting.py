@@ -165,7 +165,12 @@ class Chatting:
         )
         start, size = _offset(command.cursor), self._world.configuration.conversations_per_page
         more = str(start + size) if start + size < len(found) else None
-        return Ok(HistoryPayload(tuple(found[start : start + size]), more))
+        invitations = None
+        if command.conversation is not None:
+            agent = actor.sub if actor.role == "agent" else None
+            over = self._history.find_invitations(actor.org, conversation=command.conversation, agent=agent)
+            invitations = tuple(over[-size:])
+        return Ok(HistoryPayload(tuple(found[start : start + size]), more, invitations))
 
     def _managed(self, actor: Actor, conversation_id: str, what: str) -> Conversation:
         """The conversation, for what only the agents' side does with it."""

@@ -10,26 +10,35 @@ from triortc.engine.calls.machine import Machine, Row
 
 __all__ = ["CLAIMS", "Busy", "Claim", "ClaimFacts", "ClaimRegistry", "Fenced"]
 
-_HELD: Final = ("ringing", "in_call")
+_HELD: Final = ("ringing", "waiting", "in_call")
 
 
 class ClaimFacts(NamedTuple):
-    """What guards look at: may a routed call start now, and does the caller hold the present epoch?"""
+    """What guards look at: what the claim is for; may a routed call start now; is the caller's epoch up to date?"""
 
-    assignable: bool
-    current: bool
+    assignable: bool = False
+    current: bool = True
+    origin: str = ""
+    phase: str = ""
 
 
 CLAIMS: Final[Machine[ClaimFacts]] = Machine(
     "claim",
     (
-        Row("C1", ("free",), "acquire", "assignable", "ringing"),
+        Row("C1", ("free",), "acquire", "routed_and_assignable", "ringing"),
+        Row("C2", ("free",), "acquire", "invited_rings", "ringing"),
+        Row("C2", ("free",), "acquire", "invited_waits", "waiting"),
         Row("C8", ("free", *_HELD), "commit", "stale", "(fenced)"),
         Row("C8", ("free", *_HELD), "release", "stale", "(fenced)"),
-        Row("C3", ("ringing",), "commit", "", "in_call"),
+        Row("C3", ("ringing", "waiting"), "commit", "", "in_call"),
         Row("C5", _HELD, "release", "", "free"),
     ),
-    {"assignable": lambda facts: facts.assignable, "stale": lambda facts: not facts.current},
+    {
+        "routed_and_assignable": lambda facts: facts.origin == "routed" and facts.assignable,
+        "invited_rings": lambda facts: facts.origin == "invited" and facts.phase == "ringing",
+        "invited_waits": lambda facts: facts.origin == "invited" and facts.phase == "waiting",
+        "stale": lambda facts: not facts.current,
+    },
 )
 
 
@@ -68,14 +77,25 @@ class ClaimRegistry:
         return len(self._claims)
 
     def acquire(
-        self, agent: Principal, session: str, origin: Literal["routed", "invited"], *, assignable: bool
+        self,
+        agent: Principal,
+        session: str,
+        origin: Literal["routed", "invited"],
+        *,
+        phase: Literal["ringing", "waiting"] = "ringing",
+        assignable: bool = False,
     ) -> int | Busy:
         """Claim a free agent: the new epoch, or who has it.
 
-        `assignable`: no ongoing chat or call, and video declared available; the caller asks in the same step.
+        Arguments:
+            agent: who is claimed.
+            session: for which session.
+            origin: `invited` ignores what else the agent does; the agent has decided.
+            phase: `waiting` if the agent joins first.
+            assignable: for `routed`: no ongoing chat or call, and video declared available; asked in the same step.
         """
         claim = self._claims.get(agent)
-        row = self._select(agent, "acquire", ClaimFacts(assignable, True))
+        row = self._select(agent, "acquire", ClaimFacts(assignable, True, origin, phase))
         if row is None:
             return Busy(None if claim is None else claim.session)
         epoch = self._epochs.get(agent, 0) + 1
@@ -85,7 +105,7 @@ class ClaimRegistry:
 
     def commit(self, agent: Principal, session: str, epoch: int) -> Fenced | None:
         """The agent is in the call now."""
-        row = self._select(agent, "commit", ClaimFacts(False, self._current(agent, session, epoch)))
+        row = self._select(agent, "commit", ClaimFacts(current=self._current(agent, session, epoch)))
         if row is None or row.next == "(fenced)":
             return Fenced()
         claim = self._claims[agent]
@@ -94,7 +114,7 @@ class ClaimRegistry:
 
     def release(self, agent: Principal, session: str, epoch: int) -> Fenced | None:
         """The agent is free again."""
-        row = self._select(agent, "release", ClaimFacts(False, self._current(agent, session, epoch)))
+        row = self._select(agent, "release", ClaimFacts(current=self._current(agent, session, epoch)))
         if row is None or row.next == "(fenced)":
             return Fenced()
         del self._claims[agent]

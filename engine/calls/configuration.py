@@ -19,6 +19,7 @@ class CallConfiguration:
         connect_timeout_s: from "Go" to both legs up.
         leg_grace_s: how long a lost leg may come back, for each leg.
         visitor_ring_grace_s: how long a visitor may be without signaling while it rings.
+        visitor_absent_grace_s: how long a visitor may be without signaling while an invitation waits.
         handoff_timeout_s: how long a new device may take to deliver media.
         device_grace_s: how long after its socket was lost a device still counts as reachable.
         revoked_device_grace_s: how long a call goes on after its device was revoked.
@@ -28,12 +29,17 @@ class CallConfiguration:
         visitor_sees_decline: whether the visitor may tell a decline from no answer.
         fail_fast_when_unreachable: end the ring when the last ringing device is lost, not at the deadline.
         handoff_paths: allowed (from, to) pairs of platforms; None allows all.
+        invite_requires_clear_desk: whether an agent with other conversations open may invite: `off` says nothing,
+            `warn` warns, `enforce` refuses.
+        visitor_escalation: what a visitor's request for video does in a chat that an agent has: `off` refuses it,
+            `notify` refuses it and tells the agent, `ring_assignee` rings the agent.
         max_chats: open chats at which an agent is busy on the chat channel.
         requests_per_minute: `call.request`s of one visitor that make a new session.
         warm_legs_per_ring: devices that may set up media before "Go".
         create_conversations: whether a visitor's conversation that does not exist is made on first use.
         default_group: the group of conversations and requests that name none.
         ended_sessions_kept: ended sessions that still get idempotent answers.
+        ended_invitations_kept: ended invitations that still get telling answers.
         closed_conversations_kept: closed conversations that are still listed on request.
         event_log_limit: records of one session's log after which events that change no state are not logged.
         backlog_messages: messages kept for the first assignee of a conversation.
@@ -48,6 +54,7 @@ class CallConfiguration:
     connect_timeout_s: float = 15.0
     leg_grace_s: float = 30.0
     visitor_ring_grace_s: float = 5.0
+    visitor_absent_grace_s: float = 120.0
     handoff_timeout_s: float = 10.0
     device_grace_s: float = 35.0
     revoked_device_grace_s: float = 5.0
@@ -59,12 +66,15 @@ class CallConfiguration:
     visitor_sees_decline: bool = False
     fail_fast_when_unreachable: bool = False
     handoff_paths: frozenset[tuple[str, str]] | None = None
+    invite_requires_clear_desk: Literal["off", "warn", "enforce"] = "warn"
+    visitor_escalation: Literal["off", "notify", "ring_assignee"] = "off"
     max_chats: int = 3
     requests_per_minute: int = 5
     warm_legs_per_ring: int = 2
     create_conversations: bool = True
     default_group: str = "default"
     ended_sessions_kept: int = 1024
+    ended_invitations_kept: int = 1024
     closed_conversations_kept: int = 1024
     event_log_limit: int = 10_000
     backlog_messages: int = 100
@@ -81,6 +91,7 @@ class CallConfiguration:
             "connect_timeout_s",
             "leg_grace_s",
             "visitor_ring_grace_s",
+            "visitor_absent_grace_s",
             "handoff_timeout_s",
             "cleanup_timeout_s",
         ):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias, TypeVar
 
-from triortc.engine.calls import threads, views
+from triortc.engine.calls import invitations, threads, views
 from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation, Principal
 from triortc.engine.calls.availability import recompute_presence
 from triortc.engine.calls.calling import Calling
@@ -37,6 +37,11 @@ from triortc.engine.calls.commands import (
     HistoryGet,
     IceCandidates,
     IceRestart,
+    InvitationAccept,
+    InvitationCancel,
+    InvitationDecline,
+    InvitationJoin,
+    InvitationSend,
     MediaSet,
     PresenceGet,
     PresenceSet,
@@ -63,12 +68,14 @@ from triortc.engine.calls.events import (
     ShutDown,
 )
 from triortc.engine.calls.history import MemoryHistory
+from triortc.engine.calls.inviting import Inviting
 from triortc.engine.calls.lifecycle import Lifecycle
 from triortc.engine.calls.mediating import Mediating
 from triortc.engine.calls.notifications import ConversationMessage, Snapshot
 from triortc.engine.calls.people import People
 from triortc.engine.calls.ports import HistoryPort, RecordingPolicyPort, RouterPort
 from triortc.engine.calls.replies import CallFault, Ok, Reply
+from triortc.engine.calls.requesting import Requesting
 from triortc.engine.calls.routing import LongestIdleRouter
 from triortc.engine.calls.session import LogRecord
 from triortc.engine.calls.world import RefusedError, World
@@ -116,14 +123,17 @@ class CallControl:
         world.recording_policy = recording_policy
         self._router = router or LongestIdleRouter()
         self._lifecycle = Lifecycle(world)
-        self._calling = Calling(world, self._lifecycle, self._router)
+        self._calling = Calling(world, self._lifecycle)
         self._mediating = Mediating(world, self._lifecycle, self._calling)
         self._chatting = Chatting(world, self._lifecycle, self._router, history or MemoryHistory())
+        self._inviting = Inviting(world, self._lifecycle, self._calling)
+        self._requesting = Requesting(world, self._lifecycle, self._calling, self._inviting, self._router)
         self._people = People(world, self._lifecycle)
         self._last_snapshot = Snapshot()
         calling, mediating, chatting, people = self._calling, self._mediating, self._chatting, self._people
+        inviting = self._inviting
         self._handlers: Final[Mapping[type, _Handler]] = {
-            **_handler(CallRequest, calling.request),
+            **_handler(CallRequest, self._requesting.request),
             **_handler(RingAck, calling.ring_ack),
             **_handler(RingOpened, calling.ring_opened),
             **_handler(RingSilence, calling.ring_silence),
@@ -132,6 +142,11 @@ class CallControl:
             **_handler(CallCancel, calling.hangup),
             **_handler(CallHangup, calling.hangup),
             **_handler(CallEnd, calling.end),
+            **_handler(InvitationSend, inviting.send),
+            InvitationJoin: inviting.join,
+            **_handler(InvitationCancel, inviting.cancel),
+            **_handler(InvitationAccept, inviting.accept),
+            **_handler(InvitationDecline, inviting.decline),
             **_handler(SdpOffer, mediating.sdp_offer),
             **_handler(SdpAnswer, mediating.sdp_answer),
             **_handler(IceCandidates, mediating.ice_candidates),
@@ -229,11 +244,14 @@ class CallControl:
     def _expire_ring(self, event: CommandReceived) -> None:
         """A command that came after the deadline finds the ring ended, even if the timer has not run yet (R5, R6).
 
-        `call.accept` is answered by its own row (V13).
+        `call.accept` and `invitation.join` are answered by their own row (V13).
         """
+        if isinstance(event.command, CallAccept | InvitationJoin):
+            return
         session_id = getattr(event.command, "session", None)
-        session = self.world.sessions.get(session_id) if isinstance(session_id, str) else None
-        if session is None or session.state != "ringing" or isinstance(event.command, CallAccept):
+        invitation = self.world.invitations.get(getattr(event.command, "invitation", ""))
+        session = self.world.sessions.get(session_id or "" if invitation is None else invitation.session or "")
+        if session is None or session.state != "ringing":
             return
         if session.deadline < event.rx_time:
             self._fire(session.id, "T_ring")
@@ -277,6 +295,8 @@ class CallControl:
                 self._mediating.fire_grace(session, leg)
             case ("T_handoff", _, _):
                 self._mediating.handoff_timeout(session)
+            case ("T_agent_gone", _, _):
+                self._lifecycle.apply(session_id, "int.agent_gone", "system", {})
             case ("T_vis_ring", _, _):
                 self._lifecycle.apply(session_id, "int.visitor_gone", "system", {})
             case ("T_revoked", _, _):
@@ -292,6 +312,10 @@ class CallControl:
                 threads.fire_reminder(self.world, (org, conversation))
             case ("T_snooze", org, conversation):
                 threads.fire_snooze(self.world, (org, conversation))
+            case ("T_vis_absent", invitation):
+                session = invitations.fire_visitor_absent(self.world, invitation)
+                if session is not None:
+                    self._lifecycle.apply(session, "int.visitor_gone", "system", {})
             case ("requests", org, role, sub):
                 self.world.requests.pop(Principal._make((org, role, sub)), None)
 

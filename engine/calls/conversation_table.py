@@ -73,6 +73,7 @@ class Conversation:
     video_icon: bool = False
     last_video: LastVideo | None = None
     live_session: str | None = None
+    live_invitation: str | None = None
     held_by_video: bool = False
     tags: tuple[str, ...] = ()
     visitor_name: str | None = None

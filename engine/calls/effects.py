@@ -13,7 +13,7 @@ from typing import TypeAlias
 from triortc.engine.calls.actor import DeviceAddress
 from triortc.engine.calls.commands import IceCandidate
 from triortc.engine.calls.gate_table import GateState
-from triortc.engine.calls.notifications import Notification, SessionRecord
+from triortc.engine.calls.notifications import InvitationRecord, Notification, SessionRecord
 from triortc.engine.calls.ports import Kind, Side, View
 from triortc.engine.calls.push_values import Push
 from triortc.engine.calls.replies import Reply
@@ -22,6 +22,7 @@ __all__ = [
     "AddCandidates",
     "AnswerOffer",
     "AppendHistory",
+    "AppendInvitation",
     "CloseLeg",
     "Effect",
     "Notify",
@@ -170,6 +171,11 @@ class AppendHistory:
     record: SessionRecord
 
 
+@dataclass(slots=True, frozen=True)
+class AppendInvitation:
+    record: InvitationRecord
+
+
 Effect: TypeAlias = (
     SessionStarted
     | SessionEnded
@@ -187,4 +193,5 @@ Effect: TypeAlias = (
     | Notify
     | SendPush
     | AppendHistory
+    | AppendInvitation
 )

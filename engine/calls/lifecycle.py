@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, Literal
 
-from triortc.engine.calls import gates, threads, views
+from triortc.engine.calls import gates, invitations, threads, views
 from triortc.engine.calls.actor import DeviceAddress
 from triortc.engine.calls.conversation_table import Conversation, ConversationFacts
 from triortc.engine.calls.effects import (
@@ -17,6 +17,7 @@ from triortc.engine.calls.effects import (
     StartRecording,
     StopRecording,
 )
+from triortc.engine.calls.invitation_table import InvitationFacts
 from triortc.engine.calls.machine import SAME, Row
 from triortc.engine.calls.notifications import (
     CallAccepted,
@@ -58,6 +59,10 @@ class Lifecycle:
     def __init__(self, world: World) -> None:
         self._world = world
         self._effects: Final[Mapping[str, Callable[[Session, Data], None]]] = {
+            "open": self._open,
+            "open_waiting": self._open_waiting,
+            "tell_waiting": self._tell_waiting,
+            "join_visitor": self._join_visitor,
             "offer_ring": self._offer_ring,
             "tell_ringing": lambda session, data: tell_ringing(world, session),
             "commit": self._commit,
@@ -126,9 +131,10 @@ class Lifecycle:
     def leave_video(
         self, conversation: Conversation, operation: ConversationOperation, actor: str, *, end_video: bool
     ) -> None:
-        """V21, V40, V41: the conversation's video, before the conversation is given away, put off or closed.
+        """N6, V21, V40, V41: the conversation's video, before the conversation is given away, put off or closed.
 
-        What was not answered is cancelled, and the visitor is told of it before any event of the conversation (I33).
+        What was not answered is cancelled, an invitation too; the visitor is told of it before any event of the
+        conversation (I33).
 
         Arguments:
             conversation: the one that the operation is about to change; it has not changed yet.
@@ -138,6 +144,7 @@ class Lifecycle:
         """
         session = self._world.live_session(conversation)
         if session is None:
+            invitations.leave_conversation(self._world, conversation, operation)
             return
         row = self.apply(session.id, operation, actor, {"end_video": end_video})
         if row is not None and row.number == "V40":
@@ -157,25 +164,44 @@ class Lifecycle:
         for device in devices:
             tell(world, session, device, notification, Order.OTHER_SIDE)
 
+    # --- the beginning
+
+    def _open(self, session: Session, data: Data) -> None:
+        """The session gets its nursery, and the visitor who asked for it a leg."""
+        self._world.emit(Order.LIFETIME, SessionStarted(session.id))
+        if session.visitor_leg is not None and session.visitor_address is not None:
+            gates.open_leg(self._world, session, session.visitor_leg, "visitor", session.visitor_address)
+
+    def _open_waiting(self, session: Session, data: Data) -> None:
+        """The agent has joined first: the leg may warm up, its gates are closed."""
+        assert session.agent_leg is not None
+        assert session.agent_address is not None
+        gates.open_leg(self._world, session, session.agent_leg, "agent", session.agent_address)
+        self._show_icon(session)
+        self._world.touch(session.agent_principal)
+
+    def _show_icon(self, session: Session) -> None:
+        conversation = self._world.conversation_of(session)
+        if self._world.conversation_step(conversation, "int.video_rang", ConversationFacts()) is not None:
+            conversation.video_icon = True
+        threads.tell_changed(self._world, conversation)
+
+    def _tell_waiting(self, session: Session, data: Data) -> None:
+        for device in self._world.devices_of(session.agent_principal):
+            tell_state(self._world, session, device)
+
     # --- ringing
 
     def _offer_ring(self, session: Session, data: Data) -> None:
         world = self._world
         assert session.ring is not None
-        assert session.visitor_leg is None or session.visitor_address is not None
-        world.emit(Order.LIFETIME, SessionStarted(session.id))
-        if session.visitor_leg is not None and session.visitor_address is not None:
-            gates.open_leg(world, session, session.visitor_leg, "visitor", session.visitor_address)
         ring = world.rings[session.id] = Ring(session.ring, session.id)
         world.session_of_ring[ring.id] = session.id
         for device in world.devices_of(session.agent_principal):
             ring.legs[device.address] = RingLeg(device.information.platform)
             ring_event(world, session, device.address, "int.start")
-        conversation = world.conversation_of(session)
-        if world.conversation_step(conversation, "int.video_rang", ConversationFacts()) is not None:
-            conversation.video_icon = True
-        threads.tell_changed(world, conversation)
-        threads.deliver_backlog(world, conversation)
+        self._show_icon(session)
+        threads.deliver_backlog(world, world.conversation_of(session))
         world.touch(session.agent_principal)
 
     def _end_other_rings(self, session: Session, data: Data) -> None:
@@ -200,7 +226,28 @@ class Lifecycle:
         world.claims.commit(session.agent_principal, session.id, session.epoch)
         gates.open_leg(world, session, session.agent_leg, "agent", session.agent_address)
         world.emit(Order.OPEN_GATES, SetSource(session.id, "agent", session.agent_leg))
+        self._invitation_answered(session, "int.answered")
         world.touch(session.agent_principal)
+
+    def _join_visitor(self, session: Session, data: Data) -> None:
+        """V22: the agent waits already; the visitor's leg is the second one."""
+        world = self._world
+        assert session.agent_principal is not None
+        assert session.visitor_leg is not None
+        assert session.visitor_address is not None
+        world.claims.commit(session.agent_principal, session.id, session.epoch)
+        gates.open_leg(world, session, session.visitor_leg, "visitor", session.visitor_address)
+        self._invitation_answered(session, "invitation.accept")
+        for device in world.devices_of(session.visitor_principal):
+            if device.address != session.visitor_address:
+                tell_state(world, session, device)
+        world.told[session.id][session.visitor_address] = None
+        world.touch(session.agent_principal)
+
+    def _invitation_answered(self, session: Session, event: str) -> None:
+        invitation = self._world.invitations.get(session.invitation or "")
+        if invitation is not None:
+            invitations.step(self._world, invitation, event, InvitationFacts())
 
     def _arm_gates(self, session: Session, data: Data) -> None:
         self._gates_of_committed(session, "commit")
@@ -358,6 +405,7 @@ class Lifecycle:
                 tell(world, session, target, HandoffFailed(session.id, "ended"), Order.LOSERS)
         conversation = world.conversation_of(session)
         conversation.live_session = None
+        invitations.session_ended(world, session)
         self._release(before, session)
         self._tell_ended(session)
         if before.state != "new":
@@ -381,7 +429,11 @@ class Lifecycle:
         world.touch(agent)
         if session.outcome == "cancelled" and session.was_unassigned and session.reason not in _AGENTS_OWN:
             threads.unclaim_conversation(world, conversation, rang=True)
-        elif before.answered and world.configuration.hold_channels_until == "conversation_closed":
+        elif (
+            session.origin == "routed"
+            and before.answered
+            and world.configuration.hold_channels_until == "conversation_closed"
+        ):
             conversation.held_by_video = True
 
     def _tell_ended(self, session: Session) -> None:

@@ -105,7 +105,7 @@ class Mediating:
         session = session_for(world, actor, command.session)
         if session.ended:
             raise ended_fault(world, session, actor)
-        if not session.answered:
+        if not (session.answered or (session.state == "waiting" and command.fatal is not None)):
             raise invalid_state(session)
         leg = self._committed_leg(session, actor)
         if leg.side == "visitor" and command.camera and world.configuration.visitor_camera == "not_allowed":

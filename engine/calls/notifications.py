@@ -32,6 +32,7 @@ __all__ = [
     "HandoffSuggested",
     "Identity",
     "InvitationChanged",
+    "InvitationRecord",
     "InvitationView",
     "LastVideo",
     "LiveSession",
@@ -229,6 +230,22 @@ class SessionRecord:
     gate_intervals: tuple[tuple[str, str, int, int], ...] = ()
     event_count: int = 0
     recordings: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, frozen=True)
+class InvitationRecord:
+    """One line of history: written once, when an invitation is over. `*_at` are unix milliseconds."""
+
+    invitation: str
+    conversation: str
+    org: str
+    agent: str
+    visitor: str
+    state: str
+    reason: str
+    sent_at: int
+    ended_at: int
+    session: str | None = None
 
 
 @dataclass(slots=True, frozen=True)

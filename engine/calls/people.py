@@ -68,7 +68,7 @@ class People:
             agent.groups, agent.caps, agent.name, agent.avatar = actor.groups, actor.caps, actor.name, actor.avatar
         self._is_back(device, silent=True)
         for session in self._own_sessions(actor.principal):
-            if session.answered or actor.role == "visitor":
+            if session.state != "ringing" if actor.role == "agent" else session.state != "waiting":
                 world.told[session.id][address] = None
         return device
 
@@ -88,6 +88,8 @@ class People:
         for session in self._own_sessions(address.principal):
             if address.role == "visitor":
                 world.drop_session_timer(session, "T_vis_ring")
+            elif session.state == "waiting" and session.agent_address == address:
+                world.drop_session_timer(session, "T_agent_gone")
             elif session.state == "ringing":
                 ring = world.rings[session.id]
                 ring.legs.setdefault(address, RingLeg(device.information.platform))
@@ -172,6 +174,8 @@ class People:
                     world.set_session_timer(session, "T_vis_ring", world.now + world.configuration.visitor_ring_grace_s)
             elif session.state == "ringing":
                 self._ringing_device_lost(session, device)
+            elif session.state == "waiting" and session.agent_address == address:
+                world.set_session_timer(session, "T_agent_gone", world.now + world.configuration.leg_grace_s)
 
     def _ringing_device_lost(self, session: Session, device: Device) -> None:
         world = self._world

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from triortc.engine.calls.actor import DeviceAddress, PushKind
-from triortc.engine.calls.notifications import Notification, SessionRecord
+from triortc.engine.calls.notifications import InvitationRecord, Notification, SessionRecord
 from triortc.engine.calls.push_values import Push
 from triortc.engine.relay.gate import GateState, GateStatistics
 
@@ -149,3 +149,11 @@ class HistoryPort(Protocol):
         self, org: str, *, session: str | None = None, conversation: str | None = None, agent: str | None = None
     ) -> Sequence[SessionRecord]:
         """Records of a tenant, oldest first, that match every argument which is not None."""
+
+    def append_invitation(self, record: InvitationRecord) -> bool:
+        """Keep the record of an invitation. False, and no second record, if it was recorded before."""
+
+    def find_invitations(
+        self, org: str, *, conversation: str | None = None, agent: str | None = None
+    ) -> Sequence[InvitationRecord]:
+        """A tenant's invitations that are over, oldest first, that match every argument which is not None."""

@@ -26,7 +26,7 @@ class PresenceFacts:
         open_chats, open_calls, third_party: how many of each are going on (snoozed ones do not count).
         max_chats: how many chats fill the agent's slots.
         wrap_up: an answered routed video whose conversation is still open.
-        live_invitation: the agent's invitation waits for an answer.
+        live_invitation: an invitation of the agent's is not over.
         no_permission: no reachable device may ever use camera and microphone (they are restricted).
     """
 
@@ -53,7 +53,7 @@ class EffectiveStatus(NamedTuple):
 
 
 def _reasons(channel: Channel, facts: PresenceFacts) -> tuple[str, ...]:
-    in_video = "in_video" if facts.claim_phase == "in_call" else "ringing"
+    in_video = "ringing" if facts.claim_phase == "ringing" else "in_video"
     found: list[str] = []
     if channel in ("video", "call"):
         if facts.claim_origin is not None:

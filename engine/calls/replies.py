@@ -9,7 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from triortc.engine.calls.notifications import ChannelStatus, ConversationView, SessionRecord, Snapshot
+from triortc.engine.calls.notifications import (
+    ChannelStatus,
+    ConversationView,
+    InvitationRecord,
+    SessionRecord,
+    Snapshot,
+)
 
 __all__ = [
     "FAULT_CODES",
@@ -22,6 +28,8 @@ __all__ = [
     "EndedPayload",
     "HandoffPayload",
     "HistoryPayload",
+    "InvitationSentPayload",
+    "JoinedPayload",
     "MediaSetPayload",
     "MessagePayload",
     "Ok",
@@ -61,6 +69,24 @@ class RingOpenedPayload:
 class AcceptedPayload:
     leg: str
     state: str
+    answer: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class InvitationSentPayload:
+    """`warnings`: what the agent had better do first: `channel_available:CHANNEL`, `ongoing_conversations:N`."""
+
+    invitation: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, frozen=True)
+class JoinedPayload:
+    """Of `invitation.join` and `invitation.accept`; `leg` is the asking device's own, if it is the one in the call."""
+
+    session: str
+    state: str
+    leg: str | None = None
     answer: str | None = None
 
 
@@ -117,8 +143,11 @@ class MessagePayload:
 
 @dataclass(slots=True, frozen=True)
 class HistoryPayload:
+    """`invitations`: those of the conversation that was asked for."""
+
     items: tuple[SessionRecord, ...]
     next: str | None = None
+    invitations: tuple[InvitationRecord, ...] | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -133,6 +162,8 @@ OkPayload: TypeAlias = (
     | CallRequestedPayload
     | RingOpenedPayload
     | AcceptedPayload
+    | InvitationSentPayload
+    | JoinedPayload
     | DeclinedPayload
     | EndedPayload
     | HandoffPayload

@@ -59,6 +59,7 @@ class Session:
     visitor_device: str | None = None
     visitor_leg: str | None = None
     was_unassigned: bool = True
+    invitation: str | None = None
     phase: str = "new"
     version: int = 0
     agent: str | None = None
@@ -173,6 +174,7 @@ class LogRecord:
             "visitor_device": session.visitor_device,
             "visitor_leg": session.visitor_leg,
             "was_unassigned": session.was_unassigned,
+            "invitation": session.invitation,
         }
         return cls(0, session.requested_at, "", "new", "int.created", "new", "system", 0, made)
 
@@ -198,6 +200,20 @@ def _start_ring(session: Session, data: Mapping[str, Value], now: float) -> None
     session.ring_at = now
     session.deadline = _number(data, "deadline")
     session.timers["T_ring"] = session.deadline
+
+
+def _wait(session: Session, data: Mapping[str, Value], now: float) -> None:
+    session.agent = _text(data, "agent")
+    session.epoch = int(_number(data, "epoch"))
+    session.agent_device = _text(data, "device")
+    session.agent_leg = _text(data, "leg")
+
+
+def _join_visitor(session: Session, data: Mapping[str, Value], now: float) -> None:
+    session.visitor_device = _text(data, "device")
+    session.visitor_leg = _text(data, "leg")
+    session.answered_at = now
+    session.timers = {"T_connect": _number(data, "deadline")}
 
 
 def _commit(session: Session, data: Mapping[str, Value], now: float) -> None:
@@ -269,6 +285,8 @@ def _end(session: Session, outcome: str, reason: str, now: float) -> None:
 
 _MUTATIONS: Final[Mapping[str, Callable[[Session, Mapping[str, Value], float], None]]] = {
     "start_ring": _start_ring,
+    "wait": _wait,
+    "join_visitor": _join_visitor,
     "commit": _commit,
     "start_call": _start_call,
     "lose_leg": _lose_leg,

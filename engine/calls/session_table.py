@@ -1,4 +1,4 @@
-"""The life of a video session: table V of docs/calls.md, for calls that a visitor asked for.
+"""The life of a video session: table V of docs/calls.md.
 
 `active`, `reconnecting` and `handoff` are one phase seen from outside; a `next` of `active` means "in the call": what
 is shown then follows from the legs (see `Session.state`). Effects of the form `end:outcome/reason` end the session.
@@ -30,12 +30,13 @@ Value: TypeAlias = str | int | float | bool | None
 
 OUTCOMES: Final[Mapping[str, frozenset[str]]] = {
     "completed": frozenset({"agent_hangup", "visitor_hangup", "supervisor_ended"}),
-    "declined": frozenset({"agent_declined"}),
+    "declined": frozenset({"agent_declined", "visitor_declined"}),
     "no_answer": frozenset({"ring_timeout"}),
     "cancelled": frozenset(
         {
             "visitor_cancelled",
             "visitor_left",
+            "agent_cancelled",
             "supervisor_ended",
             "conversation_transferred",
             "conversation_snoozed",
@@ -60,10 +61,14 @@ ConversationOperation = Literal["conversation.transfer", "conversation.snooze", 
 CONVERSATION_OPERATIONS: Final[tuple[ConversationOperation, ...]] = get_args(ConversationOperation)
 """What an agent does with a whole conversation, and its video cannot outlive (V21, V40, V41)."""
 
-PRE_ANSWER: Final = ("new", "ringing")
+PRE_ANSWER: Final = ("new", "ringing", "waiting")
 IN_CALL: Final = ("connecting", "active", "reconnecting", "handoff")
 _TALKING: Final = ("active", "reconnecting", "handoff")
-_LIVE: Final = ("ringing", *IN_CALL)
+_UNANSWERED: Final = ("ringing", "waiting")
+_LIVE: Final = (*_UNANSWERED, *IN_CALL)
+_ANSWERS: Final = ("call.accept", "invitation.join")
+_RING: Final = ("start_ring", "open", "offer_ring", "tell_ringing")
+_HANGUPS: Final = ("call.hangup", "call.cancel")
 
 
 class Facts(NamedTuple):
@@ -99,40 +104,56 @@ GUARDS: Final = {
     "has_pending": lambda facts: facts.pending_leg is not None,
     "recorded": lambda facts: facts.recording is not None,
     "is_recording": lambda facts: facts.recording is not None and facts.data["recording"] == facts.recording,
+    "by_agent": lambda facts: facts.data.get("side") == "agent",
+    "by_visitor": lambda facts: facts.data.get("side") == "visitor",
     "end_video": lambda facts: bool(facts.data.get("end_video")),
 }
 
 ROWS: Final[tuple[Row, ...]] = (
-    Row("V1", ("new",), "call.request", "ring_possible", "ringing", ("start_ring", "offer_ring", "tell_ringing")),
+    Row("V1", ("new",), "call.request", "ring_possible", "ringing", _RING),
     Row("V3", ("new",), "call.request", "nobody", "ended", ("end:unavailable/{reason}",)),
     Row("V4", ("new",), "int.candidate_lost", "", "new"),
-    Row("V13", ("ringing",), "call.accept", "late", SAME),
-    Row("V12", ("ringing",), "call.accept", "permission_missing", SAME),
-    Row(
-        "V11",
-        ("ringing",),
-        "call.accept",
-        "",
-        "connecting",
-        ("commit", "arm_gates", "end_other_rings", "tell_accepted"),
+    Row("V5", ("new",), "invitation.join", "", "waiting", ("wait", "open", "open_waiting", "tell_waiting")),
+    Row("V6", ("new",), "invitation.accept", "", "ringing", _RING),
+    *(
+        row
+        for answer in _ANSWERS
+        for row in (
+            Row("V13", ("ringing",), answer, "late", SAME),
+            Row("V12", ("ringing",), answer, "permission_missing", SAME),
+            Row(
+                "V11",
+                ("ringing",),
+                answer,
+                "",
+                "connecting",
+                ("commit", "arm_gates", "end_other_rings", "tell_accepted"),
+            ),
+        )
     ),
     Row("V14", ("ringing",), "call.decline", "", "ended", ("end:declined/agent_declined",)),
-    Row("V15", ("ringing",), "call.cancel", "", "ended", ("end:cancelled/visitor_cancelled",)),
-    Row("V15", ("ringing",), "call.hangup", "", "ended", ("end:cancelled/visitor_cancelled",)),
+    Row("V14", ("ringing",), "invitation.cancel", "", "ended", ("end:declined/agent_declined",)),
+    *(Row("V15", ("ringing",), hangup, "", "ended", ("end:cancelled/visitor_cancelled",)) for hangup in _HANGUPS),
     Row("V16", ("ringing",), "T_ring", "", "ended", ("end:no_answer/ring_timeout",)),
     Row("V17", ("ringing",), "int.visitor_gone", "", "ended", ("end:cancelled/visitor_left",)),
     Row("V18", ("ringing",), "int.device_lost", "", SAME),
     Row("V19", ("ringing",), "int.all_devices_lost", "fail_fast", "ended", ("end:unavailable/no_reachable_device",)),
     Row("V19", ("ringing",), "int.all_devices_lost", "", SAME, ("tell_ringing",)),
     Row("V20", ("ringing",), "ring.silence", "", SAME),
-    Row("V21", ("ringing",), "conversation.transfer", "", "ended", ("end:cancelled/conversation_transferred",)),
-    Row("V21", ("ringing",), "conversation.snooze", "", "ended", ("end:cancelled/conversation_snoozed",)),
-    Row("V21", ("ringing",), "conversation.close", "", "ended", ("end:cancelled/conversation_closed",)),
+    Row("V21", _UNANSWERED, "conversation.transfer", "", "ended", ("end:cancelled/conversation_transferred",)),
+    Row("V21", _UNANSWERED, "conversation.snooze", "", "ended", ("end:cancelled/conversation_snoozed",)),
+    Row("V21", _UNANSWERED, "conversation.close", "", "ended", ("end:cancelled/conversation_closed",)),
+    Row("V22", ("waiting",), "invitation.accept", "", "connecting", ("join_visitor", "arm_gates", "tell_accepted")),
+    Row("V23", ("waiting",), "invitation.cancel", "", "ended", ("end:cancelled/agent_cancelled",)),
+    Row("V23", ("waiting",), "call.hangup", "by_agent", "ended", ("end:cancelled/agent_cancelled",)),
+    Row("V24", ("waiting",), "invitation.decline", "", "ended", ("end:declined/visitor_declined",)),
+    *(Row("V24", ("waiting",), end, "by_visitor", "ended", ("end:declined/visitor_declined",)) for end in _HANGUPS),
+    Row("V25", ("waiting",), "int.agent_gone", "", "ended", ("end:failed/agent_connection_lost",)),
+    Row("V26", ("waiting",), "int.visitor_gone", "", "ended", ("end:cancelled/visitor_left",)),
     Row("V27", ("connecting",), "int.legs_ready", "", "active", ("start_call", "tell_active", "open_gates")),
     Row("V28", ("connecting",), "T_connect", "", "ended", ("end:failed/media_setup_failed",)),
-    Row("V29", IN_CALL, "call.hangup", "", "ended", ("end:completed/{side}_hangup",)),
-    Row("V29", IN_CALL, "call.cancel", "", "ended", ("end:completed/{side}_hangup",)),
-    Row("V30", IN_CALL, "int.capture_failed", "", "ended", ("end:failed/media_capture_failed",)),
+    *(Row("V29", IN_CALL, hangup, "", "ended", ("end:completed/{side}_hangup",)) for hangup in _HANGUPS),
+    Row("V30", ("waiting", *IN_CALL), "int.capture_failed", "", "ended", ("end:failed/media_capture_failed",)),
     Row("V31", ("connecting",), "int.device_lost", "", SAME),
     Row("V32", _TALKING, "int.leg_lost", "", "active", ("lose_leg", "freeze_gates", "tell_reconnecting")),
     Row("V33", ("reconnecting",), "int.leg_up", "in_grace", "active", ("recover_leg", "tell_resumed", "thaw_gates")),
@@ -170,7 +191,7 @@ ROWS: Final[tuple[Row, ...]] = (
         )
     ),
     Row("V42", IN_CALL, "call.end", "", "ended", ("end:completed/supervisor_ended",)),
-    Row("V42", ("ringing",), "call.end", "", "ended", ("end:cancelled/supervisor_ended",)),
+    Row("V42", _UNANSWERED, "call.end", "", "ended", ("end:cancelled/supervisor_ended",)),
     Row("V43", _LIVE, "int.shutdown", "", "ended", ("end:failed/server_shutdown",)),
     Row("V44", ("new", *_LIVE), "int.crash", "", "ended", ("end:failed/internal_error",)),
     Row("V50", _TALKING, "recording.start", "recorded", SAME),

@@ -28,6 +28,7 @@ from triortc.engine.calls.effects import (
     AddCandidates,
     AnswerOffer,
     AppendHistory,
+    AppendInvitation,
     CloseLeg,
     Effect,
     Notify,
@@ -72,6 +73,7 @@ from triortc.engine.calls.replies import (
     CallRequestedPayload,
     EmptyPayload,
     HandoffPayload,
+    JoinedPayload,
     Ok,
     Reply,
     SdpAnswerPayload,
@@ -84,6 +86,7 @@ __all__ = ["CallSupervisor", "open_call_supervisor"]
 
 _logger: Final = logging.getLogger("triortc.calls")
 _INTERNAL: Final = CallFault("server.internal", "the command failed inside the server", retryable=True)
+_WITH_ANSWER: Final = (CallRequestedPayload, AcceptedPayload, JoinedPayload, HandoffPayload)
 _Task = Callable[[], Awaitable[object]]
 
 
@@ -297,6 +300,10 @@ class CallSupervisor:
         session = getattr(command, "session", None)
         if isinstance(session, str):
             return session if session in world.sessions else None
+        invitation = getattr(command, "invitation", None)
+        if isinstance(invitation, str):
+            known = world.invitations.get(invitation)
+            return None if known is None else known.session
         ring, leg = getattr(command, "ring", None), getattr(command, "leg", None)
         if isinstance(ring, str):
             return world.session_of_ring.get(ring)
@@ -327,6 +334,9 @@ class CallSupervisor:
                     case Notify():
                         if self.clients is not None:
                             self.clients.notify(effect.address, effect.notification)
+                    case AppendInvitation():
+                        with _CrashBoundary(self, None):
+                            self._history.append_invitation(effect.record)
                     case SendPush():
                         with _CrashBoundary(self, None):
                             self._push.send(effect.push)
@@ -472,9 +482,9 @@ def _with_answer(reply: Reply, answer: Reply | None) -> Reply:
         return reply
     if isinstance(answer, CallFault) or isinstance(reply.payload, EmptyPayload):
         return answer
-    match reply.payload, answer.payload:
-        case (CallRequestedPayload() | AcceptedPayload() | HandoffPayload()) as payload, SdpAnswerPayload(text):
-            return Ok(replace(payload, answer=text))
+    payload = reply.payload
+    if isinstance(payload, _WITH_ANSWER) and isinstance(answer.payload, SdpAnswerPayload):
+        return Ok(replace(payload, answer=answer.payload.answer))
     return reply
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from triortc.engine.calls import invitations
 from triortc.engine.calls.actor import Actor, Principal
 from triortc.engine.calls.availability import agents_of_group, candidate, recompute_presence
 from triortc.engine.calls.conversation_table import Conversation, ConversationFacts
@@ -322,6 +323,7 @@ def visitor_presence(world: World, visitor: Principal) -> None:
     for key in world.conversations_of_visitor.get(visitor, ()):
         conversation = world.conversations[key]
         if conversation.visitor_online != online:
+            invitations.visitor_presence(world, conversation)
             conversation.visitor_online = online
             if world.conversation_step(conversation, "int.visitor_presence", ConversationFacts()) is not None:
                 tell_changed(world, conversation)
@@ -330,7 +332,8 @@ def visitor_presence(world: World, visitor: Principal) -> None:
 def video_ended(world: World, conversation: Conversation, session: Session) -> None:
     """K7: remember how the video ended, and remind the agent to close if it was one to close."""
     assert session.outcome is not None
-    due = conversation.assignee is not None and session.ring_at is not None
+    routed = session.origin == "routed" and session.ring_at is not None
+    due = conversation.assignee is not None and (routed or session.talk_ms > 0)
     row = world.conversation_step(conversation, "int.video_ended", ConversationFacts(reminder_due=due))
     if row is None:
         return

@@ -6,12 +6,15 @@ from typing import Literal
 
 from triortc.engine.calls.actor import Actor
 from triortc.engine.calls.conversation_table import Conversation
+from triortc.engine.calls.invitation_table import Invitation
 from triortc.engine.calls.notifications import (
     CallState,
     ConversationChanged,
     ConversationView,
     DeviceReference,
     DeviceView,
+    InvitationChanged,
+    InvitationView,
     LastVideo,
     LiveSession,
     RingLegRecord,
@@ -34,6 +37,8 @@ __all__ = [
     "device_view",
     "ended_by",
     "first_page",
+    "invitation_changed",
+    "invitation_view",
     "listed_conversations",
     "place_in_list",
     "recorded_by",
@@ -54,9 +59,11 @@ def visitor_outcome(world: World, outcome: str, reason: str) -> tuple[str, str]:
 
 def ended_by(reason: str) -> Literal["agent", "visitor", "system"]:
     """The side that a session's end came from."""
-    if reason in ("agent_hangup", "agent_declined"):
+    if reason in ("agent_hangup", "agent_declined", "agent_cancelled"):
         return "agent"
-    return "visitor" if reason in ("visitor_hangup", "visitor_cancelled", "visitor_left") else "system"
+    if reason in ("visitor_hangup", "visitor_cancelled", "visitor_left", "visitor_declined"):
+        return "visitor"
+    return "system"
 
 
 def recorded_by(role: str) -> Literal["agent", "supervisor", "system"]:
@@ -73,6 +80,30 @@ def _own_leg(world: World, session: Session, device: Device) -> str | None:
 def _in_other_tab(session: Session, device: Device) -> bool | None:
     other = device.address.role == "visitor" and session.visitor_device != device.address.device
     return True if other else None
+
+
+def invitation_view(world: World, invitation: Invitation, device: Device) -> InvitationView:
+    """The invitation as this device sees it: to the visitor a decline looks like no answer, as in `visitor_outcome`."""
+    state, reason = invitation.state, invitation.reason
+    if device.address.role == "visitor" and reason == "agent_declined" and not world.configuration.visitor_sees_decline:
+        state, reason = "missed", "ring_timeout"
+    return InvitationView(invitation.id, invitation.conversation, state, invitation.version, invitation.session, reason)
+
+
+def invitation_changed(world: World, invitation: Invitation, device: Device) -> InvitationChanged:
+    view = invitation_view(world, invitation, device)
+    return InvitationChanged(**{name: getattr(view, name) for name in InvitationView.__dataclass_fields__})
+
+
+def _own_invitations(world: World, device: Device) -> list[Invitation]:
+    """The live invitations that this device's principal sent or may answer."""
+    principal = device.address.principal
+    if principal.role == "agent":
+        found = [world.invitations.get(world.invitation_of_agent.get(principal, ""))]
+    else:
+        keys = world.conversations_of_visitor.get(principal, ())
+        found = [world.invitations.get(world.conversations[key].live_invitation or "") for key in keys]
+    return [invitation for invitation in found if invitation is not None]
 
 
 def session_state(world: World, session: Session, device: Device) -> CallState:
@@ -99,7 +130,7 @@ def ring_offer(world: World, session: Session, ring: Ring, device: Device) -> Ri
         ring=ring.id,
         session=session.id,
         conversation=session.conversation,
-        kind="call",
+        kind="call" if session.invitation is None else "join",
         ttl_ms=max(0, int((session.deadline - world.now) * 1000 + 1e-6)),
         expires_at=world.unix_ms(session.deadline),
         visitor=VisitorView(conversation.visitor_name, conversation.visitor_avatar),
@@ -210,8 +241,8 @@ def _own_sessions(world: World, device: Device) -> list[Session]:
         if not session.ended
         and session.state != "new"
         and (
-            device.address.principal == session.visitor_principal
-            or (device.address.principal == session.agent_principal and session.state in IN_CALL)
+            (device.address.principal == session.visitor_principal and session.state != "waiting")
+            or (device.address.principal == session.agent_principal and session.state in ("waiting", *IN_CALL))
         )
     ]
 
@@ -233,6 +264,7 @@ def snapshot(world: World, device: Device) -> Snapshot:
         presence=tuple(presence),
         rings=tuple(rings),
         sessions=tuple(sessions),
+        invitations=tuple(invitation_view(world, item, device) for item in _own_invitations(world, device)),
         conversations=tuple(conversation_view(world, item, device) for item in page),
         notices=tuple(notices[device.address] for notices in world.notices.values() if device.address in notices),
         devices=tuple(device_view(item) for item in world.devices_of(actor.principal)) if actor.role == "agent" else (),

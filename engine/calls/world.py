@@ -14,6 +14,7 @@ from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.conversation_table import CONVERSATIONS, Conversation, ConversationFacts
 from triortc.engine.calls.effects import Effect, Notify, Order
 from triortc.engine.calls.gate_table import Gate
+from triortc.engine.calls.invitation_table import Invitation
 from triortc.engine.calls.machine import Row
 from triortc.engine.calls.notifications import ChannelStatus, DeviceReference, Notice, Notification
 from triortc.engine.calls.ports import Kind, RecordingPolicyPort, Side
@@ -120,6 +121,9 @@ class World:
         self.of_principal: dict[Principal, dict[str, Device]] = {}
         self.conversations: dict[tuple[str, str], Conversation] = {}
         self.sessions: dict[str, Session] = {}
+        self.invitations: dict[str, Invitation] = {}
+        self.invitation_of_agent: dict[Principal, str] = {}
+        self.ended_invitations: deque[str] = deque()
         self.rings: dict[str, Ring] = {}
         self.session_of_ring: dict[str, str] = {}
         self.legs: dict[str, Leg] = {}

@@ -113,6 +113,29 @@ async def test_s2_1b_a_phone_pulls_the_call_from_the_desktop(house: SignalingHou
             assert (await phone.command("call.hangup", session=asked["session"]))["reason"] == "agent_hangup"
 
 
+async def test_s3_1_a_chat_goes_on_by_video_when_both_have_joined(house: SignalingHouse) -> None:
+    async with house.agent("desk") as agent, house.visitor() as visitor:
+        await visitor.command("conversation.message.send", conversation="cv_9", text="Can you show me?")
+        await agent.event("conversation.message")
+        sent = await agent.command("invitation.send", conversation="cv_9")
+        assert sent["warnings"] == ["channel_available:chat"]
+        pending = await visitor.event("invitation.changed")
+        assert (pending.p["invitation"], pending.p["state"]) == (sent["invitation"], "pending")
+        joined = await agent.command("invitation.join", invitation=sent["invitation"], offer="v=0 desk")
+        assert (joined["state"], joined["answer"]) == ("waiting", "answer to v=0 desk")
+        async with house.visitor(did="tab2") as reloaded:
+            assert [item["state"] for item in reloaded.snapshot["invitations"]] == ["agent_joined"]
+        accepted = await visitor.command("invitation.accept", invitation=sent["invitation"], offer="v=0 visitor")
+        assert (accepted["session"], accepted["answer"]) == (joined["session"], "answer to v=0 visitor")
+        for client in (agent, visitor):
+            await client.event("invitation.changed", state="in_session")
+            await client.event("call.active", session=joined["session"])
+        await visitor.command("call.hangup", session=joined["session"])
+        assert (await agent.event("invitation.changed", state="completed")).p["reason"] == "visitor_hangup"
+        history = await agent.command("history.get", conversation="cv_9")
+        assert [item["session"] for item in history["invitations"]] == [joined["session"]]
+
+
 async def test_i40_another_tenant_cannot_tell_what_exists(house: SignalingHouse) -> None:
     async with house.agent() as agent, house.visitor() as visitor:
         session = (await visitor.command("call.request", conversation="cv_9", media={"video": True}))["session"]

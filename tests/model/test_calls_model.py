@@ -24,6 +24,11 @@ from triortc.engine.calls.commands import (
     DeviceUpdate,
     HandoffCancel,
     HandoffRequest,
+    InvitationAccept,
+    InvitationCancel,
+    InvitationDecline,
+    InvitationJoin,
+    InvitationSend,
     MediaSet,
     PresenceSet,
     RingAck,
@@ -35,13 +40,14 @@ from triortc.engine.calls.gate_table import GateState
 from triortc.engine.calls.media_events import LegFailed, LegLost, LegReady, LegRecovered, LegUp
 from triortc.engine.calls.notifications import CallEnded, ConversationChanged, HandoffMoved, RingOffer
 from triortc.engine.calls.presence import CHANNELS, effective_status
-from triortc.engine.calls.replies import Ok
+from triortc.engine.calls.replies import CallRequestedPayload, Ok, Reply
 from triortc.engine.calls.session_table import IN_CALL, OUTCOMES
 
 AGENTS = [agent_actor(sub, device) for sub in ("ana", "ben") for device in ("desk", "phone")]
 VISITORS = [visitor_actor(sub, tab, f"cv_{sub}") for sub in ("vic", "wim") for tab in ("one", "two")]
 SUPERVISOR = Actor("boss", "service", "org", caps=frozenset({"call.end"}))
 MEDIA_EVENTS: list[Any] = [LegUp, LegUp, LegReady, LegLost, LegRecovered, lambda leg: LegFailed(leg, "dtls")]
+INVITED: list[Any] = [*2 * [InvitationJoin, InvitationAccept], InvitationCancel, InvitationDecline]
 PENDING_EVENTS: list[Any] = [LegReady, LegReady, LegUp, MEDIA_EVENTS[-1]]
 
 
@@ -72,6 +78,7 @@ class Calls(RuleBasedStateMachine):
         self.sealed: set[tuple[str, str]] = set()
         self.versions: dict[tuple[str, str], int] = {}
         self.declines: set[str] = set()
+        self.joined: dict[str, set[type]] = {}
 
     @initialize()
     def people(self) -> None:
@@ -95,10 +102,16 @@ class Calls(RuleBasedStateMachine):
         }
         known = set(world.sessions)
         reply = self.house.send(actor, CallRequest(f"cv_{actor.sub}"))
+        self._note_join(reply, InvitationAccept)
         for session in set(world.sessions) - known:
             assert isinstance(reply, Ok)
-            if world.sessions[session].state == "ringing":
+            if world.sessions[session].state == "ringing" and world.sessions[session].origin == "routed":
                 assert world.sessions[session].agent_principal in free, "I31: no ring starts beside a chat or a call"
+
+    def _note_join(self, reply: Reply, side: type) -> None:
+        """R31, N11: other commands that join an invited session count as well."""
+        if isinstance(reply, Ok) and isinstance(reply.payload, CallRequestedPayload):
+            self.joined.setdefault(reply.payload.session, set()).add(side)
 
     def _pick_session(self, data: st.DataObject) -> str:
         sessions = list(self.house.world.sessions)[-4:]
@@ -112,7 +125,8 @@ class Calls(RuleBasedStateMachine):
         command = session_command(kind, session, self.n)
         if isinstance(command, CallDecline):
             self.declines.add(session)
-        self.house.send(actor, command)
+        if isinstance(self.house.send(actor, command), Ok) and isinstance(command, CallAccept):
+            self.joined.setdefault(session, set()).add(InvitationJoin)
 
     @precondition(lambda self: self.house.world.sessions)
     @rule(data=st.data(), device=st.sampled_from(AGENTS), late=st.sampled_from([0.0, -0.001, 0.001, 30.0]))
@@ -126,9 +140,37 @@ class Calls(RuleBasedStateMachine):
         if record is None or device.address not in house.world.rings[before.id].legs:
             return
         reply = house.send(device, CallAccept(before.id), before.deadline + late)
+        if isinstance(reply, Ok):
+            self.joined.setdefault(before.id, set()).add(InvitationJoin)
         granted = record.information.camera == record.information.mic == "granted"
         assert isinstance(reply, Ok) == (late <= 0 and granted)
         assert house.session(before.id).answered == isinstance(reply, Ok)
+
+    @rule(actor=st.sampled_from(AGENTS), whose=st.sampled_from(["vic", "wim"]))
+    def invite(self, actor: Actor, whose: str) -> None:
+        """I34: an invitation succeeds exactly if it may."""
+        world = self.house.world
+        conversation = world.conversations.get(("org", f"cv_{whose}"))
+        may = (
+            conversation is not None
+            and conversation.assignee == actor.sub
+            and conversation.state == "open"
+            and conversation.live_session is None
+            and conversation.live_invitation is None
+            and actor.principal not in world.invitation_of_agent
+        )
+        assert isinstance(self.house.send(actor, InvitationSend(f"cv_{whose}")), Ok) == may
+
+    @precondition(lambda self: self.house.world.invitations)
+    @rule(data=st.data(), actor=st.sampled_from(AGENTS + VISITORS), kind=st.sampled_from(INVITED))
+    def on_invitation(self, data: st.DataObject, actor: Actor, kind: Any) -> None:
+        invitation = data.draw(st.sampled_from(list(self.house.world.invitations)[-3:]))
+        known = self.house.world.invitations[invitation]
+        reply = self.house.send(actor, kind(invitation))
+        if kind in (InvitationCancel, InvitationDecline) and known.session is not None:
+            self.declines.add(known.session)
+        if isinstance(reply, Ok) and kind in (InvitationJoin, InvitationAccept):
+            self.joined.setdefault(known.session or "", set()).add(kind)
 
     @precondition(lambda self: self.house.world.rings)
     @rule(data=st.data(), actor=st.sampled_from(AGENTS), kind=st.sampled_from([RingAck, RingOpened, RingSilence]))
@@ -164,8 +206,10 @@ class Calls(RuleBasedStateMachine):
         session = getattr(reply.payload, "session", None) if isinstance(reply, Ok) else None
         if session is None:
             return
+        self._note_join(reply, InvitationAccept)
         for device in AGENTS:
-            self.house.send(device, CallAccept(session))
+            if isinstance(self.house.send(device, CallAccept(session)), Ok):
+                self.joined.setdefault(session, set()).add(InvitationJoin)
         self.both_legs_up()
 
     @precondition(lambda self: self._running())
@@ -262,9 +306,27 @@ class Calls(RuleBasedStateMachine):
             claim = world.claims.get(session.agent_principal)
             assert claim is not None
             assert (claim.session, claim.epoch) == (session.id, session.epoch)
-            assert claim.phase == ("in_call" if session.state in IN_CALL else "ringing")
+            assert claim.phase == ("in_call" if session.state in IN_CALL else session.state)
             assert self.epochs.get(session.agent_principal, 0) <= session.epoch
             self.epochs[session.agent_principal] = session.epoch
+
+    @invariant()
+    def invitations(self) -> None:
+        """I2, I34 to I36: one live invitation per agent and conversation; its state is that of its session."""
+        world = self.house.world
+        live = [invitation for invitation in world.invitations.values() if invitation.live]
+        assert {item.agent_principal: item.id for item in live} == world.invitation_of_agent
+        assert len(live) == len(world.invitation_of_agent)
+        slots = {conversation.live_invitation for conversation in world.conversations.values()} - {None}
+        assert slots == {item.id for item in live}
+        for item in world.invitations.values():
+            session = None if item.session is None else world.sessions[item.session]
+            assert (item.state == "agent_joined") == (session is not None and session.state == "waiting")
+            assert (item.state == "visitor_accepted") == (session is not None and session.state == "ringing")
+            if session is not None:
+                assert session.ended == (not item.live)
+            if session is not None and session.answered_at is not None:
+                assert item.state in ("in_session", "completed")
 
     @invariant()
     def one_device_in_the_call(self) -> None:
@@ -273,7 +335,7 @@ class Calls(RuleBasedStateMachine):
             ring = self.house.world.rings.get(session.id)
             if ring is not None:
                 won = [leg for leg in ring.legs.values() if leg.reason == "won"]
-                assert len(won) == (session.answered_at is not None)
+                assert len(won) == (session.answered_at is not None), "I4"
             if session.state in IN_CALL:
                 assert session.agent_leg is not None
                 assert self.house.world.legs[session.agent_leg].address == session.agent_address
@@ -292,6 +354,8 @@ class Calls(RuleBasedStateMachine):
             leg = world.legs[leg_id]
             session = world.sessions[leg.session]
             assert session.phase == "in_call"
+            if session.origin == "invited":
+                assert self.joined[session.id] == {InvitationJoin, InvitationAccept}, "I35"
             assert leg_id in (session.agent_leg, session.visitor_leg)
             assert leg_id not in session.grace
             assert not leg.gates[kind].muted
@@ -374,7 +438,10 @@ class Calls(RuleBasedStateMachine):
                 assert status.declared == self.declared.get(key, "unavailable")
                 assert self.versions.get(key, 0) <= status.version
                 self.versions[key] = status.version
-            if world.claims.get(agent.principal) is not None:
+            claim = world.claims.get(agent.principal)
+            if claim is not None:
+                assert agent.statuses["video"].effective != "available"
+            if claim is not None and claim.origin == "routed":
                 assert all(status.effective != "available" for status in agent.statuses.values())
 
     def teardown(self) -> None:
@@ -383,7 +450,7 @@ class Calls(RuleBasedStateMachine):
         house.advance(200.0)
         for session in list(house.world.sessions.values()):
             house.check_replay(session.id)
-            assert session.ended or session.state == "active"
+            assert session.ended or session.state in ("active", "waiting")
             house.ok(SUPERVISOR, CallEnd(session.id))
         assert len(house.world.claims) == 0
         assert all(house.control.next_deadline(session) is None for session in house.world.sessions)

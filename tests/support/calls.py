@@ -20,7 +20,17 @@ from triortc.engine.calls.commands import (
 )
 from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.control import CallControl
-from triortc.engine.calls.effects import AppendHistory, CloseLeg, Effect, Notify, OpenLeg, ReplyTo, SetGate, SetSource
+from triortc.engine.calls.effects import (
+    AppendHistory,
+    AppendInvitation,
+    CloseLeg,
+    Effect,
+    Notify,
+    OpenLeg,
+    ReplyTo,
+    SetGate,
+    SetSource,
+)
 from triortc.engine.calls.events import CommandReceived, DeviceConnected, DeviceGone, DeviceLost, DeviceResumed, Event
 from triortc.engine.calls.gate_table import GateState
 from triortc.engine.calls.history import MemoryHistory
@@ -100,6 +110,8 @@ class House:
                 case AppendHistory(record):
                     self.appended[record.session] += 1
                     self.history.append(record)
+                case AppendInvitation(invited):
+                    self.history.append_invitation(invited)
                 case SetGate(_, leg, kind, state, _):
                     self.gates[(leg, kind)] = state
                 case SetSource(session, side, leg):

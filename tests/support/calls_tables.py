@@ -9,6 +9,7 @@ from typing import Any
 from triortc.engine.calls.claim_table import CLAIMS
 from triortc.engine.calls.conversation_table import CONVERSATIONS
 from triortc.engine.calls.gate_table import GATES
+from triortc.engine.calls.invitation_table import INVITATIONS
 from triortc.engine.calls.machine import Machine
 from triortc.engine.calls.ring_table import RINGS
 from triortc.engine.calls.session import SESSIONS
@@ -16,7 +17,7 @@ from triortc.engine.calls.session import SESSIONS
 __all__ = ["MACHINES", "markdown"]
 
 HEAD = "| # | state | event | guard | next | effects |\n|---|---|---|---|---|---|"
-MACHINES: tuple[Machine[Any], ...] = (SESSIONS, RINGS, CLAIMS, CONVERSATIONS, GATES)
+MACHINES: tuple[Machine[Any], ...] = (SESSIONS, INVITATIONS, RINGS, CLAIMS, CONVERSATIONS, GATES)
 
 
 def markdown(machine: Machine[Any]) -> str:

@@ -99,7 +99,7 @@ def test_V44_a_crash_before_the_ring_ends_the_session_and_frees_nobody_twice() -
         def order(self, *question: object) -> list[str]:
             raise RuntimeError("this router is broken, as the test wants it")
 
-    house.control._calling._router = Broken()
+    house.control._requesting._router = Broken()
     with pytest.raises(RuntimeError, match="as the test wants it"):
         house.request(vic)
     house.world.drop_effects()
