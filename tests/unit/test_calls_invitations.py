@@ -149,6 +149,9 @@ def test_S3_1c_media_flows_when_both_have_joined_whoever_was_first(chat: Chat) -
     assert chat.gate(leg, "video") == "closed"
     chat.ok(chat.vic, InvitationAccept(invitation))
     assert chat.gate(leg, "video") == "armed"
+    claim = chat.world.claims.get(chat.ana.principal)
+    assert claim is not None
+    assert claim.phase == "in_call"
     chat.up(session)
     assert (chat.session(session).state, chat.gate(leg, "video")) == ("active", "open")
     assert chat.told(chat.vic, CallActive)
