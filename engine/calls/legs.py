@@ -364,6 +364,7 @@ class LegManager:
         self._plane.add_leg(
             leg.name,
             transport,
+            takes_over=self._calls[leg.session_id].source.get(leg.side, leg.name) != leg.name,
             on_ready=lambda name: self.on_event(LegReady(name)),
             on_own_keyframe=self._slates.keyframe_wanted,
         )

@@ -122,6 +122,11 @@ class Outlet:
         self._restart = True
         self._awaited = None
 
+    def begin_at(self, stream: InboundStream, sequence_number: int) -> None:
+        """The source begins anew with this packet of its, which came a while ago; nothing older begins it."""
+        self._restart = True
+        self._awaited, self._floor = stream.run, sequence_number
+
     def forward(
         self,
         gate: Gate,

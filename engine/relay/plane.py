@@ -31,16 +31,19 @@ class DataPlane(Protocol):
         leg: str,
         session: Session,
         *,
+        takes_over: bool = False,
         on_ready: Callable[[str], None],
         on_own_keyframe: Callable[[str], None],
     ) -> None:
         """Take a session in. Its gates are closed.
 
         Arguments:
+            takes_over: another leg is heard and seen until this one replaces it: its newest keyframe and what follows
+                is held (bounded) and sent at once when its gate opens, so that the receiver sees no gap. Nothing is
+                held of a leg that takes nothing over, nor of a muted one.
             on_ready: called once with the leg's name when it could take over: a packet of sound has come, and a
-                keyframe of video begins. It is called before that packet is let through or dropped, so a caller that
-                connects the leg and opens its gates in it lets the keyframe pass, and the receiver sees no gap. Kinds
-                that :meth:`expect` takes out do not count.
+                keyframe of video is held, or begins where none is held. Kinds that :meth:`expect` takes out do not
+                count.
             on_own_keyframe: called with the leg's name when it needs a keyframe of the engine's own packets.
         """
 
@@ -63,7 +66,7 @@ class DataPlane(Protocol):
         """Nothing feeds `destination` any more."""
 
     def set_gate(self, leg: str, kind: MediaKind, state: GateState, now: float) -> None:
-        """Set the valve on what a leg sends. Opening asks the leg for a keyframe and forwards from there."""
+        """Set the valve on what a leg sends. Opening forwards from the keyframe that is held, or asks for one."""
 
     def limit(self, leg: str, at_most_bps: int | None, now: float) -> None:
         """Ask whatever feeds `leg` to send it no more than this in all; None: what its way can carry."""

@@ -8,6 +8,7 @@ from typing import Final
 
 from triortc.codecs.registry import MediaKind
 from triortc.engine.relay.gate import Gate, GateState, GateStatistics
+from triortc.engine.relay.held_keyframe import HeldKeyframe
 from triortc.engine.relay.outlet import Outlet
 from triortc.engine.relay.plane import MediaTap
 from triortc.engine.rtp.header import RtpHeader
@@ -53,6 +54,7 @@ class PythonPlane:
         leg: str,
         session: Session,
         *,
+        takes_over: bool = False,
         on_ready: Callable[[str], None],
         on_own_keyframe: Callable[[str], None],
     ) -> None:
@@ -66,6 +68,8 @@ class PythonPlane:
 
         added = _Leg(leg, session, on_ready, on_own_keyframe, {kind: Gate(kind, clock_offset) for kind in KINDS})
         self._legs[leg] = added
+        if takes_over:
+            added.gates["video"].held = HeldKeyframe()
 
         def on_stream(stream: InboundStream) -> None:
             stream.deliver = added.gates[stream.kind].receive
@@ -170,8 +174,13 @@ class PythonPlane:
         gate.state = state
         if gate.outlet is not None:
             gate.outlet.hold()
-        if state is GateState.OPEN and kind == "video":
-            target.session.media.request_keyframe(now)
+        if state in (GateState.MUTED, GateState.FROZEN, GateState.SEALED):
+            gate.let_go()
+        elif state is GateState.OPEN and kind == "video":
+            if not gate.release(now):
+                target.session.media.request_keyframe(now)
+            if target.told_ready:
+                gate.on_ready = None
 
     def request_keyframe(self, leg: str, now: float) -> None:
         """Ask a leg for a keyframe, throttled."""
@@ -228,7 +237,8 @@ def _tell_ready(leg: _Leg) -> bool:
     if not leg.told_ready and leg.received and all(leg.gates[kind].ready for kind in expected):
         leg.told_ready = True
         for gate in leg.gates.values():
-            gate.on_ready = None
+            if gate.held is None:
+                gate.on_ready = None
         leg.on_ready(leg.name)
     return leg.told_ready
 

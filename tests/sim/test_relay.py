@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -75,8 +76,8 @@ class Device:
             )
         )
 
-    def send(self, now: float, kind: MediaKind | None = None) -> None:
-        """Send one picture of three packets and one packet of sound."""
+    def send(self, now: float, kind: MediaKind | None = None, parts: Sequence[int] = range(3)) -> None:
+        """Send one picture of three packets, or those of its parts that are asked for, and one packet of sound."""
         media = self.host.session.media
         if kind in (None, "audio"):
             stream = media.outbound("audio")
@@ -87,7 +88,7 @@ class Device:
             stream = media.outbound("video")
             assert stream is not None
             key, self.wants_keyframe = self.wants_keyframe, False
-            for part in range(3):
+            for part in parts:
                 picture = 0x8000 | (self.number * 1000 + self.frame) & 0x7FFF
                 descriptor = bytes((0x90 if part == 0 else 0x80, 0xC0)) + picture.to_bytes(2, "big")
                 descriptor += bytes((self.frame & 0xFF,))
@@ -96,26 +97,35 @@ class Device:
                 number = (stream.first_sequence_number + self.packet) & 0xFFFF
                 self.packet += 1
                 stream.send(part == 2, 96, number, 3000 * self.frame, b"", payload, now)
-        self.frame += 1
+        if 2 in parts:
+            self.frame += 1
 
 
 class Call:
     """A visitor and up to two agent devices, each with a leg of the engine's, joined by the data plane."""
 
-    def __init__(self, *, seed: int = 0, conditions: Conditions | None = None, agents: int = 1) -> None:
+    def __init__(
+        self, *, seed: int = 0, conditions: Conditions | None = None, agents: int = 1, takes_over: bool = False
+    ) -> None:
         self.network = VirtualNetwork(seed=seed, conditions=conditions or Conditions(delay_s=0.005))
         self.plane = PythonPlane()
         self.ready: list[str] = []
         self.own_keyframes: list[str] = []
         self.visitor = self._device(0, "visitor")
-        self.agents = [self._device(n, f"agent{n}") for n in range(1, agents + 1)]
+        self.agents = [self._device(n, f"agent{n}", takes_over and n > 1) for n in range(1, agents + 1)]
         self.devices = [self.visitor, *self.agents]
 
-    def _device(self, number: int, name: str) -> Device:
+    def _device(self, number: int, name: str, takes_over: bool = False) -> Device:
         host = SessionHost(10 + 2 * number, (f"10.0.1.{number + 1}", 5000), controlling=True)
         leg = SessionHost(11 + 2 * number, ("10.0.0.1", 4000 + number), controlling=False)
         device = Device(number, host, leg)
-        self.plane.add_leg(name, leg.session, on_ready=self.ready.append, on_own_keyframe=self.own_keyframes.append)
+        self.plane.add_leg(
+            name,
+            leg.session,
+            takes_over=takes_over,
+            on_ready=self.ready.append,
+            on_own_keyframe=self.own_keyframes.append,
+        )
         assert connect(self.network, host, leg)
         self.plane.negotiated(name, self.network.now)
         return device
@@ -297,6 +307,53 @@ def test_v36_a_handoff_at_readiness_lets_the_very_keyframe_pass_so_that_the_visi
     assert max((b - a) & 0xFFFFFFFF for a, b in itertools.pairwise(timestamps)) <= 3100
     assert [packet.source for packet in call.seen()].count(1) <= 3 * 3
     continuous(call.seen())
+
+
+def test_v36_a_keyframe_that_takes_its_time_is_passed_on_whole_and_the_old_device_is_seen_until_then() -> None:
+    call = Call(agents=2, takes_over=True)
+    old, new = call.agents
+    call.join("agent1")
+    call.gates("agent1", OPEN)
+    call.talk(20, old)
+    call.visitor.received.clear()
+    new.send(call.network.now, "audio")
+    for part in range(3):  # a sender paces a keyframe out over several frames' time
+        new.wants_keyframe = True
+        new.send(call.network.now, "video", parts=(part,))
+        call.talk(2, old)
+        assert call.ready == ["agent1"] if part < 2 else ["agent1", "agent2"]
+        assert {packet.source for packet in call.seen()} == {1}
+    new.send(call.network.now)  # while call control makes up its mind
+    call.network.run_for(0.01)
+    call.join("agent2")
+    call.gates("agent2", OPEN)
+    call.plane.remove_leg("agent1")
+    call.talk(10, new)
+    sources = [packet.source for packet in call.seen()]
+    assert sources == [1] * 3 * 6 + [2] * 3 * 12
+    assert call.seen()[18].payload[5] & 1 == 0
+    continuous(call.seen())
+    pictures = list(dict.fromkeys(packet.picture_id for packet in call.seen()))
+    assert [(b - a) & 0x7FFF for a, b in itertools.pairwise(pictures)] == [1] * (len(pictures) - 1)
+    assert new.keyframe_asked <= 1, "the keyframe was there: nobody needed another"
+
+
+def test_nothing_is_held_of_a_muted_camera_nor_of_a_leg_that_takes_nothing_over() -> None:
+    call = Call(agents=2, takes_over=True)
+    first, new = call.agents
+    call.gates("agent2", MUTED, "video")
+    call.talk(3, first, new)
+    call.join("agent1")
+    call.gates("agent1", OPEN)
+    call.network.run_for(0.05)
+    assert call.seen() == []
+    call.plane.remove_leg("agent1")
+    call.join("agent2")
+    call.gates("agent2", OPEN)
+    call.network.run_for(0.05)
+    assert call.seen() == []
+    call.talk(5, new)
+    assert call.seen()[0].payload[5] & 1 == 0
 
 
 def test_a_kind_that_is_muted_is_not_waited_for() -> None:
