@@ -16,7 +16,7 @@ import trio
 
 from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.media_events import MediaEvent
-from triortc.engine.calls.ports import HistoryPort, MediaPort, RecordingPolicyPort, RouterPort
+from triortc.engine.calls.ports import HistoryPort, MediaPort, NoPush, PushPort, RecordingPolicyPort, RouterPort
 from triortc.engine.calls.supervisor import CallSupervisor, open_call_supervisor
 from triortc.engine.udp import UdpSocket
 from triortc.errors import ConfigurationError
@@ -30,6 +30,9 @@ from triortc.signaling.certificates import (
 from triortc.signaling.channel import MessageChannel
 from triortc.signaling.configuration import HttpConfiguration, SignalingConfiguration
 from triortc.signaling.http import SIGNAL_PATH, HttpCounters, HttpServer, UpgradeContext
+from triortc.signaling.push.configuration import PushConfiguration
+from triortc.signaling.push.sender import PushSender, open_push_sender
+from triortc.signaling.push.web_push import public_key
 from triortc.signaling.server import SignalServer, open_signal_server
 from triortc.signaling.site import Site
 from triortc.signaling.tokens import DevelopmentIssuer, KeyPort, RevocationPort, TokenVerifier
@@ -72,6 +75,7 @@ class ServerConfiguration:
         host_names: the names that `Host` may hold; None: any (then a proxy in front has to check it).
         origin_allowed: whether pages of an origin (second) may connect for a tenant (first).
         signaling, http, calls: the numbers of each room.
+        push: the push services that wake devices, and our credentials there; None: nothing does.
     """
 
     host: str = "127.0.0.1"
@@ -87,6 +91,7 @@ class ServerConfiguration:
     signaling: SignalingConfiguration = field(default_factory=SignalingConfiguration)
     http: HttpConfiguration = field(default_factory=HttpConfiguration)
     calls: CallConfiguration = field(default_factory=CallConfiguration)
+    push: PushConfiguration | None = None
 
     def __post_init__(self) -> None:
         if not self.development and self.keys is None:
@@ -154,6 +159,7 @@ async def open_server(
     router: RouterPort | None = None,
     history: HistoryPort | None = None,
     recording_policy: RecordingPolicyPort | None = None,
+    push: PushPort | None = None,
     random_bytes: Callable[[int], bytes] = os.urandom,
     wall_s: Callable[[], float] = time.time,
 ) -> AsyncGenerator[RunningServer]:
@@ -165,6 +171,7 @@ async def open_server(
         router: picks agents; None: the longest idle one.
         history: keeps records; None: memory.
         recording_policy: may refuse recordings; None: what `calls.recording` allows.
+        push: gateways of your own; None: those of `configuration.push`.
         random_bytes: the source of ids, keys and secrets.
         wall_s: unix seconds.
 
@@ -187,10 +194,12 @@ async def open_server(
     scheme = "http" if tls is None else "https"
     http: HttpServer
     media: ObservableMedia
+    gateways: _Gateways
     webtransport: WebTransportListener | None = None
 
     def health() -> Mapping[str, object]:
         found = {**signaling.health(), "http": _counters(http.counters), **_by_room(media.counters())}
+        found.update(gateways.health())
         if webtransport is not None:
             found["webtransport"] = {"open": webtransport.open_connections, **_counters(webtransport.counters)}
         return found
@@ -205,7 +214,12 @@ async def open_server(
     if host_names is not None:
         host_names = (*host_names, *configuration.http.hosts)
     http = HttpServer(
-        site=Site(health=health, issuer=issuer, offer=lambda: None if webtransport is None else webtransport.offer()),
+        site=Site(
+            health=health,
+            issuer=issuer,
+            push_key=_push_key(configuration.push),
+            offer=lambda: None if webtransport is None else webtransport.offer(),
+        ),
         upgraded=partial(_serve_channel, signaling),
         may_upgrade=signaling.may_greet,
         configuration=configuration.http,
@@ -229,7 +243,12 @@ async def open_server(
                 max_message_bytes=configuration.signaling.max_message_bytes,
                 random_bytes=random_bytes,
             )
-        async with open_media() as media, open_signal_server(signaling), trio.open_nursery() as connections:
+        async with (
+            open_media() as media,
+            _open_gateways(configuration.push, push, wall_s) as gateways,
+            open_signal_server(signaling),
+            trio.open_nursery() as connections,
+        ):
             open_calls = open_call_supervisor(
                 media,
                 clients=signaling,
@@ -237,6 +256,7 @@ async def open_server(
                 router=router,
                 history=history,
                 recording_policy=recording_policy,
+                push=gateways.port,
                 random_bytes=random_bytes,
                 unix_ms_now=int(wall_s() * 1000),
             )
@@ -244,6 +264,7 @@ async def open_server(
                 async with open_calls as calls, trio.open_nursery() as accepting:
                     media.on_event = calls.media_event
                     signaling.calls = calls
+                    gateways.report_to(calls)
                     serve = partial(trio.serve_listeners, http.serve, listeners, handler_nursery=connections)
                     accepting.start_soon(serve)
                     if webtransport is not None:
@@ -279,6 +300,38 @@ async def open_server(
 
 def _counters(counters: HttpCounters | ListenerCounters) -> dict[str, int]:
     return {field.name: getattr(counters, field.name) for field in fields(counters)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Gateways:
+    """The push gateways: the embedder's, ours, or none."""
+
+    port: PushPort
+    ours: PushSender | None = None
+
+    def report_to(self, calls: CallSupervisor) -> None:
+        if self.ours is not None:
+            self.ours.on_gone = calls.push_endpoint_gone
+
+    def health(self) -> dict[str, object]:
+        return {} if self.ours is None else {"push": self.ours.counters()}
+
+
+@asynccontextmanager
+async def _open_gateways(
+    configuration: PushConfiguration | None, own: PushPort | None, wall_s: Callable[[], float]
+) -> AsyncGenerator[_Gateways]:
+    """Open longer than the calls, whose end withdraws what rings."""
+    if own is not None or configuration is None:
+        yield _Gateways(own or NoPush())
+        return
+    async with open_push_sender(configuration, wall_s=wall_s) as sender:
+        yield _Gateways(sender, sender)
+
+
+def _push_key(configuration: PushConfiguration | None) -> str | None:
+    web_push = None if configuration is None else configuration.web_push
+    return None if web_push is None else public_key(web_push)
 
 
 def _by_room(counters: Mapping[str, int]) -> dict[str, dict[str, int]]:

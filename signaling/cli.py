@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import signal
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import entry_points, version
 from pathlib import Path
@@ -27,6 +28,7 @@ from triortc.errors import ConfigurationError
 from triortc.signaling.app import RunningServer, ServerConfiguration
 from triortc.signaling.certificates import self_signed_certificate
 from triortc.signaling.engine import EngineConfiguration, open_engine
+from triortc.signaling.push.file import load_push_configuration, new_web_push_key
 from triortc.signaling.schema import protocol_schema
 from triortc.signaling.webtransport.configuration import WebTransportConfiguration
 
@@ -76,8 +78,22 @@ def main() -> None:
     metavar="DIR",
     help="Let agents record calls, into this directory.",
 )
+@click.option(
+    "--push",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=None,
+    metavar="FILE",
+    help="Wake devices without a connection: push services and credentials, in TOML (docs/pushes.md).",
+)
 def serve(
-    dev: bool, host: str, port: int, media_port: int, public_host: str | None, force: bool, record: Path | None
+    dev: bool,
+    host: str,
+    port: int,
+    media_port: int,
+    public_host: str | None,
+    force: bool,
+    record: Path | None,
+    push: Path | None,
 ) -> None:
     """Serve the pages, signaling and media."""
     if not dev:
@@ -90,6 +106,8 @@ def serve(
         configuration = development_configuration(
             host, port, public_host=public_host, force=force, record=record is not None
         )
+        if push is not None:
+            configuration = replace(configuration, push=load_push_configuration(push))
         engine = EngineConfiguration(configuration, _media_configuration(media_port, public_host, record))
         trio.run(_serve, engine, public_host)
     except (ConfigurationError, OSError) as error:
@@ -100,6 +118,12 @@ def serve(
 def schema() -> None:
     """Print the signaling protocol as JSON Schema."""
     click.echo(msgspec.json.format(msgspec.json.encode(protocol_schema()), indent=2).decode())
+
+
+@main.command()
+def push_key() -> None:
+    """Print a fresh private key for Web Push (VAPID). Keep it: browsers bind their subscriptions to it."""
+    click.echo(new_web_push_key(), nl=False)
 
 
 def development_configuration(

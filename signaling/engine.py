@@ -9,7 +9,7 @@ from functools import partial
 
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.calls.legs import open_leg_manager
-from triortc.engine.calls.ports import HistoryPort, RecordingPolicyPort, RouterPort
+from triortc.engine.calls.ports import HistoryPort, PushPort, RecordingPolicyPort, RouterPort
 from triortc.errors import ConfigurationError
 from triortc.signaling.app import RunningServer, ServerConfiguration, open_server
 
@@ -45,6 +45,7 @@ async def open_engine(
     router: RouterPort | None = None,
     history: HistoryPort | None = None,
     recording_policy: RecordingPolicyPort | None = None,
+    push: PushPort | None = None,
 ) -> AsyncGenerator[RunningServer]:
     """Serve calls until the block is left; then calls end, devices are told, and every socket and task is gone.
 
@@ -53,6 +54,7 @@ async def open_engine(
         router: orders the agents that may be rung; None: the longest idle one first.
         history: keeps the records of ended calls; None: memory.
         recording_policy: may refuse recordings; None: what the configuration allows.
+        push: gateways of your own; None: those of `configuration.server.push`.
 
     Raises:
         ConfigurationError: a value makes no sense; the message says what to do.
@@ -65,5 +67,6 @@ async def open_engine(
         router=router,
         history=history,
         recording_policy=recording_policy,
+        push=push,
     ) as engine:
         yield engine

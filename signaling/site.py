@@ -16,8 +16,10 @@ from triortc.signaling.pages import PageFile, load_pages
 from triortc.signaling.tokens import DevelopmentIssuer
 from triortc.signaling.wire_values import Id, Subject, Word
 
-__all__ = ["Request", "Responder", "Response", "Site"]
+__all__ = ["PUSH_KEY_PATH", "Request", "Responder", "Response", "Site"]
 
+#: Where a page asks for the key that it subscribes to Web Push with; 404 without Web Push.
+PUSH_KEY_PATH: Final = "/v1/push-key"
 _SAFETY: Final[tuple[tuple[str, str], ...]] = (
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),
@@ -70,6 +72,7 @@ class Site:
     Args:
         health: counters shown by `/health`.
         issuer: makes development tokens; None: `/dev/token` does not exist.
+        push_key: what pages subscribe to Web Push with (`/v1/push-key`); None: they cannot.
         offer: the WebTransport that `/v1/transports` tells pages of; gives None where it is not served.
         pages: path to file; None: those of this package.
     """
@@ -79,11 +82,13 @@ class Site:
         *,
         health: Callable[[], Mapping[str, object]],
         issuer: DevelopmentIssuer | None = None,
+        push_key: str | None = None,
         offer: Callable[[], Mapping[str, object] | None] = lambda: None,
         pages: Mapping[str, PageFile] | None = None,
     ) -> None:
         self._health = health
         self._issuer = issuer
+        self._push_key = push_key
         self._offer = offer
         self._pages = load_pages() if pages is None else pages
 
@@ -94,6 +99,8 @@ class Site:
             if request.method != "POST":
                 return Response(405, b"POST a JSON object\n", headers=(("allow", "POST"),))
             return self._token(request, self._issuer)
+        if path == PUSH_KEY_PATH and self._push_key is not None:
+            return self._read_only(request, lambda: _json(200, {"public_key": self._push_key}))
         if path == "/health":
             return self._read_only(request, lambda: _json(200, {"status": "ok", **self._health()}))
         if path == "/v1/transports":
