@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -22,9 +23,9 @@ ROOMS = {
 }
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from the sources that git would give a stranger."""
+@pytest.fixture(scope="module", params=["compiler", "no compiler"])
+def wheel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built with and without a compiler from the sources that git would give a stranger."""
     source = tmp_path_factory.mktemp("source")
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True
@@ -34,14 +35,35 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             target = source / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes((ROOT / name).read_bytes())
+    environment = os.environ | ({"CC": "/bin/false"} if request.param == "no compiler" else {})
     out = tmp_path_factory.mktemp("wheel")
     # Without isolation: the build backend is in the test environment, and nothing is fetched.
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(source)],
         check=True,
         capture_output=True,
+        env=environment,
     )
     return next(out.glob("*.whl"))
+
+
+def is_accelerated(wheel: Path) -> bool:
+    """Whether the wheel holds the extension."""
+    return any(name.startswith("triortc/engine/relay/forwarder.") and name.endswith(".so") for name in namelist(wheel))
+
+
+def namelist(wheel: Path) -> list[str]:
+    """The files of a wheel."""
+    return zipfile.ZipFile(wheel).namelist()
+
+
+def test_the_extension_is_in_the_wheel_where_there_is_a_compiler_and_its_types_always(
+    wheel: Path, request: pytest.FixtureRequest
+) -> None:
+    assert is_accelerated(wheel) == (request.node.callspec.params["wheel"] == "compiler")
+    assert "triortc/engine/relay/forwarder.pyi" in namelist(wheel)
+    # One file for every Python from 3.11 on.
+    assert "cp311-abi3" in wheel.name
 
 
 def modules() -> list[str]:
@@ -57,7 +79,7 @@ def modules() -> list[str]:
 
 
 def test_the_wheel_holds_the_type_marker_the_page_and_the_licence(wheel: Path) -> None:
-    names = zipfile.ZipFile(wheel).namelist()
+    names = namelist(wheel)
     assert "triortc/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     for page in sorted((ROOT / "signaling" / "web").iterdir()):
@@ -96,6 +118,9 @@ def test_installed_into_a_fresh_environment_every_module_imports_and_the_command
         "    module = importlib.import_module(name)\n"
         "    assert sys.prefix in (module.__file__ or ''), module.__file__\n"
         "import codecs; codecs.lookup('utf-8')\n"
+        "from triortc.engine.relay.acceleration import acceleration\n"
+        "found = acceleration()\n"
+        f"assert (found.forwarder is not None) == {is_accelerated(wheel)}, found.reason\n"
     )
     subprocess.run([python, "-c", program, *modules()], check=True, cwd=tmp_path)
     shown = subprocess.run(

@@ -1,0 +1,364 @@
+"""The accelerated plane's core in C against the RFCs' vectors and against our own SRTP in Python."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import random
+from array import array
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from triortc.engine.protection_profile import PROFILES, SrtpProfile
+from triortc.engine.relay.acceleration import (
+    COUNTERS,
+    NOTE,
+    NUMBERS,
+    STATE,
+    acceleration,
+    make_cipher,
+    pack_address,
+    unpack_address,
+)
+from triortc.engine.rtp.header import build_header, parse_header
+from triortc.engine.srtp import PROFILES_BY_NAME, SrtpInbound, SrtpOutbound
+from triortc.engine.srtp.key_derivation import SessionKeys, derive_session_keys
+
+forwarder: Any = acceleration().forwarder
+VECTORS = Path(__file__).parent.parent / "vectors"
+SOURCE = pack_address(0, ("192.0.2.1", 5000))
+DESTINATION = pack_address(0, ("2001:db8::7", 6000))
+IN_SSRC, OUT_SSRC = 0x11223344, 0x55667788
+NONE = (1 << 64) - 1
+NAMES = {f"AES_CM_128_HMAC_SHA1_{bits}": f"AES128_CM_HMAC_SHA1_{bits}" for bits in (80, 32)}
+
+
+def test_the_extension_is_built_where_the_tests_run() -> None:
+    assert acceleration().forwarder is not None, acceleration().reason
+
+
+def derived(profile: SrtpProfile, number: int) -> tuple[bytes, bytes, SessionKeys]:
+    key, salt = bytes([number]) * profile.key_bytes, bytes([number + 1]) * profile.salt_bytes
+    return key, salt, derive_session_keys(profile, key, salt)
+
+
+@dataclass
+class Way:
+    """A flow through the core from a sender to a receiver, both of them our own SRTP in Python."""
+
+    profile: SrtpProfile
+    first: int = 100
+    sequence_shift: int = 1000
+    timestamp_shift: int = 5_000_000
+    vp8: bool = False
+    arrival_id: int = 0
+    number_id: int = 0
+    send_time_id: int = 0
+    passed: tuple[tuple[int, int], ...] = ()
+    keep_sealed: bool = False
+    core: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        key, salt, keys = derived(self.profile, 1)
+        self.sender = SrtpOutbound(self.profile, key, salt)
+        key_out, salt_out, keys_out = derived(self.profile, 7)
+        self.receiver = SrtpInbound(self.profile, key_out, salt_out)
+        self.core = forwarder.Forwarder(8)
+        assert self.core.listen(os.dup(2)) == 0
+        self.history = forwarder.History(self.core, 64, 1 << 20, 1.0)
+        self.direction = forwarder.Direction(
+            self.core,
+            SOURCE,
+            DESTINATION,
+            make_cipher(forwarder, self.profile, keys, sending=False),
+            make_cipher(forwarder, self.profile, keys_out, sending=True),
+            True,
+        )
+        self.seen_in, self.seen_out = array("Q", [NONE]) * 128, array("Q", [NONE]) * 1024
+        # The stream's first packet went the slow way: it made the state of both sides.
+        self.protect(self.first, b"first")
+        self.flow = self.open()
+
+    def open(self, in_index: int | None = None, out_index: int | None = None) -> Any:
+        types = bytearray(b"\xff" * 128)
+        types[96], types[111] = 100, 9
+        vp8 = bytearray(128)
+        vp8[96] = self.vp8
+        passed = [*self.passed, (0, 0), (0, 0)][:2]
+        numbers = NUMBERS.pack(
+            *(IN_SSRC, OUT_SSRC, 128, 127, 1023, 90000, self.timestamp_shift, self.sequence_shift, -1, -1),
+            *(self.arrival_id, self.number_id, self.send_time_id, len(self.passed)),
+            *(passed[0][0], passed[1][0], passed[0][1], passed[1][1]),
+            *(bytes(types), bytes(vp8), self.keep_sealed),
+        )
+        newest = self.first if in_index is None else in_index
+        out = (newest + self.sequence_shift) & 0xFFFF if out_index is None else out_index
+        state = STATE.pack(newest, out, 0, 0, 0, 0, 0, 0, -1, -1, 0.0, 10.0)
+        return self.direction.open(numbers, state, self.seen_in, self.seen_out, self.history, 65535)
+
+    def protect(self, number: int, payload: bytes, *, extension: bytes = b"", **header: Any) -> bytes:
+        built = build_header(
+            payload_type=header.get("payload_type", 96),
+            sequence_number=number & 0xFFFF,
+            timestamp=header.get("timestamp", number * 10),
+            ssrc=IN_SSRC,
+            marker=header.get("marker", False),
+            extension=extension,
+            padding=header.get("padding", False),
+            csrcs=header.get("csrcs", ()),
+        )
+        out = memoryview(bytearray(2048))
+        length = self.sender.protect_rtp(built, number & 0xFFFF, IN_SSRC, payload, out)
+        return bytes(out[:length])
+
+    def pass_on(self, packet: bytes, now: float = 10.0) -> bytes | None:
+        """What leaves; None when the packet was handed up; empty when it was dropped."""
+        sent = self.core.process(SOURCE, packet, now, now)
+        if sent is None:
+            return None
+        assert all(address == DESTINATION for address, _ in sent)
+        return b"".join(data for _, data in sent)
+
+    def receive(self, packet: bytes) -> tuple[bytes, bytes]:
+        """(header, payload) as the receiver reads them."""
+        header = parse_header(packet)
+        assert header is not None
+        out = memoryview(bytearray(2048))
+        length = self.receiver.unprotect_rtp(memoryview(packet), header[5], header[2], header[4], out)
+        assert length >= 0
+        return packet[: header[5]], bytes(out[:length])
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
+def test_rfc3711_rfc7714_a_stream_is_carried_over_the_wrap_of_its_sequence_number(profile: SrtpProfile) -> None:
+    way = Way(profile, first=65500, sequence_shift=65530)
+    random_payload = random.Random(4).randbytes
+    for number in range(65501, 65700):
+        payload = random_payload(number % 1187)
+        sent = way.pass_on(way.protect(number, payload, marker=number % 3 == 0, timestamp=number * 3000))
+        assert sent
+        header, got = way.receive(sent)
+        assert got == payload
+        expected = build_header(
+            payload_type=100,
+            sequence_number=(number + 65530) & 0xFFFF,
+            timestamp=(number * 3000 + 5_000_000) & 0xFFFFFFFF,
+            ssrc=OUT_SSRC,
+            marker=number % 3 == 0,
+        )
+        assert header == expected
+    state = STATE.unpack(way.direction.settle(way.flow)[0])
+    assert state[0] == 65699
+    assert state[2] == 199
+    assert way.seen_in[65699 & 127] == 65699
+
+
+def _vectors() -> list[Any]:
+    """(profile, session keys, roll-over counter, packet): those without CSRCs and extensions."""
+    found = []
+    for vector in json.loads((VECTORS / "srtp_rfc7714.json").read_text())["vectors"]:
+        keys = SessionKeys(bytes.fromhex(vector["session_key"]), bytes.fromhex(vector["session_salt"]), b"", b"")
+        packet = bytes.fromhex(vector["srtp"]["protected"])
+        found.append(pytest.param(vector["profile"], keys, vector["srtp"]["roc"], packet, id=vector["srtp"]["section"]))
+    for vector in json.loads((VECTORS / "srtp_packets.json").read_text())["vectors"]:
+        profile = PROFILES_BY_NAME[NAMES.get(vector["profile"], vector["profile"])]
+        keys = derive_session_keys(profile, bytes.fromhex(vector["master_key"]), bytes.fromhex(vector["master_salt"]))
+        for entry in vector["rtp"]:
+            packet = bytes.fromhex(entry["protected"])
+            if packet[0] == 0x80:
+                name = f"{vector['profile']}-{entry['roc']}-{entry['seq']}"
+                found.append(pytest.param(vector["profile"], keys, entry["roc"], packet, id=name))
+    return found
+
+
+@pytest.mark.parametrize(("name", "keys", "roll_over", "packet"), _vectors())
+def test_a_vectors_packet_is_opened_and_sealed_to_the_same_bytes_again(
+    name: str, keys: SessionKeys, roll_over: int, packet: bytes
+) -> None:
+    profile = PROFILES_BY_NAME[NAMES.get(name, name)]
+    core = forwarder.Forwarder(8)
+    core.listen(2)
+    opening, sealing = (make_cipher(forwarder, profile, keys, sending=sending) for sending in (False, True))
+    direction = forwarder.Direction(core, SOURCE, DESTINATION, opening, sealing, False)
+    ssrc = int.from_bytes(packet[8:12], "big")
+    newest = (roll_over << 16) + int.from_bytes(packet[2:4], "big") - 1
+    types = bytes(range(128))
+    numbers = NUMBERS.pack(ssrc, ssrc, 128, 127, 1023, 8000, 0, 0, -1, -1, *bytes(8), types, bytes(128), False)
+    state = STATE.pack(newest, newest, 0, 0, 0, 0, 0, 0, -1, -1, 0.0, 0.0)
+    seen_in, seen_out = array("Q", [NONE]) * 128, array("Q", [NONE]) * 1024
+    assert direction.open(numbers, state, seen_in, seen_out, None, 0) == 0
+    assert core.process(SOURCE, packet, 0.0, 0.0) == [(DESTINATION, packet)]
+
+
+def test_a_repeated_packet_is_dropped_and_counted_and_a_late_one_handed_up_rfc3711_3_3_2() -> None:
+    way = Way(PROFILES[0])
+    first, lost, third = (way.protect(way.first + n, b"payload") for n in (1, 2, 3))
+    assert way.pass_on(first)
+    assert way.pass_on(first) == b""
+    assert STATE.unpack(way.direction.settle(way.flow)[0])[6] == 1
+    assert way.pass_on(third) is None
+    # Everything behind it goes up too, until the flow is opened anew.
+    assert way.pass_on(lost) is None
+    assert way.pass_on(first) is None
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
+def test_a_forged_packet_is_dropped_and_counted_and_changes_nothing(profile: SrtpProfile) -> None:
+    way = Way(profile)
+    packet = way.protect(way.first + 1, b"payload")
+    for position in (1, 2, 5, 13, len(packet) - 1):
+        forged = bytearray(packet)
+        forged[position] ^= 4
+        assert way.pass_on(bytes(forged)) == b""
+    assert STATE.unpack(way.direction.settle(way.flow)[0])[7] == 5
+    assert way.pass_on(packet)
+
+
+@pytest.mark.parametrize(
+    "unusual",
+    [{"padding": True}, {"csrcs": (1,)}, {"payload_type": 97}, {"extension": bytes.fromhex("10000001") + bytes(4)}],
+    ids=lambda unusual: next(iter(unusual)),
+)
+def test_what_is_not_ordinary_is_handed_up_as_it_came(unusual: dict[str, Any]) -> None:
+    way = Way(PROFILES[0])
+    assert way.pass_on(way.protect(way.first + 1, b"payload" + b"\1", **unusual)) is None
+    before = STATE.unpack(way.direction.close(way.flow)[0])
+    assert before[0] == way.first
+    assert before[2] == 0
+    # Python has it now: without a flow everything is handed up.
+    assert way.pass_on(way.protect(way.first + 2, b"payload")) is None
+
+
+def test_extensions_are_made_and_passed_on_under_their_new_numbers_rfc8285() -> None:
+    way = Way(PROFILES[0], arrival_id=3, number_id=5, passed=((1, 7), (4, 2)))
+    extension = bytes.fromhex("bede0003") + bytes.fromhex("31abcd") + bytes.fromhex("10ee") + bytes.fromhex("41a1a2")
+    sent = way.pass_on(way.protect(way.first + 1, b"x", extension=extension + bytes(4)), 10.5)
+    assert sent
+    header, _ = way.receive(sent)
+    assert header[12:] == bytes.fromhex("bede0002") + bytes.fromhex("51ffff70ee21a1a2")
+    notes = list(NOTE.iter_unpack(way.direction.settle(way.flow)[4]))
+    assert notes == [(10.5, 0xABCD, 0), (10.5, 65535, len(sent))]
+    assert way.direction.settle(way.flow)[3] == 0
+
+
+def test_the_time_of_sending_is_written_where_no_transport_number_is() -> None:
+    way = Way(PROFILES[0], send_time_id=2)
+    sent = way.pass_on(way.protect(way.first + 1, b"x"), 70.25)
+    assert sent
+    header, _ = way.receive(sent)
+    assert header[12:16] == bytes.fromhex("bede0001")
+    assert header[16:] == bytes([0x22]) + (int(70.25 * 262144) & 0xFFFFFF).to_bytes(3, "big")
+
+
+def test_extensions_cut_short_end_the_search_and_nothing_is_read_behind_them() -> None:
+    way = Way(PROFILES[0], arrival_id=3, passed=((1, 7),))
+    for number, body in enumerate(("3f000000", "f1310000", "00003f00", "1f311111"), way.first + 1):
+        assert way.pass_on(way.protect(number, b"x", extension=bytes.fromhex("bede0001" + body)))
+    assert [note for note in NOTE.iter_unpack(way.direction.settle(way.flow)[4]) if not note[2]] == []
+
+
+def test_vp8_pictures_go_on_from_the_last_number_rfc7741_4_2() -> None:
+    way = Way(PROFILES[0], vp8=True)
+    payloads = (
+        bytes.fromhex("90e0 9234 05 40") + b"a",
+        bytes.fromhex("80e0 9235 06 40") + b"b",
+        bytes.fromhex("9080 12") + b"c",
+        b"\x90",
+        b"\x90\xff",
+        b"",
+    )
+    seen = []
+    for number, payload in enumerate(payloads, way.first + 1):
+        sent = way.pass_on(way.protect(number, payload))
+        assert sent
+        seen.append(way.receive(sent)[1])
+    assert seen[0] == bytes.fromhex("90e0 8000 00 40") + b"a"
+    assert seen[1] == bytes.fromhex("80e0 8001 01 40") + b"b"
+    assert seen[2][2] < 0x80
+    assert seen[3:] == list(payloads[3:])
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_what_was_sent_is_found_again_until_its_number_comes_back(sealed: bool) -> None:
+    way = Way(PROFILES[0], keep_sealed=sealed)
+    sent = {}
+    for number in range(way.first + 1, way.first + 101):
+        packet = way.pass_on(way.protect(number, bytes([number & 0xFF]) * 1100), 10.0 + number / 1000)
+        assert packet
+        sent[number + 1000] = packet
+    assert way.history.find(way.first + 1001) is None
+    for number in range(way.first + 1040, way.first + 1101):
+        at, header, payload = way.history.find(number)
+        assert at == pytest.approx(10.0 + (number - 1000) / 1000)
+        if sealed:
+            assert (header, payload) == (b"", sent[number])
+        else:
+            assert (header, payload) == way.receive(sent[number])
+    way.history.clear()
+    assert way.history.find(way.first + 1100) is None
+
+
+def test_a_history_keeps_to_its_bytes_and_uses_chunks_again_that_have_outlived_their_age() -> None:
+    core = forwarder.Forwarder(1)
+    history = forwarder.History(core, 1024, 3 * 32768, 1.0)
+    for number in range(1000):
+        history.store(number, b"h" * 12, b"p" * 1000, 5.0)
+    kept = [number for number in range(1000) if history.find(number) is not None]
+    assert 60 <= len(kept) <= 97
+    assert kept[-1] == 999
+    history.store(5, b"", b"x" * 5000, 5.0)
+    assert history.find(5) is None
+
+
+def test_mistakes_of_the_binding_are_refused_in_words() -> None:
+    way = Way(PROFILES[0])
+    with pytest.raises(ValueError, match="layout"):
+        way.direction.open(b"", b"", way.seen_in, way.seen_out, None, 0)
+    with pytest.raises(ValueError, match="not open"):
+        way.direction.settle(3)
+    with pytest.raises(ValueError, match="power of two"):
+        forwarder.History(way.core, 3, 1, 1.0)
+    with pytest.raises(ValueError, match="hand_ups"):
+        forwarder.Forwarder(0)
+    with pytest.raises(ValueError, match="cipher"):
+        forwarder.Cipher(True, True, 16, b"short", bytes(12), b"")
+    with pytest.raises(ValueError, match="2048"):
+        way.core.process(SOURCE, bytes(3000), 0.0, 0.0)
+    assert way.open() is not None
+    assert way.open() is not None
+    assert way.open() is not None
+    assert way.open() is None
+
+
+def test_addresses_keep_their_socket_host_and_port() -> None:
+    for address in (("192.0.2.9", 65535), ("2001:db8::1", 1)):
+        assert unpack_address(pack_address(7, address)) == (7, address)
+
+
+def test_every_length_of_datagram_from_a_known_source_is_taken_or_handed_up() -> None:
+    way = Way(PROFILES[0], arrival_id=3, passed=((1, 7),), vp8=True)
+    noise = random.Random(1)
+    head = bytes.fromhex("9060") + bytes(6) + IN_SSRC.to_bytes(4, "big")
+    for length in range(2049):
+        data = (head + noise.randbytes(2048))[:length]
+        assert way.pass_on(data) in (None, b"")
+    assert way.pass_on(way.protect(way.first + 1, b"still"))
+
+
+def test_the_thread_ends_and_no_file_stays_open() -> None:
+    files = len(os.listdir("/proc/self/fd"))
+    threads = len(os.listdir("/proc/self/task"))
+    for _ in range(20):
+        core = forwarder.Forwarder(4)
+        core.start(0.0)
+        core.stop()
+        core.stop()
+    del core
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == files
+    assert len(os.listdir("/proc/self/task")) == threads
+    assert len(COUNTERS) * 8 == len(forwarder.Forwarder(1).counters())
