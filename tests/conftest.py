@@ -1,4 +1,7 @@
-"""The extension is built anew when its sources are newer than it: a checkout that moved on tests what it holds."""
+"""Every run keeps a record of the rows that call control's tables took; a whole run fails if a row has no test.
+
+The extension is built anew when its sources are newer than it: a checkout that moved on tests what it holds.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,24 @@ from pathlib import Path
 
 import pytest
 
+from support.calls_coverage import TableCoverage
+
 ROOT = Path(__file__).resolve().parent.parent
 RELAY = ROOT / "engine" / "relay"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--calls-coverage", action="store_true", help="print the rows of call control's tables with their tests"
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(TableCoverage(), "call-control-coverage")
+    build_extension()
+
+
+def build_extension() -> None:
     """Build in place where something changed; a compiler that fails is seen by tests/unit/test_forwarder.py."""
     sources = [*RELAY.glob("forwarder*.[ch]"), ROOT / "setup.py"]
     built = RELAY / "forwarder.abi3.so"
