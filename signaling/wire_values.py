@@ -249,6 +249,7 @@ class ChannelStatus(Payload, frozen=True):
     api: Literal["AVAILABLE", "UNAVAILABLE_FORCED", "BUSY", "UNAVAILABLE"]
     reasons: tuple[str, ...]
     version: int
+    by: Literal["system"] | None = None
 
 
 class DeviceView(Payload, frozen=True):

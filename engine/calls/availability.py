@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 from triortc.engine.calls.actor import Principal
 from triortc.engine.calls.effects import Order
 from triortc.engine.calls.notifications import ChannelStatus, PresenceChanged
 from triortc.engine.calls.ports import Candidate
-from triortc.engine.calls.presence import CHANNELS, Channel, PresenceFacts, effective_status
+from triortc.engine.calls.presence import CHANNELS, Channel, Declared, PresenceFacts, effective_status
 from triortc.engine.calls.world import Agent, World
 
-__all__ = ["agents_of_group", "candidate", "open_chats", "presence_facts", "recompute_presence"]
+__all__ = [
+    "agents_of_group",
+    "candidate",
+    "count_missed",
+    "declare",
+    "open_chats",
+    "presence_facts",
+    "recompute_presence",
+]
 
 
 def open_chats(world: World, agent: Agent) -> int:
@@ -37,10 +46,34 @@ def presence_facts(world: World, agent: Agent) -> PresenceFacts:
         third_party=len(agent.occupied["third_party"]),
         max_chats=world.configuration.max_chats,
         wrap_up=any(world.conversations[key].held_by_video for key in agent.chats),
+        off_by_system=agent.off_by_system,
         live_invitation=agent.principal in world.invitation_of_agent,
         no_permission=bool(reachable)
         and all("restricted" in (device.information.camera, device.information.mic) for device in reachable),
     )
+
+
+def declare(agent: Agent, channel: Channel, declared: Declared, now: float, *, why: str | None = None) -> bool:
+    """P1: change what an agent declares, by the agent's command or by a policy (`why`). False: it is so already."""
+    if agent.declared[channel] == declared:
+        return False
+    agent.declared[channel] = declared
+    agent.off_by_system.pop(channel, None)
+    if declared == "available":
+        agent.idle_since = now
+    elif why is not None:
+        agent.off_by_system[channel] = why
+    if channel == "video":
+        agent.missed_in_a_row = 0
+    return True
+
+
+def count_missed(world: World, principal: Principal) -> None:
+    """A-8: an agent who misses one call after the other is declared unavailable on video, if the policy says so."""
+    agent, limit = world.agent(principal), world.configuration.auto_unavailable_after_missed
+    agent.missed_in_a_row += 1
+    if 0 < limit <= agent.missed_in_a_row and declare(agent, "video", "unavailable", world.now, why="missed_calls"):
+        world.touch(principal)
 
 
 def _update(agent: Agent, channel: Channel, facts: PresenceFacts) -> bool:
@@ -50,8 +83,9 @@ def _update(agent: Agent, channel: Channel, facts: PresenceFacts) -> bool:
     if old is not None and (old.declared, old.effective, old.reasons) == (declared, effective, reasons):
         return False
     version = 1 if old is None else old.version + 1
+    by: Literal["system"] | None = "system" if channel in agent.off_by_system else None
     agent.statuses[channel] = ChannelStatus(
-        agent.principal.sub, channel, declared, effective, color, api, reasons, version
+        agent.principal.sub, channel, declared, effective, color, api, reasons, version, by
     )
     return True
 

@@ -55,7 +55,13 @@ def session_for(world: World, actor: Actor, session_id: str) -> Session:
         party = actor.principal in (session.visitor_principal, session.agent_principal)
         if party or actor.role in ("supervisor", "service"):
             return session
+        if actor.role == "agent" and actor.sub in session.missed_by:
+            raise _missed()
     raise RefusedError("state.not_found", "there is no such session for you")
+
+
+def _missed() -> RefusedError:
+    return RefusedError("call.expired", "nobody answered in time", {"outcome": "no_answer"})
 
 
 def invalid_state(session: Session, /, **details: object) -> RefusedError:
@@ -73,7 +79,7 @@ def ended_fault(world: World, session: Session, actor: Actor) -> RefusedError:
     if leg is not None and leg.reason in ("answered_elsewhere", "declined_elsewhere"):
         return elsewhere(world, session, leg.reason)
     if outcome == "no_answer":
-        return RefusedError("call.expired", "nobody answered in time", {"outcome": outcome})
+        return _missed()
     if reason in ("visitor_cancelled", "visitor_left"):
         return RefusedError("call.cancelled", "the visitor cancelled first", {"outcome": outcome})
     return RefusedError("call.ended", "the call has ended", {"outcome": outcome, "reason": reason})
@@ -132,9 +138,10 @@ class Calling:
         world = self._world
         session = world.sessions.get(world.session_of_ring.get(ring_id, ""))
         address = world.device_of(actor).address
-        if session is not None:
-            ring = world.rings[session.id]
-            if address in ring.legs:
+        for ring in () if session is None else views.rings_of(world, session.id):
+            if ring.id == ring_id and address in ring.legs and session is not None:
+                if ring is not world.rings.get(session.id):
+                    raise _missed()
                 return session, ring, address
         raise RefusedError("state.not_found", "this ring is not on this device")
 

@@ -24,6 +24,12 @@ class CallConfiguration:
         device_grace_s: how long after its socket was lost a device still counts as reachable.
         revoked_device_grace_s: how long a call goes on after its device was revoked.
         close_reminder_s, close_reminder_repeat_s, close_reminders: reminders to close a conversation after its video.
+        queue_size: visitors of one group who may wait for an agent; 0: nobody waits.
+        queue_timeout_s: how long one waits at most; None: as long as it takes.
+        on_no_answer: what becomes of a call that an agent does not answer: `end`, and the conversation stays with the
+            agent; `reroute` to the next agent, each at most once.
+        auto_unavailable_after_missed: unanswered rings in a row after which an agent is declared unavailable on
+            video; 0: never.
         require_permissions: what a device needs before it may accept: `camera+mic` or `mic`.
         hold_channels_until: how long an answered routed video keeps all channels busy.
         visitor_sees_decline: whether the visitor may tell a decline from no answer.
@@ -61,6 +67,10 @@ class CallConfiguration:
     close_reminder_s: float = 30.0
     close_reminder_repeat_s: float = 300.0
     close_reminders: int = 3
+    queue_size: int = 0
+    queue_timeout_s: float | None = None
+    on_no_answer: Literal["end", "reroute"] = "end"
+    auto_unavailable_after_missed: int = 0
     require_permissions: Literal["camera+mic", "mic"] = "camera+mic"
     hold_channels_until: Literal["conversation_closed", "video_ended"] = "conversation_closed"
     visitor_sees_decline: bool = False
@@ -97,5 +107,9 @@ class CallConfiguration:
         ):
             if getattr(self, name) <= 0:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}; choose a positive number of seconds")
+        if not 0 <= self.queue_size <= 1000:
+            raise ConfigurationError(f"queue_size is {self.queue_size}; choose 0 to 1000 visitors")
+        if self.queue_timeout_s is not None and self.queue_timeout_s <= 0:
+            raise ConfigurationError(f"queue_timeout_s is {self.queue_timeout_s}; choose a positive number, or None")
         if self.max_chats < 1 or self.requests_per_minute < 1:
             raise ConfigurationError("max_chats and requests_per_minute must be at least 1")

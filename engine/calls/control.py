@@ -295,6 +295,8 @@ class CallControl:
                 self._mediating.fire_grace(session, leg)
             case ("T_handoff", _, _):
                 self._mediating.handoff_timeout(session)
+            case ("T_ring", _, _):
+                self._requesting.ring_timeout(session)
             case ("T_agent_gone", _, _):
                 self._lifecycle.apply(session_id, "int.agent_gone", "system", {})
             case ("T_vis_ring", _, _):
@@ -324,12 +326,14 @@ class CallControl:
     def _settle(self) -> list[Effect]:
         """Recompute presence where it may have changed, hand out waiting chats, and order the effects."""
         world = self.world
-        for _ in range(2 + len(world.waiting_chats)):
+        for _ in range(2 + len(world.waiting_chats) + len(world.queues)):
             if not world.dirty:
                 break
             dirty, world.dirty = world.dirty, {}
             for principal in dirty:
                 recompute_presence(world, principal)
+            if world.queues:
+                self._requesting.serve_queues(dirty)
             for key in list(world.waiting_chats):
                 if threads.route_chat(world, self._router, world.conversations[key]):
                     break

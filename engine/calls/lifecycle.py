@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, Literal
 
-from triortc.engine.calls import gates, invitations, threads, views
-from triortc.engine.calls.actor import DeviceAddress
+from triortc.engine.calls import gates, invitations, queueing, threads, views
+from triortc.engine.calls.actor import DeviceAddress, Principal
 from triortc.engine.calls.conversation_table import Conversation, ConversationFacts
 from triortc.engine.calls.effects import (
     AppendHistory,
@@ -33,7 +33,7 @@ from triortc.engine.calls.notifications import (
     RecordingChanged,
 )
 from triortc.engine.calls.ring_table import Ring, RingLeg
-from triortc.engine.calls.ringing import end_rings, ring_event, tell, tell_ringing, tell_state
+from triortc.engine.calls.ringing import end_ring_leg, end_rings, ring_event, tell, tell_ringing, tell_state
 from triortc.engine.calls.session import LogRecord, Session, SessionEvent, step
 from triortc.engine.calls.session_table import ConversationOperation, Value
 from triortc.engine.calls.world import MediaStatus, RefusedError, World
@@ -60,6 +60,9 @@ class Lifecycle:
         self._world = world
         self._effects: Final[Mapping[str, Callable[[Session, Data], None]]] = {
             "open": self._open,
+            "enqueue": lambda session, data: queueing.enter(world, session),
+            "tell_queued": lambda session, data: queueing.tell_place(world, session),
+            "end_missed_ring": self._end_missed_ring,
             "open_waiting": self._open_waiting,
             "tell_waiting": self._tell_waiting,
             "join_visitor": self._join_visitor,
@@ -114,6 +117,8 @@ class Lifecycle:
         for effect in row.effects:
             if effect in self._effects:
                 self._effects[effect](after, data)
+        if before.state == "queued" != after.state:
+            queueing.leave(world, after)
         if after.ended and not before.ended:
             self._end(before, after, data)
         elif before.phase == after.phase == "in_call" and (
@@ -216,6 +221,28 @@ class Lifecycle:
             if warm is not None:
                 gates.close_leg(world, session, warm)
 
+    def _end_missed_ring(self, session: Session, data: Data) -> None:
+        """A-8: the agent did not answer; the visitor is the first in the queue, for somebody else."""
+        world = self._world
+        agent = Principal(session.org, "agent", str(data["from"]))
+        ring = world.rings.pop(session.id)
+        for address in ring.legs:
+            end_ring_leg(world, session, ring, address, "int.timeout")
+        world.rings_before.setdefault(session.id, []).append(ring)
+        for leg in [leg for leg in world.legs_in(session.id) if leg.side == "agent"]:
+            gates.close_leg(world, session, leg)
+        told = world.told[session.id]
+        for device in world.devices_of(agent):
+            if told.pop(device.address, "unknown") is None:
+                self._notify_ended(session, device.address, "no_answer", "ring_timeout")
+        claim = world.claims.get(agent)
+        if claim is not None:
+            world.claims.release(agent, session.id, claim.epoch)
+        world.agent(agent).idle_since = world.now
+        world.touch(agent)
+        threads.unclaim_conversation(world, world.conversation_of(session), rang=True)
+        queueing.enter(world, session, first=True)
+
     # --- answered
 
     def _commit(self, session: Session, data: Data) -> None:
@@ -224,6 +251,7 @@ class Lifecycle:
         assert session.agent_address is not None
         assert session.agent_leg is not None
         world.claims.commit(session.agent_principal, session.id, session.epoch)
+        world.agent(session.agent_principal).missed_in_a_row = 0
         gates.open_leg(world, session, session.agent_leg, "agent", session.agent_address)
         world.emit(Order.OPEN_GATES, SetSource(session.id, "agent", session.agent_leg))
         self._invitation_answered(session, "int.answered")
@@ -440,7 +468,6 @@ class Lifecycle:
         world = self._world
         assert session.outcome is not None
         assert session.reason is not None
-        conversation = world.conversation_of(session)
         for address in world.told[session.id]:
             device = world.devices.get(address)
             if device is None:
@@ -448,29 +475,33 @@ class Lifecycle:
             outcome, reason = session.outcome, session.reason
             if address.role == "visitor":
                 outcome, reason = views.visitor_outcome(world, outcome, reason)
-            listed = address.role == "agent" and session.answered_at is None
-            ended = CallEnded(
-                session=session.id,
-                outcome=outcome,
-                reason=reason,
-                by=views.ended_by(reason),
-                talk_ms=session.talk_ms,
-                conversation=session.conversation,
-                conversation_state=conversation.state,
-                next="conversation_list" if listed else "conversation",
-            )
-            world.notify(Order.OTHER_SIDE, address, ended)
+            self._notify_ended(session, address, outcome, reason)
+
+    def _notify_ended(self, session: Session, address: DeviceAddress, outcome: str, reason: str) -> None:
+        listed = address.role == "agent" and session.answered_at is None
+        ended = CallEnded(
+            session=session.id,
+            outcome=outcome,
+            reason=reason,
+            by=views.ended_by(reason),
+            talk_ms=session.talk_ms,
+            conversation=session.conversation,
+            conversation_state=self._world.conversation_of(session).state,
+            next="conversation_list" if listed else "conversation",
+        )
+        self._world.notify(Order.OTHER_SIDE, address, ended)
 
     def _forget(self, session_id: str) -> None:
         """Ended long ago: no idempotent answers any more."""
         world = self._world
         for leg in world.legs_in(session_id):
             world.legs.pop(leg.id, None)
-        ring = world.rings.pop(session_id, None)
-        if ring is not None:
+        for ring in views.rings_of(world, session_id):
             world.session_of_ring.pop(ring.id, None)
         for table in (
             world.sessions,
+            world.rings,
+            world.rings_before,
             world.logs,
             world.told,
             world.media,

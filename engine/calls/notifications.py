@@ -132,6 +132,7 @@ class ChannelStatus:
     api: str
     reasons: tuple[str, ...]
     version: int
+    by: Literal["system"] | None = None
 
 
 @dataclass(slots=True, frozen=True)

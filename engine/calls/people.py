@@ -16,7 +16,7 @@ from triortc.engine.calls.actor import (
     Principal,
     PushEndpoint,
 )
-from triortc.engine.calls.availability import recompute_presence
+from triortc.engine.calls.availability import declare, recompute_presence
 from triortc.engine.calls.commands import DeviceRevoke, DeviceUpdate, PresenceGet, PresenceSet, SyncGet
 from triortc.engine.calls.effects import Order
 from triortc.engine.calls.lifecycle import Lifecycle
@@ -169,7 +169,7 @@ class People:
             data: dict[str, Value] = {"device": address.device}
             if session.state == "connecting":
                 self._lifecycle.apply(session.id, "int.device_lost", "system", data)
-            elif session.state == "ringing" and address.role == "visitor":
+            elif session.state in ("queued", "ringing") and address.role == "visitor":
                 if not any(other.live for other in world.devices_of(address.principal)):
                     world.set_session_timer(session, "T_vis_ring", world.now + world.configuration.visitor_ring_grace_s)
             elif session.state == "ringing":
@@ -234,11 +234,11 @@ class People:
         world.device_of(actor)
         channel = _one_of(CHANNELS, command.channel, command.channel)
         agent = world.agent(actor.principal)
-        if agent.declared[channel] != command.declared:
-            agent.declared[channel] = _one_of(("available", "unavailable"), command.declared, command.declared)
-            if command.declared == "available":
-                agent.idle_since = world.now
+        if declare(
+            agent, channel, _one_of(("available", "unavailable"), command.declared, command.declared), world.now
+        ):
             recompute_presence(world, actor.principal)
+            world.touch(actor.principal)
             world.touch(actor.principal)  # a chat that waits for somebody may come now (K0b)
         return Ok(agent.statuses[channel])
 

@@ -5,7 +5,8 @@ What an agent *declares* is theirs alone. What they *effectively* are follows fr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
 __all__ = ["CHANNELS", "Channel", "Declared", "EffectiveStatus", "PresenceFacts", "effective_status"]
@@ -27,6 +28,7 @@ class PresenceFacts:
         max_chats: how many chats fill the agent's slots.
         wrap_up: an answered routed video whose conversation is still open.
         live_invitation: an invitation of the agent's is not over.
+        off_by_system: channels that a policy has declared unavailable, and the reason.
         no_permission: no reachable device may ever use camera and microphone (they are restricted).
     """
 
@@ -41,10 +43,11 @@ class PresenceFacts:
     wrap_up: bool = False
     live_invitation: bool = False
     no_permission: bool = False
+    off_by_system: Mapping[Channel, str] = field(default_factory=dict)
 
 
 class EffectiveStatus(NamedTuple):
-    """`color` and `api` follow from `effective` (and the channel); `reasons` is empty unless it is `busy`."""
+    """`color` and `api` follow from `effective` (and the channel); `reasons` say why it is not what the agent set."""
 
     effective: Literal["available", "busy", "unavailable"]
     color: Literal["green", "orange", "red"]
@@ -81,7 +84,8 @@ def _reasons(channel: Channel, facts: PresenceFacts) -> tuple[str, ...]:
 def effective_status(channel: Channel, facts: PresenceFacts) -> EffectiveStatus:
     """What the agent effectively is on this channel, and why."""
     if facts.declared[channel] == "unavailable" or not facts.reachable:
-        return EffectiveStatus("unavailable", "red", "UNAVAILABLE", ())
+        reason = facts.off_by_system.get(channel)
+        return EffectiveStatus("unavailable", "red", "UNAVAILABLE", () if reason is None else (reason,))
     reasons = _reasons(channel, facts)
     if reasons:
         forced = channel in ("call", "video")

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from triortc.engine.calls import threads
+from triortc.engine.calls import queueing, threads
 from triortc.engine.calls.actor import Actor, Principal
-from triortc.engine.calls.availability import agents_of_group, candidate, presence_facts
+from triortc.engine.calls.availability import (
+    agents_of_group,
+    candidate,
+    count_missed,
+    presence_facts,
+    recompute_presence,
+)
 from triortc.engine.calls.calling import Calling, invalid_state
 from triortc.engine.calls.claim_table import Busy
 from triortc.engine.calls.commands import CallRequest, InvitationAccept
@@ -125,13 +132,11 @@ class Requesting:
         self._lifecycle.create(session)
         world.told[session.id][device.address] = None
         chosen, epoch, reason = self._claim(session, conversation)
-        data: dict[str, Value] = {
-            "agent": chosen,
-            "epoch": epoch,
-            "ring": world.new_id("rg"),
-            "deadline": world.now + world.configuration.ring_timeout_s,
-            "reason": reason,
-        }
+        data = self._ring_data(chosen, epoch)
+        if chosen is None:
+            data["queue"] = queueing.has_room(world, session)
+            data["reason"] = "queue_full" if world.configuration.queue_size else reason
+            data["queue_deadline"] = self._queue_deadline()
         self._lifecycle.apply(session.id, "call.request", actor.sub, data)
         session = world.sessions[session.id]
         if session.ended:
@@ -143,25 +148,98 @@ class Requesting:
             self._calling.answer_offer(session, session.visitor_leg, command.offer)
         return Ok(CallRequestedPayload(session.id, session.state, leg))
 
+    def _ring_data(self, chosen: str | None, epoch: int) -> dict[str, Value]:
+        world = self._world
+        return {
+            "agent": chosen,
+            "epoch": epoch,
+            "ring": world.new_id("rg"),
+            "deadline": world.now + world.configuration.ring_timeout_s,
+        }
+
+    def _queue_deadline(self) -> float | None:
+        timeout_s = self._world.configuration.queue_timeout_s
+        return None if timeout_s is None else self._world.now + timeout_s
+
+    # --- the queue
+
+    def serve_queues(self, agents: Iterable[Principal]) -> None:
+        """V7: these agents may have become available; who has waited longest gets one.
+
+        Of several queues of one agent, too, the visitor who asked first is served first.
+        """
+        world = self._world
+        lines = {
+            (agent.org, group)
+            for agent in agents
+            if agent in world.agents
+            for group in world.agents[agent].groups
+            if (agent.org, group) in world.queues
+        }
+        while lines and not world.draining:
+            heads = [self._heads(world.queues[line]) for line in lines if line in world.queues]
+            waiting = sorted((head for line in heads for head in line), key=lambda head: (head.requested_at, head.id))
+            if not any(self._ring_next(session) for session in waiting):
+                break
+
+    def _heads(self, line: Iterable[str]) -> Iterator[Session]:
+        """The first of a queue whom any agent may take, and all those whom only some agents may."""
+        found = False
+        for session in map(self._world.sessions.__getitem__, line):
+            anybody = self._world.conversation_of(session).assignee is None and not session.missed_by
+            if not (found and anybody):
+                yield session
+            found = found or anybody
+
+    def _ring_next(self, session: Session) -> bool:
+        world = self._world
+        chosen, epoch, _ = self._claim(session, world.conversation_of(session))
+        if chosen is None:
+            return False
+        self._lifecycle.apply(session.id, "int.agent_available", "system", self._ring_data(chosen, epoch))
+        recompute_presence(world, Principal(session.org, "agent", chosen))
+        return True
+
+    # --- nobody answered
+
+    def ring_timeout(self, session: Session) -> None:
+        """V16: T_ring; and A-8, if the policy is to try the next agent."""
+        world, policy = self._world, self._world.configuration
+        assert session.agent_principal is not None
+        if session.origin == "routed":
+            count_missed(world, session.agent_principal)
+        data: dict[str, Value] = {}
+        if policy.on_no_answer == "reroute" and session.was_unassigned and not world.draining:
+            tried = (*session.missed_by, session.agent_principal.sub)
+            others = [agent for agent, effective in self._candidates(session, tried) if effective == "available"]
+            room = queueing.has_room(world, session)
+            data = {"reroute": bool(others) or room, "from": session.agent, "queue_deadline": self._queue_deadline()}
+        row = self._lifecycle.apply(session.id, "T_ring", "system", data)
+        session = world.sessions[session.id]
+        if row is None or session.ended or self._ring_next(session):
+            return
+        if world.configuration.queue_size:
+            queueing.tell_place(world, session)
+        else:
+            self._lifecycle.apply(session.id, "int.no_agent_left", "system", {})
+
     def _able(self, session: Session, conversation: Conversation) -> tuple[dict[str, Agent], bool]:
         """The agents who may be rung, and whether somebody would be one but for what they are doing."""
-        world = self._world
-        able: dict[str, Agent] = {}
-        busy = False
-        if conversation.assignee is not None:
-            agents = [world.agent(Principal(session.org, "agent", conversation.assignee))]
+        if conversation.assignee is None:
+            statuses = self._candidates(session, session.missed_by)
         else:
-            agents = list(agents_of_group(world, session.org, session.group))
-        for agent in agents:
-            if "video.receive" not in agent.caps or not agent.statuses:
-                continue
-            effective = agent.statuses["video"].effective
-            if conversation.assignee is not None:
-                effective = self._apart_from(conversation, agent)
-            busy = busy or effective == "busy"
-            if effective == "available":
-                able[agent.principal.sub] = agent
-        return able, busy
+            agent = self._world.agent(Principal(session.org, "agent", conversation.assignee))
+            statuses = [(agent, self._apart_from(conversation, agent))] if "video.receive" in agent.caps else []
+        able = {agent.principal.sub: agent for agent, effective in statuses if effective == "available"}
+        return able, any(effective == "busy" for _, effective in statuses)
+
+    def _candidates(self, session: Session, but_for: Collection[str]) -> list[tuple[Agent, str]]:
+        """The group's agents who take videos, each with how available they are."""
+        return [
+            (agent, agent.statuses["video"].effective)
+            for agent in agents_of_group(self._world, session.org, session.group)
+            if "video.receive" in agent.caps and agent.statuses and agent.principal.sub not in but_for
+        ]
 
     def _apart_from(self, conversation: Conversation, agent: Agent) -> str:
         """The assignee's availability on video, without the conversation in which the video is asked for."""
@@ -188,7 +266,8 @@ class Requesting:
                     return sub, epoch, ""
                 world.claims.release(agent.principal, session.id, epoch)
                 unreachable = True
-            self._lifecycle.apply(session.id, "int.candidate_lost", "system", {"agent": sub})
+            if session.state == "new":
+                self._lifecycle.apply(session.id, "int.candidate_lost", "system", {"agent": sub})
         if busy:
             return None, 0, "agent_busy"
         return None, 0, "no_reachable_device" if unreachable else "no_agent_available"

@@ -14,7 +14,7 @@ from triortc.engine.calls.session import Session
 from triortc.engine.calls.session_table import Value
 from triortc.engine.calls.world import Device, World
 
-__all__ = ["alerting_changed", "end_rings", "ring_event", "tell", "tell_ringing", "tell_state"]
+__all__ = ["alerting_changed", "end_ring_leg", "end_rings", "ring_event", "tell", "tell_ringing", "tell_state"]
 
 _RING_REASONS: Final = {"no_answer": "timeout", "declined": "declined_elsewhere"}
 
@@ -41,7 +41,17 @@ def ring_event(
         event: its name in table L.
         silent: do not send the offer, because a snapshot shows it.
     """
-    ring = world.rings[session.id]
+    return _ring_step(world, session, world.rings[session.id], address, event, silent=silent)
+
+
+def end_ring_leg(world: World, session: Session, ring: Ring, address: DeviceAddress, event: str) -> None:
+    """Stop a ring that is not the session's any more on one device."""
+    _ring_step(world, session, ring, address, event)
+
+
+def _ring_step(
+    world: World, session: Session, ring: Ring, address: DeviceAddress, event: str, *, silent: bool = False
+) -> Row | None:
     leg = ring.legs[address]
     device = world.devices.get(address)
     row = RINGS.select(leg.state, event, RingFacts(device is not None and device.live))

@@ -60,6 +60,7 @@ class Session:
     visitor_leg: str | None = None
     was_unassigned: bool = True
     invitation: str | None = None
+    missed_by: tuple[str, ...] = ()
     phase: str = "new"
     version: int = 0
     agent: str | None = None
@@ -200,6 +201,19 @@ def _start_ring(session: Session, data: Mapping[str, Value], now: float) -> None
     session.ring_at = now
     session.deadline = _number(data, "deadline")
     session.timers["T_ring"] = session.deadline
+    session.timers.pop("T_queue", None)
+
+
+def _enqueue(session: Session, data: Mapping[str, Value], now: float) -> None:
+    if data.get("queue_deadline") is not None:
+        session.timers["T_queue"] = _number(data, "queue_deadline")
+
+
+def _leave_agent(session: Session, data: Mapping[str, Value], now: float) -> None:
+    session.missed_by = (*session.missed_by, _text(data, "from"))
+    session.agent, session.ring, session.epoch, session.deadline = None, None, 0, 0.0
+    session.timers.pop("T_ring", None)
+    _enqueue(session, data, now)
 
 
 def _wait(session: Session, data: Mapping[str, Value], now: float) -> None:
@@ -284,7 +298,9 @@ def _end(session: Session, outcome: str, reason: str, now: float) -> None:
 
 
 _MUTATIONS: Final[Mapping[str, Callable[[Session, Mapping[str, Value], float], None]]] = {
+    "enqueue": _enqueue,
     "start_ring": _start_ring,
+    "leave_agent": _leave_agent,
     "wait": _wait,
     "join_visitor": _join_visitor,
     "commit": _commit,

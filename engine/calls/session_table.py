@@ -43,7 +43,9 @@ OUTCOMES: Final[Mapping[str, frozenset[str]]] = {
             "conversation_closed",
         }
     ),
-    "unavailable": frozenset({"no_agent_available", "agent_busy", "no_reachable_device"}),
+    "unavailable": frozenset(
+        {"no_agent_available", "agent_busy", "no_reachable_device", "queue_full", "queue_timeout"}
+    ),
     "failed": frozenset(
         {
             "media_setup_failed",
@@ -61,10 +63,10 @@ ConversationOperation = Literal["conversation.transfer", "conversation.snooze", 
 CONVERSATION_OPERATIONS: Final[tuple[ConversationOperation, ...]] = get_args(ConversationOperation)
 """What an agent does with a whole conversation, and its video cannot outlive (V21, V40, V41)."""
 
-PRE_ANSWER: Final = ("new", "ringing", "waiting")
+PRE_ANSWER: Final = ("new", "queued", "ringing", "waiting")
 IN_CALL: Final = ("connecting", "active", "reconnecting", "handoff")
 _TALKING: Final = ("active", "reconnecting", "handoff")
-_UNANSWERED: Final = ("ringing", "waiting")
+_UNANSWERED: Final = ("queued", "ringing", "waiting")
 _LIVE: Final = (*_UNANSWERED, *IN_CALL)
 _ANSWERS: Final = ("call.accept", "invitation.join")
 _RING: Final = ("start_ring", "open", "offer_ring", "tell_ringing")
@@ -93,6 +95,8 @@ def _ends_call(facts: Facts) -> bool:
 
 GUARDS: Final = {
     "ring_possible": lambda facts: facts.data.get("agent") is not None,
+    "queue_possible": lambda facts: facts.data.get("agent") is None and bool(facts.data.get("queue")),
+    "reroute": lambda facts: bool(facts.data.get("reroute")),
     "nobody": lambda facts: facts.data.get("agent") is None,
     "late": lambda facts: not _on_time(facts),
     "permission_missing": lambda facts: bool(facts.data.get("missing")),
@@ -111,8 +115,14 @@ GUARDS: Final = {
 
 ROWS: Final[tuple[Row, ...]] = (
     Row("V1", ("new",), "call.request", "ring_possible", "ringing", _RING),
+    Row("V2", ("new",), "call.request", "queue_possible", "queued", ("enqueue", "open", "tell_queued")),
     Row("V3", ("new",), "call.request", "nobody", "ended", ("end:unavailable/{reason}",)),
     Row("V4", ("new",), "int.candidate_lost", "", "new"),
+    Row("V7", ("queued",), "int.agent_available", "", "ringing", ("start_ring", "offer_ring", "tell_ringing")),
+    *(Row("V8", ("queued",), hangup, "", "ended", ("end:cancelled/visitor_cancelled",)) for hangup in _HANGUPS),
+    Row("V9", ("queued",), "T_queue", "", "ended", ("end:unavailable/queue_timeout",)),
+    Row("V10", ("queued",), "int.visitor_gone", "", "ended", ("end:cancelled/visitor_left",)),
+    Row("V16", ("queued",), "int.no_agent_left", "", "ended", ("end:no_answer/ring_timeout",)),
     Row("V5", ("new",), "invitation.join", "", "waiting", ("wait", "open", "open_waiting", "tell_waiting")),
     Row("V6", ("new",), "invitation.accept", "", "ringing", _RING),
     *(
@@ -134,6 +144,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("V14", ("ringing",), "call.decline", "", "ended", ("end:declined/agent_declined",)),
     Row("V14", ("ringing",), "invitation.cancel", "", "ended", ("end:declined/agent_declined",)),
     *(Row("V15", ("ringing",), hangup, "", "ended", ("end:cancelled/visitor_cancelled",)) for hangup in _HANGUPS),
+    Row("V16", ("ringing",), "T_ring", "reroute", "queued", ("leave_agent", "end_missed_ring")),
     Row("V16", ("ringing",), "T_ring", "", "ended", ("end:no_answer/ring_timeout",)),
     Row("V17", ("ringing",), "int.visitor_gone", "", "ended", ("end:cancelled/visitor_left",)),
     Row("V18", ("ringing",), "int.device_lost", "", SAME),

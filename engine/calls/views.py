@@ -43,6 +43,7 @@ __all__ = [
     "place_in_list",
     "recorded_by",
     "ring_offer",
+    "rings_of",
     "session_record",
     "session_state",
     "snapshot",
@@ -82,6 +83,13 @@ def _in_other_tab(session: Session, device: Device) -> bool | None:
     return True if other else None
 
 
+def _position(world: World, session: Session) -> int | None:
+    """The place in the queue, from 1."""
+    if session.state != "queued":
+        return None
+    return list(world.queues[(session.org, session.group)]).index(session.id) + 1
+
+
 def invitation_view(world: World, invitation: Invitation, device: Device) -> InvitationView:
     """The invitation as this device sees it: to the visitor a decline looks like no answer, as in `visitor_outcome`."""
     state, reason = invitation.state, invitation.reason
@@ -117,6 +125,7 @@ def session_state(world: World, session: Session, device: Device) -> CallState:
         version=session.version,
         leg=_own_leg(world, session, device),
         alerting=ring.alerting if ring is not None and session.state == "ringing" else None,
+        position=_position(world, session),
         in_other_tab=_in_other_tab(session, device),
         recording=True if session.recording is not None else None,
     )
@@ -272,10 +281,14 @@ def snapshot(world: World, device: Device) -> Snapshot:
     )
 
 
+def rings_of(world: World, session: str) -> list[Ring]:
+    """The session's rings, one after the other: there is more than one if an agent did not answer (A-8)."""
+    last = world.rings.get(session)
+    return [*world.rings_before.get(session, ()), *([] if last is None else [last])]
+
+
 def session_record(world: World, session: Session) -> SessionRecord:
     """The line of history for a session that has ended."""
-    ring = world.rings.get(session.id)
-    legs = () if ring is None else tuple(ring.legs.items())
     return SessionRecord(
         session=session.id,
         conversation=session.conversation,
@@ -292,7 +305,11 @@ def session_record(world: World, session: Session) -> SessionRecord:
         active_at=world.optional_unix_ms(session.active_at),
         ended_at=world.unix_ms(session.ended_at or session.requested_at),
         talk_ms=session.talk_ms,
-        ring_legs=tuple(RingLegRecord(address.device, leg.platform, leg.state, leg.reason) for address, leg in legs),
+        ring_legs=tuple(
+            RingLegRecord(address.device, leg.platform, leg.state, leg.reason)
+            for ring in rings_of(world, session.id)
+            for address, leg in ring.legs.items()
+        ),
         devices=tuple(world.used_devices.get(session.id, ())),
         gate_intervals=tuple(world.gate_intervals.get(session.id, ())),
         event_count=len(world.logs[session.id]),

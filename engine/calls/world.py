@@ -61,7 +61,10 @@ class Device:
 
 @dataclass(slots=True)
 class Agent:
-    """What an agent declared, does, and was last told of it."""
+    """What an agent declared, does, and was last told of it.
+
+    `off_by_system`: channels that a policy has declared unavailable, and why.
+    """
 
     principal: Principal
     groups: frozenset[str] = frozenset()
@@ -72,6 +75,8 @@ class Agent:
     statuses: dict[Channel, ChannelStatus] = field(default_factory=dict)
     chats: set[tuple[str, str]] = field(default_factory=set)
     occupied: dict[str, set[str]] = field(default_factory=lambda: {"call": set(), "third_party": set()})
+    off_by_system: dict[Channel, str] = field(default_factory=dict)
+    missed_in_a_row: int = 0
     idle_since: float = 0.0
 
 
@@ -121,6 +126,8 @@ class World:
         self.of_principal: dict[Principal, dict[str, Device]] = {}
         self.conversations: dict[tuple[str, str], Conversation] = {}
         self.sessions: dict[str, Session] = {}
+        self.queues: dict[tuple[str, str], dict[str, None]] = {}
+        self.rings_before: dict[str, list[Ring]] = {}
         self.invitations: dict[str, Invitation] = {}
         self.invitation_of_agent: dict[Principal, str] = {}
         self.ended_invitations: deque[str] = deque()

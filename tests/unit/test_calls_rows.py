@@ -391,6 +391,25 @@ def session_of(house: House, invitation: str) -> str:
     return house.world.invitations[invitation].session or ""
 
 
+def v10(house: House, vic: Actor, session: str) -> None:
+    house.lose(vic)
+    house.advance(5.0)
+
+
+def waits(act: Callable[[House, Actor, str], object], state: str, reason: str | None = None) -> Scenario:
+    """A visitor in a queue, and what becomes of the session."""
+
+    def scenario(house: House, ana: Actor, vic: Actor) -> None:
+        house.leave(ana)
+        session = house.request(vic).session
+        act(house, vic, session)
+        found = house.session(session)
+        assert (found.state, found.reason) == (state, reason)
+        house.check_replay(session)
+
+    return scenario
+
+
 SCENARIOS: dict[str, Scenario] = {
     "N1": invited(nothing, "pending"),
     "N2": after_join(nothing, "agent_joined"),
@@ -417,6 +436,11 @@ SCENARIOS: dict[str, Scenario] = {
     "N16": after_join(agent_stays_away, "failed", "agent_connection_lost"),
     "N17": invited(over, "cancelled", "agent_cancelled"),
     "N18": after_join(lambda h, a, v, i: h.ok(service(), CallEnd(session_of(h, i))), "cancelled", "supervisor_ended"),
+    "V2": waits(lambda h, v, s: None, "queued"),
+    "V7": waits(lambda h, v, s: h.agent(), "ringing"),
+    "V8": waits(lambda h, v, s: h.ok(v, CallCancel(s)), "ended", "visitor_cancelled"),
+    "V9": waits(lambda h, v, s: h.advance(60.0), "ended", "queue_timeout"),
+    "V10": waits(v10, "ended", "visitor_left"),
     "V5": after_join(nothing, "agent_joined"),
     "V6": after_accept(nothing, "visitor_accepted"),
     "V22": after_join(lambda h, a, v, i: h.ok(v, InvitationAccept(i)), "in_session"),
@@ -520,7 +544,8 @@ SCENARIOS: dict[str, Scenario] = {
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_row_is_taken(name: str) -> None:
-    house = House(CallConfiguration(recording="on_request"))
+    queue_size = 1 if name in ("V2", "V7", "V8", "V9", "V10") else 0
+    house = House(CallConfiguration(recording="on_request", queue_size=queue_size, queue_timeout_s=60.0))
     ana, vic = house.agent(), house.visitor()
     SCENARIOS[name](house, ana, vic)
     taken = {*house.world.rows_taken, *house.world.claims.rows_taken}
