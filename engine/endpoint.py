@@ -9,7 +9,7 @@ Media from an address that nobody owns goes to the session that knows its SSRC: 
 from __future__ import annotations
 
 import heapq
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,19 +17,22 @@ from typing import Final
 
 import trio
 
-from triortc.engine.address import Address, Datagram
+from triortc.engine.address import Address
+from triortc.engine.datagrams import BATCH_DATAGRAMS, DatagramBatch
 from triortc.engine.interfaces import local_addresses
 from triortc.engine.rtp.header import FIXED_HEADER_BYTES
 from triortc.engine.session.events import SessionEvent
 from triortc.engine.session.session import Session
 from triortc.engine.stun.peek import peek_local_ufrag
-from triortc.engine.udp import BATCH_DATAGRAMS, UdpSocket
+from triortc.engine.udp import UdpSocket
 from triortc.errors import ConfigurationError
 
 __all__ = ["Endpoint", "EndpointConfiguration", "EndpointCounters", "open_endpoint"]
 
 #: Batches taken from one socket before the other tasks get a turn.
 BATCHES_PER_TURN: Final = 8
+#: The first 16 bits of a datagram that may be media (RFC 7983) are this or more.
+_MEDIA: Final = 128 << 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ class Endpoint:
         self._heap_entries = 0
         self._timer: trio.CancelScope | None = None
         self._dirty: list[Session] = []
+        self._media_dirty: list[Session] = []
         self.counters = EndpointCounters()
 
     @property
@@ -119,6 +123,7 @@ class Endpoint:
         self._on_event[session] = on_event
         self._routes_of[session] = {}
         session.wake = self._dirty.append
+        session.wake_media = self._media_dirty.append
         # The first session with an SSRC keeps it: another one's peer cannot take it away.
         session.media.on_source = partial(self._learn_source, session)
         advertise = self._configuration.media_advertise
@@ -132,7 +137,7 @@ class Endpoint:
         if self._by_ufrag.pop(session.local_ufrag, None) is None:
             return
         self._send(session)
-        session.wake = None
+        session.wake = session.wake_media = None
         del self._on_event[session]
         self._scheduled.pop(session, None)
         for port, address in self._routes_of.pop(session):
@@ -152,6 +157,11 @@ class Endpoint:
                 if session.local_ufrag in self._by_ufrag:
                     self._send(session)
                     self._schedule(session)
+        media_dirty = self._media_dirty
+        for session in media_dirty:
+            session.media_woken = False
+            self._send_media(session)
+        media_dirty.clear()
 
     def _learn_source(self, session: Session, ssrc: int) -> None:
         self._by_ssrc.setdefault(ssrc, session)
@@ -179,16 +189,18 @@ class Endpoint:
                 if remote not in port.routes:
                     self._route(port, remote, session)
                 port.socket.send(data, remote)
-        if session.outbox and session.path is not None:
-            local, remote = session.path
-            port = self._by_local.get(local)
-            if port is not None:
-                send_run = port.socket.send_run
-                session.outbox.drain(lambda run, segment_bytes: send_run(run, segment_bytes, remote))
+        self._send_media(session)
         while (event := session.poll_event()) is not None:
             on_event = self._on_event.get(session)
             if on_event is not None:
                 on_event(event)
+
+    def _send_media(self, session: Session) -> None:
+        if session.outbox and session.path is not None:
+            local, remote = session.path
+            port = self._by_local.get(local)
+            if port is not None:
+                session.outbox.drain(port.socket.send_run, remote)
 
     def _schedule(self, session: Session) -> None:
         deadline = session.next_deadline()
@@ -227,38 +239,58 @@ class Endpoint:
         while True:
             await port.socket.wait_readable()
             self.counters.wakeups += 1
-            for _ in range(BATCHES_PER_TURN):
-                now = trio.current_time()
-                batch = port.socket.receive_batch(now)
-                if batch:
-                    self._receive(port, batch, now)
-                if len(batch) < BATCH_DATAGRAMS:
-                    break
+            self._drain(port)
 
-    def _receive(self, port: _Port, batch: list[Datagram], now: float) -> None:
+    def _drain(self, port: _Port) -> None:
+        for _ in range(BATCHES_PER_TURN):
+            now = trio.current_time()
+            count = port.socket.receive(now)
+            if count:
+                self._receive(port, port.socket.batch, port.socket.address_of, now)
+            if count < BATCH_DATAGRAMS:
+                break
+
+    def _receive(
+        self, port: _Port, batch: DatagramBatch, address_of: Callable[[Hashable], Address], now: float
+    ) -> None:
         """One batch, given to its sessions in runs, then everything that came of it is sent."""
-        routes = port.routes
-        runs: dict[Session, list[Datagram]] = {}
-        for datagram in batch:
-            packet, remote, _ = datagram
+        sources, heads, routes, local = batch.sources, batch.heads, port.routes, port.socket.address
+        count, first = batch.count, 0
+        while first < count:
+            source, end = sources[first], first + 1
+            while end < count and sources[end] == source:
+                end += 1
+            remote = address_of(source)
             session = routes.get(remote)
-            if session is None or (len(packet) and packet[0] < 4):
-                session = self._session_of_check(packet, session)
-                if session is None:
-                    continue
-            run = runs.get(session)
-            if run is None:
-                runs[session] = [datagram]
+            if session is not None and min(heads[4 * first : 4 * end : 4]) >= _MEDIA:
+                authenticated = session.receive_batch(batch, first, end, local, remote, now)
+                if authenticated:
+                    self._learn_routes(port, session, authenticated)
             else:
-                run.append(datagram)
-        for session, run in runs.items():
-            for authenticated in session.receive(run, port.socket.address, now):
-                if routes.get(authenticated) is not session:
-                    self._route(port, authenticated, session)
-            self._send(session)
-            self._schedule(session)
-        if self._dirty:
-            self.flush(now)
+                self._receive_each(port, batch, first, end, remote, now)
+            first = end
+        self.flush(now)
+
+    def _receive_each(
+        self, port: _Port, batch: DatagramBatch, first: int, end: int, remote: Address, now: float
+    ) -> None:
+        """Datagrams of one source, some of which may be checks or of nobody."""
+        for n in range(first, end):
+            length = batch.lengths[n]
+            if length < 0:
+                continue
+            packet = batch.slots[n][:length]
+            session = port.routes.get(remote)
+            if session is None or (length and packet[0] < 4):
+                session = self._session_of_check(packet, session)
+            if session is not None:
+                authenticated = session.receive_batch(batch, n, n + 1, port.socket.address, remote, now)
+                self._learn_routes(port, session, authenticated)
+
+    def _learn_routes(self, port: _Port, session: Session, authenticated: list[Address]) -> None:
+        for address in authenticated:
+            if port.routes.get(address) is not session:
+                self._route(port, address, session)
 
     def _session_of_check(self, packet: memoryview, by_address: Session | None) -> Session | None:
         ufrag = peek_local_ufrag(packet) if len(packet) and packet[0] < 4 else None

@@ -16,20 +16,18 @@ import errno
 import ipaddress
 import socket
 import struct
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import trio
 
 from triortc.engine.address import Address, Datagram
+from triortc.engine.datagrams import BATCH_DATAGRAMS, MAX_DATAGRAM_BYTES, STAMP_BYTES, DatagramBatch
 from triortc.errors import ConfigurationError
 
-__all__ = ["BATCH_DATAGRAMS", "MAX_DATAGRAM_BYTES", "SocketCounters", "UdpSocket"]
-
-#: Datagrams taken by one receive call, and the largest of them; a longer datagram is no media packet and is dropped.
-BATCH_DATAGRAMS = 64
-MAX_DATAGRAM_BYTES = 2048
+__all__ = ["SocketCounters", "UdpSocket"]
 
 SOL_UDP = 17
 UDP_SEGMENT = 103
@@ -39,11 +37,8 @@ MSG_DONTWAIT = 0x40
 MSG_TRUNC = 0x20
 NAME_BYTES = 32
 
-#: asm-generic's number of the option and of the control message that comes of it: a header of 16 bytes and a timespec.
+#: asm-generic's number of the option and of the control message that comes of it.
 SO_TIMESTAMPNS = 35
-STAMP_BYTES = 32
-#: A stamp that says more is the work of a wall clock that was set, not of a full buffer.
-MAX_WAITING_NS = 1_000_000_000
 
 _WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK)
 #: Errors of one destination or one moment: the datagram is lost, the socket is fine.
@@ -100,6 +95,17 @@ def _load_recvmmsg() -> Callable[[int, int, int, int, None], int] | None:
 
 _recvmmsg = _load_recvmmsg()
 
+#: What the kernel writes of so many messages: flags and length of each, and where each came from.
+_RESULT = (
+    f"{_MessageHeader.flags.offset}xi"
+    f"{_MultipleMessageHeader.length.offset - _MessageHeader.flags.offset - 4}xI"
+    f"{ctypes.sizeof(_MultipleMessageHeader) - _MultipleMessageHeader.length.offset - 4}x"
+)
+_RESULTS = [struct.Struct("=" + _RESULT * count) for count in range(BATCH_DATAGRAMS + 1)]
+#: A sockaddr_in's family, port and address as one number; a sockaddr_in6 as it is.
+_NAMES_IPV4 = [struct.Struct("=" + f"Q{NAME_BYTES - 8}x" * count) for count in range(BATCH_DATAGRAMS + 1)]
+_NAMES_IPV6 = [struct.Struct("=" + f"28s{NAME_BYTES - 28}x" * count) for count in range(BATCH_DATAGRAMS + 1)]
+
 
 @dataclass(slots=True)
 class SocketCounters:
@@ -116,7 +122,7 @@ class SocketCounters:
 class UdpSocket:
     """A non-blocking UDP socket that is drained and filled in batches.
 
-    ``receive_batch`` gives views of buffers that live in this object: they hold until the next ``receive_batch``.
+    ``receive`` fills :attr:`batch`, which holds until the next ``receive``.
 
     Raises OSError when the address cannot be bound, ConfigurationError when it is no IP address.
     """
@@ -146,7 +152,7 @@ class UdpSocket:
         self._has_segmented = False
         self._control: dict[int, list[tuple[int, int, bytes]]] = {}
         #: Raw socket addresses that were parsed before; emptied when strangers fill it.
-        self._known: dict[bytes, Address] = {}
+        self._known: dict[Hashable, Address] = {}
         self._allocate()
 
     def _ask_for_stamps(self) -> bool:
@@ -159,14 +165,13 @@ class UdpSocket:
         return True
 
     def _allocate(self) -> None:
-        self._buffer = bytearray(BATCH_DATAGRAMS * MAX_DATAGRAM_BYTES)
+        #: What :meth:`receive` has filled last.
+        self.batch = DatagramBatch()
+        buffer = self.batch.buffer
         self._names = bytearray(BATCH_DATAGRAMS * NAME_BYTES)
-        self._stamps = bytearray(BATCH_DATAGRAMS * STAMP_BYTES)
-        view = memoryview(self._buffer)
-        self._slots = [view[i * MAX_DATAGRAM_BYTES : (i + 1) * MAX_DATAGRAM_BYTES] for i in range(BATCH_DATAGRAMS)]
-        base = ctypes.addressof((ctypes.c_char * len(self._buffer)).from_buffer(self._buffer))
+        base = ctypes.addressof((ctypes.c_char * len(buffer)).from_buffer(buffer))
         names = ctypes.addressof((ctypes.c_char * len(self._names)).from_buffer(self._names))
-        stamps = ctypes.addressof((ctypes.c_char * len(self._stamps)).from_buffer(self._stamps))
+        stamps = ctypes.addressof((ctypes.c_char * len(self.batch.stamps)).from_buffer(self.batch.stamps))
         self._vectors = (_Iovec * BATCH_DATAGRAMS)()
         self._messages = (_MultipleMessageHeader * BATCH_DATAGRAMS)()
         for index in range(BATCH_DATAGRAMS):
@@ -182,13 +187,9 @@ class UdpSocket:
                 header.control_length = STAMP_BYTES
         self._messages_address = ctypes.addressof(self._messages)
         # The kernel shortens the room for stamps to what it wrote; the next call wants it whole again.
-        self._fresh_messages = bytes(self._messages)
-        self._stamp = struct.Struct("=16xqq")
-        # The kernel writes flags and length of every message; one struct reads the pair of each.
-        size, flags = ctypes.sizeof(_MultipleMessageHeader), _MessageHeader.flags.offset
-        length = _MultipleMessageHeader.length.offset
-        fields = f"{flags}xi{length - flags - 4}xI{size - length - 4}x"
-        self._results = struct.Struct("=" + fields * BATCH_DATAGRAMS)
+        self._messages_view = memoryview(self._messages).cast("B")
+        self._fresh_messages = memoryview(bytes(self._messages))
+        self._name_structs = _NAMES_IPV4 if self._ipv4 else _NAMES_IPV6
 
     def fileno(self) -> int:
         """The file descriptor, for trio's wait functions."""
@@ -198,71 +199,84 @@ class UdpSocket:
         """Wait until a datagram is there."""
         await trio.lowlevel.wait_readable(self._socket)
 
-    def receive_batch(self, now: float) -> list[Datagram]:
-        """Take what is there, at most BATCH_DATAGRAMS. Empty: nothing was waiting.
+    def receive(self, now: float) -> int:
+        """Take what is there, at most BATCH_DATAGRAMS, into :attr:`batch`; how many that were. 0: nothing was waiting.
+
+        The batch's sources are what :meth:`address_of` takes.
 
         Arguments:
             now: the present, in seconds; the datagrams arrived then or a little earlier.
         """
+        self.batch.now = now
         if _recvmmsg is None:
-            return self._receive_one_by_one(now)
+            return self._receive_one_by_one()
         count = _recvmmsg(self._socket.fileno(), self._messages_address, BATCH_DATAGRAMS, MSG_DONTWAIT, None)
         counters = self.counters
         counters.receive_calls += 1
         if count <= 0:
-            return []
+            return 0
         counters.received += count
-        results = self._results.unpack_from(self._messages)
-        arrivals = self._arrivals(count, now) if self._stamped else [now] * count
-        batch: list[Datagram] = []
-        names, known, slots = self._names, self._known, self._slots
-        name_end = 8 if self._ipv4 else 28
-        for index in range(count):
-            if results[2 * index] & MSG_TRUNC:
-                counters.truncated += 1
-                continue
-            start = index * NAME_BYTES
-            name = bytes(names[start : start + name_end])
-            address = known.get(name)
-            if address is None:
-                address = self._learn(name)
-            batch.append((slots[index][: results[2 * index + 1]], address, arrivals[index]))
-        return batch
+        batch = self.batch
+        results = _RESULTS[count].unpack_from(self._messages)
+        batch.lengths = results[1::2]
+        if any(results[::2]):
+            cut_off = [flags & MSG_TRUNC != 0 for flags in results[::2]]
+            counters.truncated += sum(cut_off)
+            batch.lengths = [-1 if cut else length for cut, length in zip(cut_off, batch.lengths, strict=True)]
+        if self._stamped:
+            batch.wall_ns = time.time_ns()
+            used = count * _MESSAGE_BYTES
+            self._messages_view[:used] = self._fresh_messages[:used]
+        batch.sources = self._name_structs[count].unpack_from(self._names)
+        batch.filled(count)
+        return count
 
-    def _arrivals(self, count: int, now: float) -> list[float]:
-        """When each datagram of this batch arrived, by the clock of `now`: the kernel stamps them by the wall clock."""
-        wall_ns = time.time_ns()
-        ctypes.memmove(self._messages_address, self._fresh_messages, count * _MESSAGE_BYTES)
-        arrivals = []
-        for seconds, nanoseconds in self._stamp.iter_unpack(memoryview(self._stamps)[: count * STAMP_BYTES]):
-            waited_ns = wall_ns - seconds * 1_000_000_000 - nanoseconds
-            arrivals.append(now - waited_ns * 1e-9 if 0 <= waited_ns < MAX_WAITING_NS else now)
-        return arrivals
+    def receive_batch(self, now: float) -> list[Datagram]:
+        """The same as values, for whoever has no runs to take."""
+        batch = self.batch
+        return [
+            (batch.slots[n][: batch.lengths[n]], self.address_of(batch.sources[n]), batch.arrived_at(n))
+            for n in range(self.receive(now))
+            if batch.lengths[n] >= 0
+        ]
 
-    def _learn(self, name: bytes) -> Address:
-        port = int.from_bytes(name[2:4], "big")
-        if self._ipv4:
-            host = socket.inet_ntop(socket.AF_INET, name[4:8])
+    def address_of(self, source: Hashable) -> Address:
+        """The address behind a source of a batch; the same object every time."""
+        return self._known.get(source) or self._learn(source)
+
+    def _learn(self, source: Hashable) -> Address:
+        if isinstance(source, int):
+            raw = source.to_bytes(8, sys.byteorder)
+            host = socket.inet_ntop(socket.AF_INET, raw[4:8])
+        elif isinstance(source, bytes):
+            raw = source
+            host = socket.inet_ntop(socket.AF_INET6, raw[8:24])
         else:
-            host = socket.inet_ntop(socket.AF_INET6, name[8:24])
+            raise TypeError("a source is what receive() has put into the batch")
         if len(self._known) >= 4096:
             self._known.clear()
-        address = self._known[name] = (host, port)
+        address = self._known[source] = (host, int.from_bytes(raw[2:4], "big"))
         return address
 
-    def _receive_one_by_one(self, now: float) -> list[Datagram]:
-        batch: list[Datagram] = []
-        for slot in self._slots:
+    def _receive_one_by_one(self) -> int:
+        batch = self.batch
+        lengths: list[int] = []
+        sources: list[Hashable] = []
+        for slot in batch.slots:
             try:
                 length, source = self._socket.recvfrom_into(slot, MAX_DATAGRAM_BYTES)
             except OSError as error:
                 if error.errno not in _TRANSIENT:
                     raise
                 break
-            batch.append((slot[:length], (source[0], source[1]), now))
-        self.counters.received += len(batch)
+            lengths.append(length)
+            sources.append(source)
+            self._known[source] = (source[0], source[1])
+        self.counters.received += len(lengths)
         self.counters.receive_calls += 1
-        return batch
+        batch.lengths, batch.sources = lengths, sources
+        batch.filled(len(lengths))
+        return len(lengths)
 
     def send(self, data: bytes | memoryview, remote: Address) -> bool:
         """Send one datagram; False when the network did not take it (counted, never raised: datagrams may be lost)."""

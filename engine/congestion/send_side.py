@@ -126,9 +126,18 @@ class SendSideEstimator:
 
     def on_sent(self, transport_sequence_number: int | None, size_bytes: int, now: float) -> None:
         """Take note of a sent packet; the number is None if it carries none."""
-        self._sent.add(size_bytes, now)
         if transport_sequence_number is not None:
             self._history.store(transport_sequence_number, size_bytes, now)
+        self._note_sent(size_bytes, now)
+
+    def on_sent_run(self, first: int | None, sizes_bytes: list[int], now: float) -> None:
+        """Take note of packets sent at one time; `first` is the first of their transport-wide numbers, if there are."""
+        if first is not None:
+            self._history.store_run(first, sizes_bytes, now)
+        self._note_sent(sum(sizes_bytes), now)
+
+    def _note_sent(self, size_bytes: int, now: float) -> None:
+        self._sent.add(size_bytes, now)
         if self._waiting_since is None:
             self._waiting_since = now
         elif self._feedback_seen and now - self._waiting_since > self._configuration.feedback_timeout_ms / 1000:

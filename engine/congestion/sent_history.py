@@ -33,6 +33,15 @@ class SentHistory:
         self._sizes[slot] = size_bytes
         self._sent_at[slot] = now
 
+    def store_run(self, first: int, sizes_bytes: list[int], now: float) -> None:
+        """Remember packets with numbers that follow each other."""
+        mask, numbers, sizes, sent_at = self._mask, self._sequence_numbers, self._sizes, self._sent_at
+        for number, size_bytes in enumerate(sizes_bytes, first):
+            slot = number & mask
+            numbers[slot] = number & 0xFFFF
+            sizes[slot] = size_bytes
+            sent_at[slot] = now
+
     def take(self, sequence_number: int) -> tuple[float, int] | None:
         """Return (sent at, size) once; None for a packet that is unknown, pushed out or acknowledged already."""
         slot = sequence_number & self._mask

@@ -15,6 +15,7 @@ from triortc.engine.rtp.header import PAYLOAD_TYPE, SEQUENCE_NUMBER, RtpHeader
 if TYPE_CHECKING:
     from triortc.engine.relay.outlet import Outlet
     from triortc.engine.session.inbound import InboundStream
+    from triortc.engine.session.session import Session
 
 __all__ = ["Gate", "GateState", "GateStatistics"]
 
@@ -62,13 +63,16 @@ class Gate:
         "on_ready",
         "outlet",
         "ready",
+        "session",
         "state",
         "statistics",
         "tap",
     )
 
-    def __init__(self, kind: MediaKind, clock_offset: Callable[[], float | None]) -> None:
+    def __init__(self, kind: MediaKind, clock_offset: Callable[[], float | None], session: Session) -> None:
         self.kind = kind
+        #: Whose packets they are.
+        self.session = session
         #: Our Unix time less that of the leg's device, in seconds; None while unknown.
         self.clock_offset = clock_offset
         self.state = GateState.CLOSED

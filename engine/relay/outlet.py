@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from triortc.codecs.registry import MediaKind
+from triortc.engine.relay.flow import Flow
 from triortc.engine.relay.gate import Gate, GateState
+from triortc.engine.relay.header_shape import HeaderShape
 from triortc.engine.relay.payloads import is_keyframe, renumber_pictures
 from triortc.engine.relay.rewriter import StreamRewriter
 from triortc.engine.rtp.extensions import AUDIO_LEVEL_URI, VIDEO_ORIENTATION_URI, find_element
 from triortc.engine.rtp.header import EXTENSION_OFFSET, MARKER, PAYLOAD_TYPE, SEQUENCE_NUMBER, TIMESTAMP, RtpHeader
 from triortc.engine.sdp.negotiated import NegotiatedMedia
+from triortc.engine.session.events import ConnectionState
 from triortc.engine.session.inbound import InboundStream
 from triortc.engine.session.outbound import OutboundStream
 
@@ -79,6 +82,7 @@ class Outlet:
 
     def detach(self) -> None:
         """No source any more."""
+        self.stream.close_flow()
         if self.source is not None:
             self.source.outlet = None
             self.source = None
@@ -94,6 +98,7 @@ class Outlet:
 
         Nothing is, where the receiving leg has not agreed to receive.
         """
+        self.stream.close_flow()
         self._source_media = source
         mine = {
             _format_of(entry.codec.name, entry.codec.parameters): entry for entry in reversed(self.negotiated.codecs)
@@ -119,6 +124,7 @@ class Outlet:
 
     def hold(self) -> None:
         """The source was held back: it begins anew, with a keyframe if it is video."""
+        self.stream.close_flow()
         self._restart = True
         self._awaited = None
 
@@ -160,6 +166,25 @@ class Outlet:
         if header[EXTENSION_OFFSET] and self._extension_ids:
             passed = self._pass_extensions(packet, header)
         self.stream.send(header[MARKER], payload_type, numbers[0], numbers[1], passed, payload, now)
+        if gate.tap is None and gate.on_ready is None:
+            self._open_flow(gate, stream, codec_name)
+
+    def _open_flow(self, gate: Gate, stream: InboundStream, codec_name: str) -> None:
+        """This packet was like all that follow, if nothing happens: let them take the short way."""
+        session, target = gate.session, self.stream
+        if session.path is None or session.state is not ConnectionState.CONNECTED:
+            return
+        if stream.flow is not None or not Flow.may_open(session, stream, self._rewriter, target):
+            return
+        transport_cc_out, abs_send_time_out = target.own_extension_ids
+        shape = HeaderShape(
+            transport_cc_in=session.media.transport_cc_id if session.media.feedback_recorder is not None else 0,
+            transport_cc_out=transport_cc_out,
+            abs_send_time_out=abs_send_time_out,
+            passed=self._extension_ids,
+        )
+        types = {theirs: ours for theirs, (ours, name) in self._payload_types.items() if name == codec_name}
+        Flow(session, session.path[1], gate, stream, self._rewriter, target, types, codec_name, shape)
 
     def _begin(
         self, gate: Gate, stream: InboundStream, header: RtpHeader, codec_name: str, payload: memoryview, now: float
@@ -202,6 +227,7 @@ class Outlet:
             payloads: (payload, marker) in order; sequence numbers are given here.
             timestamp: the engine's own RTP clock for them.
         """
+        self.stream.close_flow()
         entry = self.negotiated.codec_of(payload_type)
         codec_name = "" if entry is None else entry.codec.name.lower()
         for payload, marker in payloads:

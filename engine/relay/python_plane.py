@@ -66,7 +66,8 @@ class PythonPlane:
         def clock_offset() -> float | None:
             return media.source_clock_offset_s
 
-        added = _Leg(leg, session, on_ready, on_own_keyframe, {kind: Gate(kind, clock_offset) for kind in KINDS})
+        gates = {kind: Gate(kind, clock_offset, session) for kind in KINDS}
+        added = _Leg(leg, session, on_ready, on_own_keyframe, gates)
         self._legs[leg] = added
         if takes_over:
             added.gates["video"].held = HeldKeyframe()
@@ -171,9 +172,9 @@ class PythonPlane:
         gate = target.gates[kind]
         if gate.state is GateState.SEALED or gate.state is state:
             return
-        gate.state = state
         if gate.outlet is not None:
             gate.outlet.hold()
+        gate.state = state
         if state in (GateState.MUTED, GateState.FROZEN, GateState.SEALED):
             gate.let_go()
         elif state is GateState.OPEN and kind == "video":
@@ -222,10 +223,14 @@ class PythonPlane:
         """Show what the leg's gates let through to `tap`; None ends it."""
         for kind, gate in self._leg(leg).gates.items():
             gate.tap = None if tap is None else _bind(tap, kind)
+            if gate.outlet is not None:
+                gate.outlet.stream.close_flow()
 
     def statistics(self, leg: str) -> Mapping[MediaKind, GateStatistics]:
         """The counters of a leg's gates."""
-        return {kind: gate.statistics for kind, gate in self._leg(leg).gates.items()}
+        target = self._leg(leg)
+        target.session.media.settle_flows()
+        return {kind: gate.statistics for kind, gate in target.gates.items()}
 
 
 def _bind(tap: MediaTap, kind: MediaKind) -> Callable[[str, RtpHeader, memoryview, float], None]:

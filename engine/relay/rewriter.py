@@ -84,6 +84,20 @@ class StreamRewriter:
                 self._floor = (sequence_number - FLOOR_LAG) & 0xFFFF
         return out, out_timestamp
 
+    @property
+    def newest(self) -> tuple[int, int, int]:
+        """(newest sequence number in, the same as it went out, last timestamp out), for :meth:`advance`."""
+        return self._highest_in, self._last_sequence_number, self._last_timestamp
+
+    def advance(self, packets: int, timestamp: int, now: float) -> None:
+        """So many packets in sequence were rewritten elsewhere; `timestamp` is what the last one went out with."""
+        self._highest_in = (self._highest_in + packets) & 0xFFFF
+        self._last_sequence_number = (self._last_sequence_number + packets) & 0xFFFF
+        self._last_timestamp = timestamp
+        self._last_at = now
+        if (self._highest_in - self._floor) & 0xFFFF > FLOOR_STEP:
+            self._floor = (self._highest_in - FLOOR_LAG) & 0xFFFF
+
     def picture_id(self, picture_id: int, mask: int = 0x7FFF) -> int:
         """The outgoing PictureID of RFC 7741 for the source's; `mask` is 0x7F for one of 7 bits."""
         if self._picture_id_shift < 0:

@@ -99,6 +99,11 @@ class SequenceTracker:
         self.restarts = 0
         self._suspect = -1
 
+    @property
+    def suspects(self) -> bool:
+        """Whether a jump was seen that is not confirmed."""
+        return self._suspect >= 0
+
     def extend(self, sequence_number: int) -> int:
         """Return the extended number, or -1 while a jump is not confirmed: such a packet should be dropped."""
         newest = self.newest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
+from typing import Protocol
 
 from triortc.codecs.payload.formats import Depacketizer, depacketizer_for
 from triortc.codecs.registry import MediaKind
@@ -17,7 +18,18 @@ from triortc.engine.streams.receive_statistics import ReceiveStatistics
 from triortc.engine.streams.rtx import RtxReceiver
 from triortc.engine.streams.sender_statistics import ClockMapping
 
-__all__ = ["Deliver", "InboundStream"]
+__all__ = ["Deliver", "InboundStream", "OpenFlow"]
+
+
+class OpenFlow(Protocol):
+    """What takes a stream's ordinary packets past the slow path; see docs/architecture.md."""
+
+    def settle(self) -> None:
+        """Write back what it has counted."""
+
+    def close(self) -> None:
+        """Settle, and take nothing more. Safe to call twice."""
+
 
 #: Gets a packet: (stream, header, whole packet for its extensions, writable payload without padding, now). All is lent.
 Deliver = Callable[["InboundStream", RtpHeader, memoryview, memoryview, float], None]
@@ -42,6 +54,7 @@ class InboundStream:
         "_names",
         "clock",
         "deliver",
+        "flow",
         "keyframes",
         "kind",
         "nack",
@@ -74,6 +87,8 @@ class InboundStream:
         self.keyframes = KeyframeRequestThrottle(keyframes) if section.kind == "video" else None
         self.rtx_ssrc: int | None = None
         self.deliver: Deliver = _nobody
+        #: Takes this stream's ordinary packets; to be closed before anything that it stands on changes.
+        self.flow: OpenFlow | None = None
         #: The extended sequence number of the newest packet, -1 before the first.
         self.newest = -1
         #: What the numbers mean: another object as soon as the sender has begun its numbering anew.
@@ -84,6 +99,7 @@ class InboundStream:
 
     def configure(self, section: NegotiatedMedia) -> None:
         """Take over what was negotiated, the first time and again."""
+        self.close_flow()
         self.section = section
         self.retransmissions = RtxReceiver(
             self.ssrc,
@@ -139,8 +155,14 @@ class InboundStream:
                     self.nack.forget_before(header[SEQUENCE_NUMBER])
         self.deliver(self, header, packet, payload, now)
 
+    def close_flow(self) -> None:
+        """From the next packet on, everything takes the slow path, until a flow is opened again."""
+        if self.flow is not None:
+            self.flow.close()
+
     def supersede(self) -> None:
         """The sender goes on with another source: ask this one for nothing more."""
+        self.close_flow()
         self.superseded = True
         if self.keyframes is not None:
             self.keyframes.keyframe_arrived()

@@ -78,6 +78,7 @@ class MediaSession:
         outbox: Outbox,
         random_bytes: Callable[[int], bytes],
         wake: Callable[[], None],
+        wake_media: Callable[[], None],
     ) -> None:
         self._configuration = configuration
         self._outbox = outbox
@@ -107,7 +108,7 @@ class MediaSession:
         self._rtx: dict[int, InboundStream] = {}
         self._outbound: dict[MediaKind, OutboundStream] = {}
         self._sources: dict[MediaKind, Source] = {kind: Source(kind, random_bytes) for kind in ("audio", "video")}
-        self._sender = Sender(outbox, wake)
+        self._sender = Sender(outbox, wake, wake_media)
         #: The peer's keys, once there are any; it counts what it refuses.
         self.srtp_in: SrtpInbound | None = None
         self._on_first_packet: Callable[[], None] | None = None
@@ -215,6 +216,8 @@ class MediaSession:
         stream = self.inbound.get(ssrc) or self._rtx.get(ssrc) or self._learn(header, packet)
         if stream is None:
             return
+        if stream.flow is not None:
+            stream.flow.close()
         if stream.ssrc != ssrc:
             stream.receive_retransmission(header, packet, payload, now)
         else:
@@ -241,6 +244,28 @@ class MediaSession:
         due_at = recorder.next_deadline()
         if due_at is not None and due_at < self._due_at:
             self._due_at = due_at
+
+    @property
+    def feedback_recorder(self) -> TransportFeedbackRecorder | None:
+        """Records arrivals for the peer's estimate, where it was agreed on."""
+        return self._recorder
+
+    @property
+    def transport_cc_id(self) -> int:
+        """The id of the transport-wide number in what the peer sends, 0 for none."""
+        return self._transport_cc_id
+
+    def note_transport_sequence_numbers(self, arrivals: list[tuple[int, float]], ssrc: int) -> None:
+        """Packets of a flow have come, as (transport-wide number, time)."""
+        recorder = self._recorder
+        if recorder is None:
+            return
+        recorder.media_ssrc = recorder.media_ssrc or ssrc
+        recorder.note_run(arrivals)
+        due_at = recorder.next_deadline()
+        if due_at is not None and due_at < self._due_at:
+            self._due_at = due_at
+            self._wake()
 
     def _learn(self, header: RtpHeader, packet: memoryview) -> InboundStream | None:
         """The first packet of an unknown SSRC: find its section by payload type and mid (RFC 9143 section 9.2).
@@ -389,10 +414,27 @@ class MediaSession:
 
     def stop(self) -> None:
         """Send nothing more, and take nothing: the way to the peer is closed or not allowed any more."""
+        self.close_flows()
         self.secured = False
         self._sender.srtp = None
         self._reports.stop()
         self._due_at = inf
+
+    def close_flows(self) -> None:
+        """Leave every packet from and to the peer to the slow path, until flows are opened again."""
+        for received in self.inbound.values():
+            received.close_flow()
+        for stream in self._outbound.values():
+            stream.close_flow()
+
+    def settle_flows(self) -> None:
+        """Bring up to date what flows count."""
+        for received in self.inbound.values():
+            if received.flow is not None:
+                received.flow.settle()
+        for stream in self._outbound.values():
+            if stream.flow is not None:
+                stream.flow.settle()
 
     def handle_timeout(self, now: float) -> None:
         """Send what is due: reports, requests, feedback."""
@@ -408,6 +450,7 @@ class MediaSession:
         self._find_deadline()
 
     def _report(self, now: float) -> list[RtcpPacket]:
+        self.settle_flows()
         unix_time_s = self.unix_time_s(now)
         packets = compose_report(
             senders=[stream.statistics for stream in self._outbound.values()],

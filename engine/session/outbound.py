@@ -10,7 +10,7 @@ from triortc.codecs.registry import MediaKind
 from triortc.engine.congestion.send_side import SendSideEstimator
 from triortc.engine.rtp.extensions import ABS_SEND_TIME_URI, ONE_BYTE_PROFILE, TRANSPORT_WIDE_CC_URI
 from triortc.engine.sdp.negotiated import NegotiatedMedia
-from triortc.engine.session.inbound import InboundStream
+from triortc.engine.session.inbound import InboundStream, OpenFlow
 from triortc.engine.session.outbox import Outbox
 from triortc.engine.srtp.outbound import SrtpOutbound
 from triortc.engine.streams.configuration import RetransmissionConfiguration
@@ -48,11 +48,13 @@ class Source:
 class Sender:
     """What all outgoing streams of one session share: keys, outbox, transport-wide numbering, estimate."""
 
-    __slots__ = ("estimator", "outbox", "srtp", "transport_sequence_number", "wake")
+    __slots__ = ("estimator", "outbox", "srtp", "transport_sequence_number", "wake", "wake_media")
 
-    def __init__(self, outbox: Outbox, wake: Callable[[], None]) -> None:
+    def __init__(self, outbox: Outbox, wake: Callable[[], None], wake_media: Callable[[], None]) -> None:
         self.outbox = outbox
         self.wake = wake
+        #: Called instead of `wake` when nothing but the outbox has changed.
+        self.wake_media = wake_media
         self.srtp: SrtpOutbound | None = None
         self.estimator: SendSideEstimator | None = None
         self.transport_sequence_number = 0
@@ -71,7 +73,6 @@ class OutboundStream:
     __slots__ = (
         "_abs_send_time_id",
         "_follows",
-        "_history",
         "_rtx",
         "_sender",
         "_source_offset",
@@ -80,6 +81,8 @@ class OutboundStream:
         "clock_rate",
         "first_sequence_number",
         "first_timestamp",
+        "flow",
+        "history",
         "kind",
         "section",
         "ssrc",
@@ -103,8 +106,10 @@ class OutboundStream:
         self._follows: InboundStream | None = None
         self._timestamp_shift = 0
         self._source_offset: Callable[[], float | None] | None = None
+        #: Sends packets of the stream that is passed on here; to be closed before anything that it stands on changes.
+        self.flow: OpenFlow | None = None
         repairs = any("nack" in codec.feedback for codec in section.codecs)
-        self._history = RetransmissionHistory(retransmission) if repairs else None
+        self.history = RetransmissionHistory(retransmission) if repairs else None
         types = _rtx_payload_types(section)
         self._rtx = (
             RtxSender(source.rtx_ssrc, types, source.rtx_first_sequence_number)
@@ -115,6 +120,7 @@ class OutboundStream:
 
     def configure(self, section: NegotiatedMedia) -> None:
         """Take over what was negotiated again."""
+        self.close_flow()
         self.section = section
         before = self._transport_cc_id, self._abs_send_time_id
         transport_cc = section.extensions.get(TRANSPORT_WIDE_CC_URI, 0)
@@ -122,10 +128,50 @@ class OutboundStream:
         self._transport_cc_id = transport_cc if 0 < transport_cc < 15 else 0
         # The receiver estimates from abs-send-time only where it does not report arrivals, so one of them is enough.
         self._abs_send_time_id = abs_send_time if 0 < abs_send_time < 15 and not self._transport_cc_id else 0
-        if self._history is not None and before != (self._transport_cc_id, self._abs_send_time_id):
-            self._history.clear()  # its headers have their values elsewhere
+        if self.history is not None and before != (self._transport_cc_id, self._abs_send_time_id):
+            self.history.clear()  # its headers have their values elsewhere
         if self._rtx is not None:
             self._rtx = RtxSender(self._rtx.ssrc, _rtx_payload_types(section), self._rtx.sequence_number)
+
+    @property
+    def srtp(self) -> SrtpOutbound | None:
+        """Our keys, once there are any."""
+        return self._sender.srtp
+
+    @property
+    def outbox(self) -> Outbox:
+        """Where packets leave."""
+        return self._sender.outbox
+
+    @property
+    def has_rtx(self) -> bool:
+        """Whether the history holds plain packets, to be sent again as RTX; else protected ones."""
+        return self._rtx is not None
+
+    @property
+    def transport_sequence_number(self) -> int:
+        """The next packet's transport-wide number."""
+        return self._sender.transport_sequence_number
+
+    @property
+    def own_extension_ids(self) -> tuple[int, int]:
+        """Ids of the transport-wide number and of abs-send-time in what we send; 0 for one that is not sent."""
+        return self._transport_cc_id, self._abs_send_time_id
+
+    def close_flow(self) -> None:
+        """From the next packet on, everything takes the slow path, until a flow is opened again."""
+        if self.flow is not None:
+            self.flow.close()
+
+    def sent_run(self, sizes_bytes: list[int], numbered: bool, now: float) -> None:
+        """A flow has put packets of these lengths into the outbox, with transport-wide numbers from the next one on."""
+        sender, first = self._sender, None
+        if numbered:
+            first = sender.transport_sequence_number
+            sender.transport_sequence_number = (first + len(sizes_bytes)) & 0xFFFF
+        if sender.estimator is not None:
+            sender.estimator.on_sent_run(first, sizes_bytes, now)
+        sender.wake_media()
 
     def send(
         self,
@@ -165,12 +211,12 @@ class OutboundStream:
         if protected is None:
             return
         self.statistics.note(timestamp, len(payload), now)
-        if self._history is not None:
+        if self.history is not None:
             if self._rtx is not None:
-                self._history.store(sequence_number, header, payload, now)
+                self.history.store(sequence_number, header, payload, now)
             else:
                 # Without RTX the same packet goes out again, and SRTP never protects one number twice.
-                self._history.store(sequence_number, b"", protected, now)
+                self.history.store(sequence_number, b"", protected, now)
 
     def _own_element(self, now: float) -> bytes:
         if self._transport_cc_id:
@@ -208,7 +254,7 @@ class OutboundStream:
 
     def retransmit(self, sequence_numbers: tuple[int, ...], now: float) -> int:
         """Send lost packets again (RFC 4585 section 6.2.1); the count of those that were still there and allowed."""
-        history, rtx, sent = self._history, self._rtx, 0
+        history, rtx, sent = self.history, self._rtx, 0
         if history is None:
             return sent
         for sequence_number in sequence_numbers:
@@ -234,8 +280,8 @@ class OutboundStream:
 
     def set_rtt(self, rtt_s: float) -> None:
         """Keep the history's round-trip time up to date."""
-        if self._history is not None:
-            self._history.rtt_s = rtt_s
+        if self.history is not None:
+            self.history.rtt_s = rtt_s
 
     def follow(
         self,

@@ -16,9 +16,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from triortc.engine.address import Address, Datagram
+from triortc.engine.datagrams import DatagramBatch
 from triortc.engine.dtls.certificate import Certificate
 from triortc.engine.dtls.events import DtlsClosed, DtlsConnected, DtlsFailed
 from triortc.engine.dtls.transport import DtlsTransport
@@ -36,6 +37,7 @@ from triortc.engine.session.events import (
     SessionResumed,
     SessionSilent,
 )
+from triortc.engine.session.inbound import OpenFlow
 from triortc.engine.session.media import MediaSession
 from triortc.engine.session.outbox import Outbox
 from triortc.engine.srtp.keying import create_srtp
@@ -45,6 +47,15 @@ __all__ = ["Session", "SessionCounters"]
 
 #: DTLS datagrams that came before ICE knew where to answer (RFC 8842: they may overtake the checks).
 MAX_EARLY_DTLS: Final = 8
+
+
+class SessionFlow(OpenFlow, Protocol):
+    """A flow as the session's datagrams meet it."""
+
+    source: Address
+
+    def forward(self, batch: DatagramBatch, first: int, end: int, now: float) -> int:
+        """Take the datagrams `first` to `end`, all from `source` and of one SSRC; returns the first one not taken."""
 
 
 @dataclass(slots=True)
@@ -81,7 +92,11 @@ class Session:
         self.dtls: DtlsTransport | None = None
         self.outbox = Outbox(configuration.outbox_bytes)
         self.media = MediaSession(
-            configuration=configuration, outbox=self.outbox, random_bytes=random_bytes, wake=self._wake
+            configuration=configuration,
+            outbox=self.outbox,
+            random_bytes=random_bytes,
+            wake=self._wake,
+            wake_media=self._wake_media,
         )
         self.counters = SessionCounters()
         self.state = ConnectionState.NEW
@@ -90,6 +105,11 @@ class Session:
         #: Set by the shell: called when something is to be sent although nothing was received.
         self.wake: Callable[[Session], None] | None = None
         self.woken = False
+        #: The same, when it is media alone.
+        self.wake_media: Callable[[Session], None] | None = None
+        self.media_woken = False
+        #: By SSRC, what takes the peer's ordinary packets past everything here.
+        self.flows: dict[int, SessionFlow] = {}
         #: What the session can be reached at, in the order of preference.
         self.local_candidates: list[Candidate] = []
         self._negotiated: Negotiated | None = None
@@ -109,6 +129,11 @@ class Session:
         if not self.woken and self.wake is not None:
             self.woken = True
             self.wake(self)
+
+    def _wake_media(self) -> None:
+        if not self.media_woken and self.wake_media is not None:
+            self.media_woken = True
+            self.wake_media(self)
 
     # -- description
 
@@ -182,6 +207,7 @@ class Session:
         authenticated: list[Address] = []
         if self.state is ConnectionState.CLOSED:
             return authenticated
+        self._wake()
         counters, media = self.counters, self.media
         control = False
         media_from: Address | None = None
@@ -202,6 +228,7 @@ class Session:
                     media.heard_at, media_from = None, remote
             elif first < 4:
                 control = True
+                media.settle_flows()
                 if self.ice.receive(bytes(packet), local, remote, now):
                     authenticated.append(remote)
                     self._heard(now)
@@ -218,6 +245,41 @@ class Session:
         if control:
             self._pump(now)
         return authenticated
+
+    def receive_batch(
+        self, batch: DatagramBatch, first: int, end: int, local: Address, remote: Address, now: float
+    ) -> list[Address]:
+        """Take the datagrams `first` to `end` of a batch, all from `remote` to `local`: by flows as far as they go.
+
+        Returns what :meth:`receive` does.
+        """
+        flows, heads, lengths, slots = self.flows, batch.heads, batch.lengths, batch.slots
+        authenticated: list[Address] = []
+        n = first
+        while n < end:
+            if not flows:
+                rest = [(slots[i][: lengths[i]], remote, batch.arrived_at(i)) for i in range(n, end) if lengths[i] >= 0]
+                return authenticated + self.receive(rest, local, now)
+            ssrc = heads[4 * n + 3]
+            flow = flows.get(ssrc)
+            if flow is not None and flow.source == remote:
+                last = n + 1
+                while last < end and heads[4 * last + 3] == ssrc:
+                    last += 1
+                taken = flow.forward(batch, n, last, now)
+                if taken > n:
+                    n = taken
+                    continue
+            if lengths[n] >= 0:
+                authenticated += self.receive([(slots[n][: lengths[n]], remote, batch.arrived_at(n))], local, now)
+            n += 1
+        return authenticated
+
+    def note_media(self, now: float) -> None:
+        """Authentic media came along the path then, told by a flow a little later."""
+        if self.path is not None and (self._heard_at is None or now > self._heard_at):
+            self._heard(now)
+            self.ice.touch(*self.path, now)
 
     def _receive_dtls(self, datagram: bytes, now: float) -> None:
         if self.dtls is None or self.path is None:
@@ -264,6 +326,7 @@ class Session:
         """A deadline has passed."""
         if self.state is ConnectionState.CLOSED:
             return
+        self.media.settle_flows()
         self.ice.handle_timeout(now)
         if self.dtls is not None and self._handshake_started:
             self.dtls.handle_timeout(now)
@@ -314,12 +377,14 @@ class Session:
     def _pump_ice(self, now: float) -> bool:
         event = self.ice.poll_event()
         if isinstance(event, SelectedPairChanged):
+            self.media.close_flows()
             self.path = (event.local, event.remote)
             self._events.append(PathChanged(event.local, event.remote))
             self._start_handshake(now)
         elif isinstance(event, IceStateChanged):
             if event.state is IceState.FAILED:
                 # RFC 7675 section 5.1: without consent nothing more may be sent.
+                self.media.close_flows()
                 self.path = None
                 self._set_state(ConnectionState.FAILED, "no path to the peer (ICE failed)")
             elif event.state is IceState.DISCONNECTED and self.state is ConnectionState.CONNECTED:
@@ -357,6 +422,7 @@ class Session:
         if state is self.state or (self.state in final and state is not ConnectionState.CLOSED):
             return
         self.state = state
+        self.media.close_flows()
         if state in final:
             self.media.stop()
         self._events.append(ConnectionStateChanged(state, reason))

@@ -35,13 +35,13 @@ class SrtpInbound:
         "_rtcp_streams",
         "_rtp_streams",
         "_rtp_tag_bytes",
-        "_transform",
         "_window",
         "dropped_authentication",
         "dropped_malformed",
         "dropped_replay",
         "dropped_ssrc_limit",
         "profile",
+        "transform",
     )
 
     def __init__(
@@ -61,8 +61,8 @@ class SrtpInbound:
         self.dropped_malformed = 0
         #: Authentic packets of more SSRCs than allowed.
         self.dropped_ssrc_limit = 0
-        self._transform = make_transform(profile, derive_session_keys(profile, master_key, master_salt))
-        self._open_rtp = self._transform.open_rtp
+        self.transform = make_transform(profile, derive_session_keys(profile, master_key, master_salt))
+        self._open_rtp = self.transform.open_rtp
         self._rtp_tag_bytes = profile.rtp_tag_bytes
         self._rtcp_overhead = profile.rtcp_tag_bytes + RTCP_INDEX_BYTES
         self._window = configuration.replay_window_packets
@@ -70,6 +70,10 @@ class SrtpInbound:
         self._max_ssrcs = configuration.max_inbound_ssrcs
         self._rtp_streams: dict[int, StreamState] = {}
         self._rtcp_streams: dict[int, StreamState] = {}
+
+    def rtp_stream(self, ssrc: int) -> StreamState | None:
+        """The state of a stream that has sent an authentic packet, for the data plane."""
+        return self._rtp_streams.get(ssrc)
 
     def unprotect_rtp(
         self, packet: memoryview, header_length: int, sequence_number: int, ssrc: int, out: memoryview
@@ -118,7 +122,7 @@ class SrtpInbound:
         self, packet: memoryview, header_length: int, sequence_number: int, ssrc: int, out: memoryview
     ) -> int:
         """A packet of an SSRC not known yet: the roll-over counter is zero (RFC 3711 section 3.3.1)."""
-        iv = self._transform.rtp_iv(ssrc)
+        iv = self.transform.rtp_iv(ssrc)
         if not self._open_rtp(packet, header_length, iv, sequence_number, out):
             self.dropped_authentication += 1
             return -1
@@ -151,8 +155,8 @@ class SrtpInbound:
             if behind >= self._window or (behind >= 0 and stream.seen[index & self._ring_mask] == index):
                 self.dropped_replay += 1
                 return None
-        iv = self._transform.rtcp_iv(ssrc) if stream is None else stream.iv
-        plain = self._transform.open_rtcp(view, iv, trailer)
+        iv = self.transform.rtcp_iv(ssrc) if stream is None else stream.iv
+        plain = self.transform.open_rtcp(view, iv, trailer)
         if plain is None:
             self.dropped_authentication += 1
             return None

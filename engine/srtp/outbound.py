@@ -35,10 +35,10 @@ class SrtpOutbound:
         "_rtp_streams",
         "_rtp_tag_bytes",
         "_seal_rtp",
-        "_transform",
         "_window",
         "profile",
         "refused_repeated",
+        "transform",
     )
 
     def __init__(
@@ -52,13 +52,17 @@ class SrtpOutbound:
         self.profile = profile
         #: Packets not protected because their index was used before, or is older than the window.
         self.refused_repeated = 0
-        self._transform = make_transform(profile, derive_session_keys(profile, master_key, master_salt))
-        self._seal_rtp = self._transform.seal_rtp
+        self.transform = make_transform(profile, derive_session_keys(profile, master_key, master_salt))
+        self._seal_rtp = self.transform.seal_rtp
         self._rtp_tag_bytes = profile.rtp_tag_bytes
         self._window = configuration.send_window_packets
         self._ring_mask = ring_size(self._window) - 1
         self._rtp_streams: dict[int, StreamState] = {}
         self._next_rtcp_index: dict[int, int] = {}
+
+    def rtp_stream(self, ssrc: int) -> StreamState | None:
+        """The state of a stream that we have sent a packet of, for the data plane."""
+        return self._rtp_streams.get(ssrc)
 
     def protect_rtp(
         self, header: bytes, sequence_number: int, ssrc: int, payload: bytes | memoryview, out: memoryview
@@ -82,7 +86,7 @@ class SrtpOutbound:
         stream = self._rtp_streams.get(ssrc)
         if stream is None:
             # One before the first index, so that the first packet lies ahead like all others.
-            stream = StreamState(self._transform.rtp_iv(ssrc), sequence_number - 1, self._ring_mask + 1)
+            stream = StreamState(self.transform.rtp_iv(ssrc), sequence_number - 1, self._ring_mask + 1)
             self._rtp_streams[ssrc] = stream
         highest = stream.highest
         distance = (sequence_number - highest) & 0xFFFF
@@ -123,4 +127,4 @@ class SrtpOutbound:
         if index > MAX_RTCP_INDEX:
             raise SrtpError("2^31 SRTCP packets were sent under one key (RFC 3711 section 9.2); open a new session")
         self._next_rtcp_index[ssrc] = index + 1
-        return self._transform.seal_rtcp(packet, self._transform.rtcp_iv(ssrc), index)
+        return self.transform.seal_rtcp(packet, self.transform.rtcp_iv(ssrc), index)

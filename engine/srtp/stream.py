@@ -20,10 +20,11 @@ class StreamState:
     when the stream moves on, however far.
     """
 
-    __slots__ = ("highest", "iv", "seen")
+    __slots__ = ("highest", "iv", "mask", "seen")
 
     def __init__(self, iv: int, highest: int, slots: int) -> None:
         self.iv = iv
+        self.mask = slots - 1
         self.highest = highest
         self.seen = array("Q", [_UNUSED]) * slots
 

@@ -53,14 +53,14 @@ class Transform(Protocol):
 class AesGcmTransform:
     """AEAD_AES_128_GCM and AEAD_AES_256_GCM (RFC 7714)."""
 
-    __slots__ = ("_decrypt_into", "_encrypt_into", "_rtcp", "_rtcp_salt", "_rtp_salt")
+    __slots__ = ("_rtcp", "_rtcp_salt", "_rtp_salt", "decrypt_into", "encrypt_into")
 
     TAG_BYTES: Final = 16
 
     def __init__(self, keys: SessionKeys) -> None:
         rtp = AESGCM(keys.rtp_key)
-        self._encrypt_into = rtp.encrypt_into
-        self._decrypt_into = rtp.decrypt_into
+        self.encrypt_into = rtp.encrypt_into
+        self.decrypt_into = rtp.decrypt_into
         self._rtcp = AESGCM(keys.rtcp_key)
         self._rtp_salt = int.from_bytes(keys.rtp_salt, "big")
         self._rtcp_salt = int.from_bytes(keys.rtcp_salt, "big")
@@ -77,13 +77,13 @@ class AesGcmTransform:
         """See :meth:`Transform.seal_rtp`; the header is the associated data (RFC 7714 section 8.2)."""
         header_length = len(header)
         out[:header_length] = header
-        self._encrypt_into((iv ^ index).to_bytes(12, "big"), payload, header, out[header_length:])
+        self.encrypt_into((iv ^ index).to_bytes(12, "big"), payload, header, out[header_length:])
 
     def open_rtp(self, packet: memoryview, header_length: int, iv: int, index: int, out: memoryview) -> bool:
         """See :meth:`Transform.open_rtp`."""
         nonce = (iv ^ index).to_bytes(12, "big")
         try:
-            self._decrypt_into(nonce, packet[header_length:], packet[:header_length], out)
+            self.decrypt_into(nonce, packet[header_length:], packet[:header_length], out)
         except InvalidTag:
             return False
         return True

@@ -60,7 +60,9 @@ class RetransmissionConfiguration(_Positive):
 
     maximum_packets: int = 1024
     """Rounded up to a power of two, 32768 at most."""
-    maximum_age_ms: int = 2000
+    maximum_age_ms: int = 1200
+    maximum_bytes: int = 2 << 20
+    """Memory for one stream's packets: with `maximum_age_ms`, 14 Mbit/s."""
     minimum_resend_interval_ms: int = 10
     """The least time between two copies of one packet; a longer round trip counts instead."""
     maximum_bps: int = 1_000_000

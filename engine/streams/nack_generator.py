@@ -50,6 +50,15 @@ class NackGenerator:
         """How many packets are waited for."""
         return len(self._missing)
 
+    @property
+    def newest(self) -> int:
+        """The highest extended number for `note_run`; -1 while a missing packet was not asked for, or a jump came."""
+        return -1 if self._unasked < inf or self._tracker.suspects else self._tracker.newest
+
+    def note_run(self, packets: int) -> None:
+        """Take note of packets that followed the newest one without a gap."""
+        self._tracker.newest += packets
+
     def note(self, sequence_number: int, now: float) -> None:
         """Take note of a packet that arrived, in or out of order."""
         tracker = self._tracker

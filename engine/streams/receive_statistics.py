@@ -11,12 +11,12 @@ from triortc.engine.rtcp.ntp import middle_32, seconds_to_compact
 from triortc.engine.rtcp.packets import ReportBlock
 from triortc.engine.rtp.sequence import SequenceTracker, timestamp_difference
 
-__all__ = ["ReceiveStatistics"]
+__all__ = ["DISCONTINUITY_S", "ReceiveStatistics"]
 
 _CYCLE: Final = 0x10000
 _MAXIMUM_CUMULATIVE_LOST: Final = 0x7FFFFF
 _MINIMUM_CUMULATIVE_LOST: Final = -0x800000
-_DISCONTINUITY_S: Final = 5.0
+DISCONTINUITY_S: Final = 5.0
 
 
 class ReceiveStatistics:
@@ -100,11 +100,33 @@ class ReceiveStatistics:
             if difference < 0:
                 difference = -difference
             # A jump of either clock (hold, another source behind the same SSRC) is not network jitter.
-            if difference < _DISCONTINUITY_S * self.clock_rate:
+            if difference < DISCONTINUITY_S * self.clock_rate:
                 self._jitter += (difference - self._jitter) / 16
         self._last_timestamp = timestamp
         self.last_packet_at = now
         return extended
+
+    @property
+    def run(self) -> tuple[int, float, int, float]:
+        """(newest extended number, jitter in ticks, last timestamp, time of the last packet) for `note_run`.
+
+        The number is -1 while a jump is not confirmed: no run goes on then.
+        """
+        tracker = self._tracker
+        newest = -1 if tracker.suspects else tracker.newest
+        return newest, self._jitter, self._last_timestamp, self.last_packet_at or 0.0
+
+    def note_run(
+        self, packets: int, size_bytes: int, jitter: float, last_timestamp: int, last_packet_at: float
+    ) -> None:
+        """Count packets that followed each other without a gap, noted elsewhere since `run` was read."""
+        self._tracker.newest += packets
+        self._received_run += packets
+        self.packets_received += packets
+        self.bytes_received += size_bytes
+        self._jitter = jitter
+        self._last_timestamp = last_timestamp
+        self.last_packet_at = last_packet_at
 
     def note_sender_report(self, ntp_timestamp: int, now: float) -> None:
         """Remember the newest SR of this source for LSR and DLSR; `ntp_timestamp` has 64 bits."""

@@ -37,6 +37,13 @@ class SenderStatistics:
         self._timestamp = timestamp
         self._at = now
 
+    def note_run(self, packets: int, payload_bytes: int, timestamp: int, now: float) -> None:
+        """Count packets, the last of which had this timestamp."""
+        self.packets_sent += packets
+        self.bytes_sent += payload_bytes
+        self._timestamp = timestamp
+        self._at = now
+
     def sender_report(
         self, now: float, unix_time_s: float, report_blocks: Sequence[ReportBlock] = ()
     ) -> SenderReport | None:

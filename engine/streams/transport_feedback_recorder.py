@@ -63,6 +63,11 @@ class TransportFeedbackRecorder:
         elif len(arrivals) == self._configuration.maximum_packets:
             self._deadline = now
 
+    def note_run(self, arrivals: list[tuple[int, float]]) -> None:
+        """Record arrivals, as (transport-wide sequence number, time)."""
+        for transport_sequence_number, arrived_at in arrivals:
+            self.note(transport_sequence_number, arrived_at)
+
     def next_deadline(self) -> float | None:
         """Return when feedback is due, None if nothing has arrived since the last one."""
         return self._deadline

@@ -11,6 +11,7 @@ import pytest
 from support.session_host import SessionHost, connect, negotiate
 from support.virtual_network import Conditions, Nat, VirtualNetwork
 from triortc.codecs.registry import DEFAULT_CODECS, VP8, Codec, MediaKind
+from triortc.engine.address import Address
 from triortc.engine.congestion.send_side import SendSideEstimator
 from triortc.engine.rtcp.packets import TransportFeedback
 from triortc.engine.rtcp.transport_feedback import TICK_US
@@ -201,9 +202,11 @@ def test_transport_feedback_tells_when_packets_arrived_however_late_they_are_tak
     assert connect(network, client, server)
     send_video(client, 4, network.now)
     burst: list[memoryview] = []
-    client.session.outbox.drain(
-        lambda run, size: burst.extend(memoryview(bytearray(run[at : at + size])) for at in range(0, len(run), size))
-    )
+
+    def keep(run: memoryview, size: int, remote: Address) -> None:
+        burst.extend(memoryview(bytearray(run[at : at + size])) for at in range(0, len(run), size))
+
+    client.session.outbox.drain(keep, server.address)
     monkeypatch.setattr(SendSideEstimator, "on_feedback", spy)
     arrived = [network.now + 0.004 * n for n in range(4)]
     batch = [(packet, client.address, at) for packet, at in zip(burst, arrived, strict=True)]

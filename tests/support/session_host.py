@@ -9,6 +9,7 @@ from functools import cache
 
 from support.virtual_network import Address, VirtualNetwork, seeded_random_bytes
 from triortc.codecs.registry import DEFAULT_CODECS, Codec, MediaKind
+from triortc.engine.datagrams import DatagramBatch
 from triortc.engine.dtls.certificate import Certificate
 from triortc.engine.ice.configuration import IceConfiguration
 from triortc.engine.sdp.local import AnswerConstraints
@@ -53,10 +54,12 @@ class SessionHost:
         )
         self.session.add_host_candidate(address)
         self.events: list[SessionEvent] = []
+        self._batch = DatagramBatch()
         self._outgoing: deque[tuple[bytes, Address, Address]] = deque()
 
     def receive(self, data: bytes, local: Address, remote: Address, now: float) -> None:
-        self.session.receive([(memoryview(bytearray(data)), remote, now)], local, now)
+        self._batch.load([(data, remote)], now)
+        self.session.receive_batch(self._batch, 0, 1, local, remote, now)
         self._collect()
 
     def handle_timeout(self, now: float) -> None:
@@ -76,11 +79,11 @@ class SessionHost:
         if self.session.path is not None:
             local, remote = self.session.path
 
-            def send(run: memoryview, segment: int) -> None:
+            def send(run: memoryview, segment: int, to: Address) -> None:
                 for start in range(0, len(run), segment):
-                    self._outgoing.append((bytes(run[start : start + segment]), local, remote))
+                    self._outgoing.append((bytes(run[start : start + segment]), local, to))
 
-            self.session.outbox.drain(send)
+            self.session.outbox.drain(send, remote)
         while (event := self.session.poll_event()) is not None:
             self.events.append(event)
 

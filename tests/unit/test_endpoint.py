@@ -8,6 +8,7 @@ import pytest
 
 from support.session_host import SessionHost, negotiate
 from triortc.engine.address import Address
+from triortc.engine.datagrams import DatagramBatch
 from triortc.engine.endpoint import Endpoint, EndpointConfiguration
 
 LOCAL: Address = ("10.0.0.1", 4000)
@@ -51,8 +52,9 @@ class Bench:
             assert leg.session.media.secured
 
     def deliver(self, data: bytes, source: Address) -> None:
-        port = self.endpoint._ports[0]
-        self.endpoint._receive(port, [(memoryview(bytearray(data)), source, self.now)], self.now)
+        batch = DatagramBatch()
+        batch.load([(data, source)], self.now)
+        self.endpoint._receive(self.endpoint._ports[0], batch, lambda key: source, self.now)
 
     def exchange(self, device: SessionHost, rounds: int = 200) -> None:
         for _ in range(rounds):

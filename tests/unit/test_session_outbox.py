@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from triortc.engine.address import Address
 from triortc.engine.session.outbox import CHUNK_BYTES, Outbox
 
 
@@ -20,10 +21,10 @@ def put(outbox: Outbox, packet: bytes) -> bool:
 def drain(outbox: Outbox) -> list[list[bytes]]:
     runs: list[list[bytes]] = []
 
-    def send(run: memoryview, segment: int) -> None:
+    def send(run: memoryview, segment: int, remote: Address) -> None:
         runs.append([bytes(run[i : i + segment]) for i in range(0, len(run), segment)])
 
-    outbox.drain(send)
+    outbox.drain(send, ("192.0.2.1", 9))
     return runs
 
 

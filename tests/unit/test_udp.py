@@ -9,8 +9,9 @@ from functools import partial
 import pytest
 import trio
 
+from triortc.engine.datagrams import BATCH_DATAGRAMS
 from triortc.engine.interfaces import local_addresses
-from triortc.engine.udp import BATCH_DATAGRAMS, UdpSocket
+from triortc.engine.udp import UdpSocket
 from triortc.errors import ConfigurationError
 
 NOW = 1000.0
@@ -30,7 +31,7 @@ async def receive(socket: UdpSocket, count: int) -> list[bytes]:
     with trio.fail_after(5):
         while len(found) < count:
             await socket.wait_readable()
-            found += [bytes(view) for view, *_ in socket.receive_batch(NOW)]
+            found += [bytes(data) for data, *_ in socket.receive_batch(NOW)]
     return found
 
 
@@ -42,7 +43,7 @@ async def test_a_batch_keeps_datagram_boundaries_and_source_addresses(pair: tupl
     batch = second.receive_batch(NOW)
     assert [len(view) for view, *_ in batch] == [1, 1200, 0, 1500]
     assert {source for _, source, _ in batch} == {first.address}
-    assert second.receive_batch(NOW) == []
+    assert second.receive(NOW) == 0
 
 
 def test_datagrams_of_one_batch_tell_when_each_arrived(pair: tuple[UdpSocket, UdpSocket]) -> None:
@@ -95,7 +96,7 @@ def test_a_datagram_longer_than_a_slot_is_dropped_and_counted(pair: tuple[UdpSoc
     first, second = pair
     first.send(bytes(3000), second.address)
     first.send(b"next", second.address)
-    assert [bytes(view) for view, *_ in second.receive_batch(NOW)] == [b"next"]
+    assert [bytes(data) for data, *_ in second.receive_batch(NOW)] == [b"next"]
     assert second.counters.truncated == 1
 
 

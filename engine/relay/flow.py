@@ -1,0 +1,343 @@
+"""A flow: one stream of one validated source on its way to one outgoing stream, while nothing unusual happens.
+
+The reference implementation of what docs/architecture.md calls a flow. It is opened by the outlet behind the slow path
+and takes runs of packets from then on; the first packet that is anything but *the next one, looking like those before
+it* is left to the slow path, which closes the flow before it changes what the flow stands on. State that others look at
+(statistics, numbering, signs of life) is written back by :meth:`Flow.settle`.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+
+from triortc.engine.address import Address
+from triortc.engine.datagrams import DatagramBatch
+from triortc.engine.relay.gate import Gate, GateState
+from triortc.engine.relay.header_shape import HeaderShape
+from triortc.engine.relay.payloads import renumber_pictures
+from triortc.engine.relay.rewriter import StreamRewriter
+from triortc.engine.rtp.extensions import ONE_BYTE_PROFILE
+from triortc.engine.rtp.sequence import timestamp_difference
+from triortc.engine.session.inbound import InboundStream
+from triortc.engine.session.outbound import OutboundStream
+from triortc.engine.session.outbox import CHUNK_BYTES as OUTBOX_BYTES
+from triortc.engine.session.session import Session
+from triortc.engine.srtp.stream import MAX_RTP_INDEX
+from triortc.engine.srtp.transform import AesGcmTransform
+from triortc.engine.streams.receive_statistics import DISCONTINUITY_S
+from triortc.engine.streams.retransmission_history import CHUNK_BYTES, RECORD_BYTES
+
+__all__ = ["Flow"]
+
+#: A record of the history and, right behind it, the fixed RTP header that goes out.
+_RECORD_AND_HEADER: Final = Struct("!dHHHHHII")
+_pack_record = _RECORD_AND_HEADER.pack_into
+_EXTENSION_WORDS: Final = Struct("!HH")
+_unpack_extension = _EXTENSION_WORDS.unpack_from
+_FIXED: Final = 12
+_HAS_EXTENSION: Final = 0x1000
+#: Room for a header's extensions and the tag behind each packet, and the packets of one call: they fit one chunk.
+_GROWTH_BYTES: Final = 128
+_MAX_RUN: Final = 40
+#: Written back at the latest after so many packets, so that numbers stay within half their range.
+_SETTLE_PACKETS: Final = 4096
+#: What is left of a jitter after so many packets that came with the one before.
+_DECAY: Final = [(15 / 16) ** n for n in range(_MAX_RUN + 1)]
+_SCRATCH: Final = memoryview(bytearray(CHUNK_BYTES))
+
+
+class Flow:
+    """See the module. Opened by :meth:`Outlet.forward`'s end; every method is for one thread.
+
+    Arguments:
+        session: whose stream it is; it hands its packets in.
+        source: the address that packets must come from.
+        gate, stream: where they come from.
+        rewriter, target: where they go.
+        payload_types: payload type there for each here, of this stream's codec.
+        codec_name: the codec, in lower case.
+        shape: which header extensions are read and passed on.
+    """
+
+    __slots__ = (
+        "_at",
+        "_bytes",
+        "_decrypt_into",
+        "_encrypt_into",
+        "_gate",
+        "_heads",
+        "_history",
+        "_inbound",
+        "_is_gcm",
+        "_is_vp8",
+        "_jitter",
+        "_keyframes",
+        "_last_timestamp",
+        "_outbound",
+        "_packets",
+        "_recorder",
+        "_rewriter",
+        "_shape",
+        "_srtp_in",
+        "_srtp_out",
+        "_stream",
+        "_tag_in",
+        "_tag_out",
+        "_target",
+        "_timestamp_shift",
+        "_with_rtx",
+        "session",
+        "source",
+    )
+
+    def __init__(
+        self,
+        session: Session,
+        source: Address,
+        gate: Gate,
+        stream: InboundStream,
+        rewriter: StreamRewriter,
+        target: OutboundStream,
+        payload_types: dict[int, int],
+        codec_name: str,
+        shape: HeaderShape,
+    ) -> None:
+        srtp_in, srtp_out = session.media.srtp_in, target.srtp
+        assert srtp_in is not None
+        assert srtp_out is not None
+        inbound, outbound = srtp_in.rtp_stream(stream.ssrc), srtp_out.rtp_stream(target.ssrc)
+        assert inbound is not None
+        assert outbound is not None
+        self.session = session
+        self.source = source
+        self._gate, self._stream, self._rewriter, self._target = gate, stream, rewriter, target
+        self._keyframes = stream.keyframes
+        self._inbound, self._outbound = inbound, outbound
+        self._srtp_in, self._srtp_out = srtp_in.transform, srtp_out.transform
+        self._is_gcm = isinstance(self._srtp_in, AesGcmTransform) and isinstance(self._srtp_out, AesGcmTransform)
+        if isinstance(self._srtp_in, AesGcmTransform) and isinstance(self._srtp_out, AesGcmTransform):
+            self._decrypt_into, self._encrypt_into = self._srtp_in.decrypt_into, self._srtp_out.encrypt_into
+        self._tag_in, self._tag_out = srtp_in.profile.rtp_tag_bytes, srtp_out.profile.rtp_tag_bytes
+        self._is_vp8 = codec_name == "vp8"
+        self._history = target.history
+        self._with_rtx = target.has_rtx
+        self._shape = shape
+        self._recorder = session.media.feedback_recorder
+        self._timestamp_shift = rewriter.timestamp_shift
+        # By a header's first 16 bits, those of the packet that goes out: version, no padding, no CSRC, marker, type.
+        self._heads = {
+            (extended | marker | theirs): (0x8000 | marker | ours)
+            for theirs, ours in payload_types.items()
+            for marker in (0, 0x80)
+            for extended in (0x8000, 0x9000)
+        }
+        self._packets = self._bytes = 0
+        _, self._jitter, self._last_timestamp, self._at = stream.statistics.run
+        session.flows[stream.ssrc] = stream.flow = target.flow = self
+
+    @staticmethod
+    def may_open(session: Session, stream: InboundStream, rewriter: StreamRewriter, target: OutboundStream) -> bool:
+        """Whether every number that a flow goes on from stands at the stream's newest packet."""
+        srtp_in, srtp_out, nack = session.media.srtp_in, target.srtp, stream.nack
+        inbound = None if srtp_in is None else srtp_in.rtp_stream(stream.ssrc)
+        outbound = None if srtp_out is None else srtp_out.rtp_stream(target.ssrc)
+        if inbound is None or outbound is None or max(inbound.highest, outbound.highest) > MAX_RTP_INDEX - 0x10000:
+            return False
+        newest_in, newest_out, _ = rewriter.newest
+        number = inbound.highest & 0xFFFF
+        counted = stream.statistics.run[0]
+        asked = counted if nack is None else nack.newest
+        return (
+            counted >= 0
+            and asked >= 0
+            and number == counted & 0xFFFF == asked & 0xFFFF == stream.newest & 0xFFFF == newest_in
+            and outbound.highest & 0xFFFF == newest_out
+            and not stream.superseded
+            and (stream.keyframes is None or not stream.keyframes.waiting)
+        )
+
+    # One loop on purpose: what a packet costs is function calls and memory touched.
+    def forward(  # noqa: C901, PLR0915  # see above
+        self, batch: DatagramBatch, first: int, end: int, now: float
+    ) -> int:
+        """Take the datagrams `first` to `end` of a batch, all of this stream's source and SSRC.
+
+        Returns:
+            The first one that was not taken; `end` if all were.
+        """
+        keyframes = self._keyframes
+        if self._gate.state is not GateState.OPEN or (keyframes is not None and keyframes.waiting):
+            self.close()
+            return first
+        end = min(end, first + _MAX_RUN)
+        target, history, shape, is_gcm = self._target, self._history, self._shape, self._is_gcm
+        outbox, numbered = target.outbox, shape.numbered
+        lengths, heads, slots = batch.lengths, batch.heads, batch.slots
+        if not outbox.make_room(min(sum(lengths[first:end]) + (end - first) * _GROWTH_BYTES, OUTBOX_BYTES)):
+            return first
+        inbound, outbound, get_head = self._inbound, self._outbound, self._heads.get
+        index, out_index, iv_in, iv_out = inbound.highest, outbound.highest, inbound.iv, outbound.iv
+        seen_in, mask_in, seen_out, mask_out = inbound.seen, inbound.mask, outbound.seen, outbound.mask
+        tag_in, tag_out, shift, ssrc_out = self._tag_in, self._tag_out, self._timestamp_shift, target.ssrc
+        out, position = outbox.view, outbox.position
+        kept = history is not None and self._with_rtx
+        chunk, place = (history.chunk, history.position) if history is not None and kept else (_SCRATCH, 0)
+        positions, mask = (history.positions, history.mask) if history is not None else (seen_out, mask_out)
+        segment = size = size_bytes = 0
+        sizes: list[int] = []
+        numbers: list[tuple[int, float]] = []
+        if is_gcm:
+            decrypt_into, encrypt_into = self._decrypt_into, self._encrypt_into
+        n = first
+        try:
+            while n < end:
+                word = 4 * n
+                head = get_head(heads[word])
+                length = lengths[n]
+                if head is None or heads[word + 1] != (index + 1) & 0xFFFF:
+                    break
+                slot = slots[n]
+                header_length, transport_number, extension = _FIXED, -1, b""
+                if heads[word] & _HAS_EXTENSION:
+                    profile, words = _unpack_extension(slot, _FIXED)
+                    header_length = 16 + 4 * words
+                    if profile != ONE_BYTE_PROFILE or header_length + tag_in >= length:
+                        break
+                    transport_number = shape.read(slot, header_length)
+                    extension = shape.passed_on
+                size = length - header_length - tag_in
+                if size < 1:
+                    break
+                if numbered:
+                    extension = shape.number(target.transport_sequence_number + len(sizes), extension)
+                elif shape.makes_extension:
+                    extension = shape.stamp(now, extension)
+                elif extension:
+                    extension = shape.block(extension)
+                extension_length = len(extension)
+                if place + RECORD_BYTES + _FIXED + extension_length + size > CHUNK_BYTES:
+                    if history is None or not kept:
+                        place = 0
+                    else:
+                        history.position = place
+                        history.next_chunk(now)
+                        chunk, place = history.chunk, 0
+                header_at = place + RECORD_BYTES
+                payload_at = header_at + _FIXED + extension_length
+                plain = chunk[payload_at : payload_at + size]
+                if is_gcm:
+                    decrypt_into(
+                        (iv_in ^ (index + 1)).to_bytes(12, "big"),
+                        slot[header_length:length],
+                        slot[:header_length],
+                        plain,
+                    )
+                elif not self._srtp_in.open_rtp(slot[:length], header_length, iv_in, index + 1, plain):
+                    break
+                if self._is_vp8 and plain[0] & 0x80:
+                    renumber_pictures("vp8", plain, self._rewriter)
+                out_index += 1
+                index += 1
+                number = out_index & 0xFFFF
+                timestamp = (heads[word + 2] + shift) & 0xFFFFFFFF
+                out_header = _FIXED + extension_length
+                _pack_record(
+                    *(chunk, place, now, number, out_header, out_header + size),
+                    *(head, number, timestamp, ssrc_out),
+                )
+                if extension_length:
+                    chunk[header_at] = 0x90
+                    chunk[header_at + _FIXED : payload_at] = extension
+                header = chunk[header_at:payload_at]
+                out_length = out_header + size + tag_out
+                if out_length != segment:
+                    if segment and position > outbox.position:
+                        outbox.commit_run(position, segment)
+                    segment = out_length
+                sealed = position + out_length
+                if is_gcm:
+                    out[position : position + out_header] = header
+                    encrypt_into(
+                        (iv_out ^ out_index).to_bytes(12, "big"), plain, header, out[position + out_header : sealed]
+                    )
+                else:
+                    self._srtp_out.seal_rtp(bytes(header), plain, iv_out, out_index, out[position:sealed])
+                seen_in[index & mask_in] = index
+                seen_out[out_index & mask_out] = out_index
+                if history is not None:
+                    if kept:
+                        positions[number & mask] = history.number << 16 | place
+                        place = payload_at + size
+                    else:
+                        history.store(number, b"", out[position:sealed], now)
+                position = sealed
+                size_bytes += size
+                sizes.append(out_length)
+                if transport_number >= 0:
+                    numbers.append((transport_number, batch.arrived_at(n)))
+                n += 1
+        except InvalidTag:
+            pass  # the slow path counts it
+        if n == first:
+            return n
+        if position > outbox.position:
+            outbox.commit_run(position, segment)
+        if history is not None and kept:
+            history.position = place
+        inbound.highest, outbound.highest = index, out_index
+        self._note(heads, first, n, size_bytes, now)
+        if numbers and self._recorder is not None:
+            self.session.media.note_transport_sequence_numbers(numbers, self._stream.ssrc)
+        target.sent_run(sizes, numbered, now)
+        return n
+
+    def _note(self, heads: tuple[int, ...], first: int, end: int, size_bytes: int, now: float) -> None:
+        """Count a run, and its jitter packet by packet as RFC 3550 section 6.4.1 says."""
+        statistics, jitter, last = self._stream.statistics, self._jitter, self._last_timestamp
+        clock_rate = statistics.clock_rate
+        elapsed_ticks = (now - self._at) * clock_rate
+        timestamp = heads[4 * first + 2]
+        difference = abs(elapsed_ticks - timestamp_difference(timestamp, last))
+        if difference < DISCONTINUITY_S * clock_rate:
+            jitter += (difference - jitter) / 16
+        newest = heads[4 * end - 2]
+        if newest == timestamp:
+            jitter *= _DECAY[end - first - 1]  # they have come together: no difference
+        else:
+            for n in range(first + 1, end):
+                difference = abs(timestamp_difference(heads[4 * n + 2], heads[4 * n - 2]))
+                if difference < DISCONTINUITY_S * clock_rate:
+                    jitter += (difference - jitter) / 16
+        self._jitter, self._last_timestamp, self._at = jitter, newest, now
+        self._bytes += size_bytes
+        self._packets += end - first
+        if self._packets >= _SETTLE_PACKETS:
+            self.settle()
+
+    def settle(self) -> None:
+        """Write back what others look at: statistics, numbering, signs of life."""
+        packets = self._packets
+        if not packets:
+            return
+        stream, at, timestamp = self._stream, self._at, (self._last_timestamp + self._timestamp_shift) & 0xFFFFFFFF
+        stream.statistics.note_run(packets, self._bytes, self._jitter, self._last_timestamp, at)
+        stream.newest += packets
+        if stream.nack is not None:
+            stream.nack.note_run(packets)
+        self._rewriter.advance(packets, timestamp, at)
+        self._gate.statistics.forwarded += packets
+        self._target.statistics.note_run(packets, self._bytes, timestamp, at)
+        self._packets = self._bytes = 0
+        self.session.note_media(at)
+
+    def close(self) -> None:
+        """Settle, and leave the stream's packets to the slow path. Safe to call twice."""
+        stream = self._stream
+        if stream.flow is not self:
+            return
+        stream.flow = self._target.flow = None
+        del self.session.flows[stream.ssrc]
+        self.settle()
