@@ -16,7 +16,9 @@ import trio
 
 from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.media_events import MediaEvent
+from triortc.engine.calls.memory_store import MemoryStore
 from triortc.engine.calls.ports import HistoryPort, MediaPort, NoPush, PushPort, RecordingPolicyPort, RouterPort
+from triortc.engine.calls.store import StateStore
 from triortc.engine.calls.supervisor import CallSupervisor, open_call_supervisor
 from triortc.engine.udp import UdpSocket
 from triortc.errors import ConfigurationError
@@ -160,6 +162,7 @@ async def open_server(
     history: HistoryPort | None = None,
     recording_policy: RecordingPolicyPort | None = None,
     push: PushPort | None = None,
+    store: StateStore | None = None,
     random_bytes: Callable[[int], bytes] = os.urandom,
     wall_s: Callable[[], float] = time.time,
 ) -> AsyncGenerator[RunningServer]:
@@ -172,11 +175,13 @@ async def open_server(
         history: keeps records; None: memory.
         recording_policy: may refuse recordings; None: what `calls.recording` allows.
         push: gateways of your own; None: those of `configuration.push`.
+        store: keeps what must outlive the process; opened and closed here. None: memory.
         random_bytes: the source of ids, keys and secrets.
         wall_s: unix seconds.
 
     Raises:
         ConfigurationError, OSError: an address or a value cannot be used.
+        StoreError: the store cannot be opened or read.
     """
     issuer = DevelopmentIssuer(random_bytes=random_bytes, wall_s=wall_s) if configuration.development else None
     keys: KeyPort | None = issuer or configuration.keys
@@ -244,6 +249,7 @@ async def open_server(
                 random_bytes=random_bytes,
             )
         async with (
+            _opened(store) as kept,
             open_media() as media,
             _open_gateways(configuration.push, push, wall_s) as gateways,
             open_signal_server(signaling),
@@ -257,14 +263,16 @@ async def open_server(
                 history=history,
                 recording_policy=recording_policy,
                 push=gateways.port,
+                store=kept,
                 random_bytes=random_bytes,
                 unix_ms_now=int(wall_s() * 1000),
             )
             try:
                 async with open_calls as calls, trio.open_nursery() as accepting:
                     media.on_event = calls.media_event
-                    signaling.calls = calls
+                    signaling.calls = signaling.keeper = calls
                     gateways.report_to(calls)
+                    signaling.remember_replies(calls.kept_replies)
                     serve = partial(trio.serve_listeners, http.serve, listeners, handler_nursery=connections)
                     accepting.start_soon(serve)
                     if webtransport is not None:
@@ -285,7 +293,7 @@ async def open_server(
                     # Listeners first, then calls; devices hear of it before their connections are closed.
                     accepting.cancel_scope.cancel()
             finally:
-                signaling.calls = None
+                signaling.calls = signaling.keeper = None
             signaling.close_all()
             http.close_idle()
             if webtransport is not None:
@@ -332,6 +340,14 @@ async def _open_gateways(
 def _push_key(configuration: PushConfiguration | None) -> str | None:
     web_push = None if configuration is None else configuration.web_push
     return None if web_push is None else public_key(web_push)
+
+
+@asynccontextmanager
+async def _opened(store: StateStore | None) -> AsyncGenerator[StateStore]:
+    """The given store, or one in memory, open inside the block."""
+    kept = MemoryStore() if store is None else store
+    async with kept.open():
+        yield kept
 
 
 def _by_room(counters: Mapping[str, int]) -> dict[str, dict[str, int]]:

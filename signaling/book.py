@@ -78,6 +78,10 @@ class SessionBook:
         self._by_principal.setdefault(address.principal, set()).add(address)
         return session
 
+    def remember(self, address: DeviceAddress, id: str, digest: bytes, reply: bytes, *, stored_at: float) -> None:
+        """Take over a reply that another process gave to a device. Older ones first."""
+        self._replies_of(address, stored_at).restore(id, digest, reply, stored_at)
+
     def surplus(self, principal: Principal) -> SignalingSession | None:
         """The session that has to make room for another device of a principal: a lost one first, else the oldest."""
         addresses = self._by_principal.get(principal, set())

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import entry_points, version
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import click
 import msgspec
@@ -19,17 +19,19 @@ import trio
 from triortc.engine.calls.call_recording import RecordingConfiguration
 from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.leg_configuration import MediaConfiguration
+from triortc.engine.calls.store import StateStore
 from triortc.engine.collector import settle_collector
 from triortc.engine.endpoint import EndpointConfiguration
 from triortc.engine.ice.configuration import IceConfiguration
 from triortc.engine.interfaces import local_addresses
 from triortc.engine.session.configuration import SessionConfiguration
-from triortc.errors import ConfigurationError
+from triortc.errors import ConfigurationError, StoreError
 from triortc.signaling.app import RunningServer, ServerConfiguration
 from triortc.signaling.certificates import self_signed_certificate
 from triortc.signaling.engine import EngineConfiguration, open_engine
 from triortc.signaling.push.file import load_push_configuration, new_web_push_key
 from triortc.signaling.schema import protocol_schema
+from triortc.signaling.sqlite_store import SqliteStore, StoreConfiguration
 from triortc.signaling.webtransport.configuration import WebTransportConfiguration
 
 __all__ = ["development_configuration", "main"]
@@ -85,6 +87,20 @@ def main() -> None:
     metavar="FILE",
     help="Wake devices without a connection: push services and credentials, in TOML (docs/pushes.md).",
 )
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=None,
+    metavar="DIR",
+    help="Keep conversations, history, devices and running calls in this directory; without it, in memory.",
+)
+@click.option(
+    "--synchronous",
+    type=click.Choice(["off", "normal", "full"]),
+    default="normal",
+    show_default=True,
+    help="What a power failure may cost, with --data: anything, the last seconds, nothing.",
+)
 def serve(
     dev: bool,
     host: str,
@@ -94,6 +110,8 @@ def serve(
     force: bool,
     record: Path | None,
     push: Path | None,
+    data: Path | None,
+    synchronous: Literal["off", "normal", "full"],
 ) -> None:
     """Serve the pages, signaling and media."""
     if not dev:
@@ -109,8 +127,9 @@ def serve(
         if push is not None:
             configuration = replace(configuration, push=load_push_configuration(push))
         engine = EngineConfiguration(configuration, _media_configuration(media_port, public_host, record))
-        trio.run(_serve, engine, public_host)
-    except (ConfigurationError, OSError) as error:
+        store = None if data is None else SqliteStore(data, StoreConfiguration(synchronous=synchronous))
+        trio.run(_serve, engine, public_host, store)
+    except (ConfigurationError, StoreError, OSError) as error:
         raise click.ClickException(str(error)) from None
 
 
@@ -195,8 +214,8 @@ def _media_configuration(media_port: int, public_host: str | None, record: Path 
     return MediaConfiguration(endpoint=endpoint, session=session, recording=recording)
 
 
-async def _serve(configuration: EngineConfiguration, public_host: str | None) -> None:
-    async with open_engine(configuration) as server:
+async def _serve(configuration: EngineConfiguration, public_host: str | None, store: StateStore | None) -> None:
+    async with open_engine(configuration, store=store) as server:
         settle_collector()
         _announce(server, configuration.server, public_host)
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:

@@ -198,7 +198,10 @@ class SignalClient:
         Raises:
             CommandError: the payload of `err`.
         """
-        id = self.new_id()
+        return await self.command_again(self.new_id(), t, **payload)
+
+    async def command_again(self, id: str, t: str, /, **payload: Any) -> dict[str, Any]:
+        """As `command`, for one that was sent before under this id, perhaps by another client: the same reply comes."""
         pending = self._pending[id] = _Pending(encode_message(t, _renamed(payload), id=id))
         try:
             await self._send(pending.data)

@@ -46,6 +46,9 @@ class SignalHandler(Protocol):
     async def execute(self, session: SignalingSession, command: Incoming, rx_time: float) -> None:
         """Carry out a command; the reply goes to the session."""
 
+    async def settled(self) -> None:
+        """Wait until what is queued by now may be told: until it would survive what it has to survive."""
+
     def parted(self, session: SignalingSession, link: Link) -> None:
         """The connection is over."""
 
@@ -175,6 +178,7 @@ class Connection:
                         self._wake = trio.Event()
                         await self._wake.wait()
                         continue
+                    await self._handler.settled()
                     await self._channel.send(data)
                     self._replies_written.set()
             except ChannelClosedError as closed:

@@ -10,6 +10,7 @@ from functools import partial
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.calls.legs import open_leg_manager
 from triortc.engine.calls.ports import HistoryPort, PushPort, RecordingPolicyPort, RouterPort
+from triortc.engine.calls.store import StateStore
 from triortc.errors import ConfigurationError
 from triortc.signaling.app import RunningServer, ServerConfiguration, open_server
 
@@ -46,6 +47,7 @@ async def open_engine(
     history: HistoryPort | None = None,
     recording_policy: RecordingPolicyPort | None = None,
     push: PushPort | None = None,
+    store: StateStore | None = None,
 ) -> AsyncGenerator[RunningServer]:
     """Serve calls until the block is left; then calls end, devices are told, and every socket and task is gone.
 
@@ -55,10 +57,12 @@ async def open_engine(
         history: keeps the records of ended calls; None: memory.
         recording_policy: may refuse recordings; None: what the configuration allows.
         push: gateways of your own; None: those of `configuration.server.push`.
+        store: keeps what must outlive the process, for example `SqliteStore(Path("state"))`; None: memory.
 
     Raises:
         ConfigurationError: a value makes no sense; the message says what to do.
         OSError: an address or port cannot be bound.
+        StoreError: the store cannot be opened or read; the message says what to do.
     """
     open_media = partial(open_leg_manager, configuration.media)
     async with open_server(
@@ -68,5 +72,6 @@ async def open_engine(
         history=history,
         recording_policy=recording_policy,
         push=push,
+        store=store,
     ) as engine:
         yield engine

@@ -10,8 +10,9 @@ from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation
 from triortc.engine.calls.commands import Command
 from triortc.engine.calls.notifications import Snapshot
 from triortc.engine.calls.replies import Reply
+from triortc.engine.calls.store import ReplyRow
 
-__all__ = ["CallControl", "SignalCounters"]
+__all__ = ["CallControl", "Keeper", "SignalCounters"]
 
 
 class CallControl(Protocol):
@@ -37,6 +38,23 @@ class CallControl(Protocol):
 
     def device_gone(self, address: DeviceAddress) -> None:
         """It will not come back."""
+
+
+class Keeper(Protocol):
+    """What signaling needs where state outlives the process; `CallSupervisor` is it."""
+
+    def keep_reply(self, row: ReplyRow) -> None:
+        """Keep a reply together with what its command changed."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything that happened may be told."""
+
+    async def settle(self) -> None:
+        """Wait until what has happened by now may be told."""
+
+    def health(self) -> dict[str, object]:
+        """How the store does, for `/health`."""
 
 
 @dataclass(slots=True)

@@ -65,6 +65,15 @@ class ReplyCache:
             while self._bytes > self._max_bytes and self._entries:
                 self._pop()
 
+    def kept(self, id: str) -> CachedReply | None:
+        """What is known of a command, whatever its content."""
+        return self._entries.get(id)
+
+    def restore(self, id: str, digest: bytes, reply: bytes, stored_at: float) -> None:
+        """Remember a reply of another process. Older ones first."""
+        self._entries[id] = CachedReply(digest, stored_at)
+        self.finish(id, reply)
+
     def forget(self, id: str) -> None:
         """Forget a command that had no effect, so that it can be tried again with its id."""
         entry = self._entries.pop(id, None)

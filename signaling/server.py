@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import fields
 
@@ -15,13 +15,14 @@ from triortc.engine.calls.actor import Actor, DeviceAddress
 from triortc.engine.calls.commands import Command as EngineCommand
 from triortc.engine.calls.notifications import Notification, Snapshot
 from triortc.engine.calls.replies import CallFault, Ok, Reply
+from triortc.engine.calls.store import ReplyRow
 from triortc.signaling.book import SessionBook
 from triortc.signaling.channel import MessageChannel
 from triortc.signaling.configuration import SignalingConfiguration
 from triortc.signaling.connection import Connection, RefusedError
 from triortc.signaling.link import CloseCode, Link
 from triortc.signaling.mapping import device_information, engine_command
-from triortc.signaling.ports import CallControl, SignalCounters
+from triortc.signaling.ports import CallControl, Keeper, SignalCounters
 from triortc.signaling.session import SignalingSession
 from triortc.signaling.tokens import CLOCK_SKEW_S, Claims, TokenError, TokenVerifier
 from triortc.signaling.wire import (
@@ -43,7 +44,8 @@ __all__ = ["SignalServer", "open_signal_server"]
 class SignalServer:
     """Implements `ClientPort`: whoever knows it can tell devices something at any time, without waiting.
 
-    Made by `open_signal_server`. Set `calls` to call control before the first connection.
+    Made by `open_signal_server`. Set `calls` to call control before the first connection, and `keeper` where state
+    outlives the process.
 
     Args:
         verifier: checks tokens.
@@ -71,6 +73,7 @@ class SignalServer:
         self._expiry = trio.CancelScope()
         self._draining = False
         self.calls: CallControl | None = None
+        self.keeper: Keeper | None = None
         self.counters = SignalCounters()
 
     # --- connections
@@ -242,7 +245,25 @@ class SignalServer:
             )
             return
         session.reply(id, reply.payload)
+        self._keep_reply(session, id)
         self._follow(session, t, command, reply)
+
+    def _keep_reply(self, session: SignalingSession, id: str) -> None:
+        known = session.kept_reply(id)
+        if self.keeper is not None and known is not None and known.reply is not None:
+            self.keeper.keep_reply(ReplyRow(session.address, id, known.digest, known.reply, self._wall_ms()))
+
+    def remember_replies(self, rows: Iterable[ReplyRow]) -> None:
+        """Know the replies of the process before: a command that comes again is answered as it was."""
+        now, now_ms = trio.current_time(), self._wall_ms()
+        for row in sorted(rows, key=lambda row: row.at_ms):
+            stored_at = now - max(0, now_ms - row.at_ms) / 1000
+            self._book.remember(row.address, row.command, row.digest, row.reply, stored_at=stored_at)
+
+    async def settled(self) -> None:
+        """Wait until what has happened by now may be told."""
+        if self.keeper is not None and not self.keeper.settled:
+            await self.keeper.settle()
 
     def _follow(self, session: SignalingSession, t: str, command: EngineCommand, reply: Ok) -> None:
         """A reply that lets a device into a video makes its heartbeats quick."""
@@ -337,7 +358,8 @@ class SignalServer:
     def health(self) -> Mapping[str, object]:
         """The counters, and how many sessions there are."""
         counters = {field.name: getattr(self.counters, field.name) for field in fields(self.counters)}
-        return {"draining": self._draining, "sessions": len(self._book), **counters}
+        store = {} if self.keeper is None else {"store": self.keeper.health()}
+        return {"draining": self._draining, "sessions": len(self._book), **counters, **store}
 
 
 class _Greeter:
@@ -348,6 +370,7 @@ class _Greeter:
         self._foreign_origin = foreign_origin
         self.execute = server.execute
         self.parted = server.parted
+        self.settled = server.settled
 
     async def greet(self, hello: Hello, link: Link) -> SignalingSession:
         """Pass the hello on."""

@@ -17,7 +17,7 @@ from triortc.engine.calls.actor import Actor, DeviceAddress
 from triortc.signaling.configuration import SignalingConfiguration
 from triortc.signaling.limits import TokenBucket
 from triortc.signaling.link import BufferedEvent, CloseCode, Link
-from triortc.signaling.replies import ReplyCache
+from triortc.signaling.replies import CachedReply, ReplyCache
 from triortc.signaling.wire import (
     Ack,
     Bye,
@@ -330,6 +330,10 @@ class SignalingSession:
                 self.link.push(data, reply=True)
         else:
             self._answer(id, data)
+
+    def kept_reply(self, id: str) -> CachedReply | None:
+        """The remembered reply to a command."""
+        return self._replies.kept(id)
 
     def _answer(self, id: str, data: bytes) -> None:
         self._replies.finish(id, data)

@@ -25,6 +25,7 @@ from triortc.errors import (
     SdpError,
     SignalingError,
     SrtpError,
+    StoreError,
     StunError,
     TriortcError,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "SessionConfiguration",
     "SignalingError",
     "SrtpError",
+    "StoreError",
     "StunError",
     "TriortcError",
     "__version__",

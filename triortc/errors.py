@@ -15,6 +15,7 @@ __all__ = [
     "SdpError",
     "SignalingError",
     "SrtpError",
+    "StoreError",
     "StunError",
     "TriortcError",
 ]
@@ -70,6 +71,10 @@ class CodecError(TriortcError):
 
 class CallError(TriortcError):
     """A call command cannot be carried out in the present state."""
+
+
+class StoreError(TriortcError):
+    """What is kept on disk cannot be opened, read or written; the message says what to do."""
 
 
 class SignalingError(TriortcError):

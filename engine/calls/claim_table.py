@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from triortc.engine.calls.actor import Principal
-from triortc.engine.calls.machine import Machine, Row
+from triortc.engine.calls.machine import SAME, Machine, Row
 
 __all__ = ["CLAIMS", "Busy", "Claim", "ClaimFacts", "ClaimRegistry", "Fenced"]
 
@@ -32,6 +32,7 @@ CLAIMS: Final[Machine[ClaimFacts]] = Machine(
         Row("C8", ("free", *_HELD), "release", "stale", "(fenced)"),
         Row("C3", ("ringing", "waiting"), "commit", "", "in_call"),
         Row("C5", _HELD, "release", "", "free"),
+        Row("C6", _HELD, "adopt", "", SAME),
     ),
     {
         "routed_and_assignable": lambda facts: facts.origin == "routed" and facts.assignable,
@@ -111,6 +112,22 @@ class ClaimRegistry:
         claim = self._claims[agent]
         self._claims[agent] = Claim(claim.session, claim.origin, row.next, claim.epoch)
         return None
+
+    def adopt(self, agent: Principal, claim: Claim) -> int:
+        """Take over a claim of a process that is no more, with a new epoch: whoever still has the old one is fenced."""
+        self._claims[agent] = claim
+        self._epochs[agent] = max(self._epochs.get(agent, 0), claim.epoch) + 1
+        self._select(agent, "adopt", ClaimFacts(False, True))
+        self._claims[agent] = Claim(claim.session, claim.origin, claim.phase, self._epochs[agent])
+        return self._epochs[agent]
+
+    def epoch(self, agent: Principal) -> int:
+        """The newest epoch that was given out for an agent; 0: none was."""
+        return self._epochs.get(agent, 0)
+
+    def restore_epoch(self, agent: Principal, epoch: int) -> None:
+        """Epochs go on from here."""
+        self._epochs[agent] = max(self._epochs.get(agent, 0), epoch)
 
     def release(self, agent: Principal, session: str, epoch: int) -> Fenced | None:
         """The agent is free again."""

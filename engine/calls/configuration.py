@@ -20,6 +20,7 @@ class CallConfiguration:
         leg_grace_s: how long a lost leg may come back, for each leg.
         visitor_ring_grace_s: how long a visitor may be without signaling while it rings.
         visitor_absent_grace_s: how long a visitor may be without signaling while an invitation waits.
+        visitor_return_s: how long a visitor may take to come back to a ring after the server died and was started anew.
         handoff_timeout_s: how long a new device may take to deliver media.
         device_grace_s: how long after its socket was lost a device still counts as reachable.
         revoked_device_grace_s: how long a call goes on after its device was revoked.
@@ -61,6 +62,7 @@ class CallConfiguration:
     leg_grace_s: float = 30.0
     visitor_ring_grace_s: float = 5.0
     visitor_absent_grace_s: float = 120.0
+    visitor_return_s: float = 10.0
     handoff_timeout_s: float = 10.0
     device_grace_s: float = 35.0
     revoked_device_grace_s: float = 5.0
@@ -102,6 +104,7 @@ class CallConfiguration:
             "leg_grace_s",
             "visitor_ring_grace_s",
             "visitor_absent_grace_s",
+            "visitor_return_s",
             "handoff_timeout_s",
             "cleanup_timeout_s",
         ):

@@ -76,8 +76,10 @@ from triortc.engine.calls.people import People
 from triortc.engine.calls.ports import HistoryPort, RecordingPolicyPort, RouterPort
 from triortc.engine.calls.replies import CallFault, Ok, Reply
 from triortc.engine.calls.requesting import Requesting
+from triortc.engine.calls.restoring import restore, take_over
 from triortc.engine.calls.routing import LongestIdleRouter
 from triortc.engine.calls.session import LogRecord
+from triortc.engine.calls.store import Stored
 from triortc.engine.calls.world import RefusedError, World
 
 __all__ = ["CallControl"]
@@ -130,6 +132,7 @@ class CallControl:
         self._requesting = Requesting(world, self._lifecycle, self._calling, self._inviting, self._router)
         self._people = People(world, self._lifecycle)
         self._last_snapshot = Snapshot()
+        self._alive_ms: int | None = None
         calling, mediating, chatting, people = self._calling, self._mediating, self._chatting, self._people
         inviting = self._inviting
         self._handlers: Final[Mapping[type, _Handler]] = {
@@ -221,6 +224,7 @@ class CallControl:
             if not isinstance(effect, Notify)
             or effect.address != device.address
             or isinstance(effect.notification, ConversationMessage)
+            or getattr(effect.notification, "renegotiate", None)
         ]
 
     @property
@@ -299,6 +303,8 @@ class CallControl:
                 self._requesting.ring_timeout(session)
             case ("T_agent_gone", _, _):
                 self._lifecycle.apply(session_id, "int.agent_gone", "system", {})
+            case ("T_adopted", _, _):
+                self._lifecycle.apply(session_id, "int.reaped", "system", {})
             case ("T_vis_ring", _, _):
                 self._lifecycle.apply(session_id, "int.visitor_gone", "system", {})
             case ("T_revoked", _, _):
@@ -338,6 +344,29 @@ class CallControl:
                 if threads.route_chat(world, self._router, world.conversations[key]):
                     break
         return world.take_effects()
+
+    # --- after the death of another process
+
+    def restore(self, stored: Stored, now: float) -> None:
+        """Know what another process knew. Called once, before any event; `take_over` comes next.
+
+        Arguments:
+            stored: what it left.
+            now: monotonic seconds.
+        """
+        self.world.now = now
+        restore(self.world, stored)
+        self._alive_ms = stored.alive_ms
+
+    def take_over(self, now: float) -> list[Effect]:
+        """Go on with the sessions that have not ended (V46, V47).
+
+        Returns:
+            what the shell has to do: their lifetimes begin anew, and their legs have no transport yet.
+        """
+        self.world.now = now
+        take_over(self.world, self._lifecycle, self._alive_ms)
+        return self._settle()
 
     # --- for embedders' servers
 

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from triortc.engine.calls.actor import DeviceAddress
 from triortc.engine.calls.commands import IceCandidate
 from triortc.engine.calls.gate_table import GateState
-from triortc.engine.calls.notifications import InvitationRecord, Notification, SessionRecord
+from triortc.engine.calls.notifications import ConversationMessage, InvitationRecord, Notification, SessionRecord
 from triortc.engine.calls.ports import Kind, Side, View
 from triortc.engine.calls.push_values import Push
 from triortc.engine.calls.replies import Reply
@@ -25,6 +25,7 @@ __all__ = [
     "AppendInvitation",
     "CloseLeg",
     "Effect",
+    "KeepMessage",
     "Notify",
     "OpenLeg",
     "Order",
@@ -176,6 +177,14 @@ class AppendInvitation:
     record: InvitationRecord
 
 
+@dataclass(slots=True, frozen=True)
+class KeepMessage:
+    """A message that was accepted is kept with its conversation."""
+
+    org: str
+    message: ConversationMessage
+
+
 Effect: TypeAlias = (
     SessionStarted
     | SessionEnded
@@ -194,4 +203,5 @@ Effect: TypeAlias = (
     | SendPush
     | AppendHistory
     | AppendInvitation
+    | KeepMessage
 )

@@ -10,7 +10,7 @@ from triortc.engine.calls.ports import Kind, Side
 from triortc.engine.calls.session import Session
 from triortc.engine.calls.world import KINDS, Leg, World
 
-__all__ = ["close_leg", "gate_event", "inherit_mute", "open_leg", "seal_session", "switch_source"]
+__all__ = ["close_leg", "gate_event", "inherit_mute", "open_leg", "rearm", "seal_session", "switch_source"]
 
 _TOLD = frozenset({GateState.OPEN, GateState.MUTED, GateState.FROZEN})
 
@@ -59,6 +59,17 @@ def gate_event(world: World, session: Session, leg: Leg, event: str, kinds: tupl
         if gate.state in _TOLD and leg.side == "agent":
             changed = MediaGateChanged(session.id, kind, gate.state.value, world.unix_ms(world.now))
             world.notify(Order.OPEN_GATES, leg.address, changed)
+
+
+def rearm(world: World, session: Session, leg: Leg, *, frozen: bool) -> None:
+    """Bring the gates of a leg that was taken over to where they wait: for the call's begin, or the leg's return."""
+    if not frozen:
+        gate_event(world, session, leg, "commit")
+        return
+    for kind in KINDS:
+        gate = leg.gates[kind]
+        gate.state, gate.since = GateState.FROZEN, world.now
+        world.emit(Order.CLOSE_GATES, SetGate(session.id, leg.id, kind, gate.state, session.epoch))
 
 
 def switch_source(world: World, session: Session, side: Side, new: Leg, old: Leg | None) -> None:

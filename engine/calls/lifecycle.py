@@ -10,6 +10,7 @@ from triortc.engine.calls.actor import DeviceAddress, Principal
 from triortc.engine.calls.conversation_table import Conversation, ConversationFacts
 from triortc.engine.calls.effects import (
     AppendHistory,
+    OpenLeg,
     Order,
     SessionEnded,
     SessionStarted,
@@ -86,6 +87,9 @@ class Lifecycle:
             "record": self._record,
             "end_record": self._end_record,
             "tell_recording": self._tell_recording,
+            "reopen_legs": self._reopen_legs,
+            "await_visitor": self._await_visitor,
+            "await_agent": self._await_agent,
         }
 
     # --- the step
@@ -419,6 +423,27 @@ class Lifecycle:
         changed = RecordingChanged(session.id, session.recording is not None, views.recorded_by(str(data["by"])))
         for side in ("agent", "visitor"):
             self._tell_side(session, side, changed)
+
+    # --- taken over from a process that died
+
+    def _reopen_legs(self, session: Session, data: Data) -> None:
+        """V46, V47: the legs keep their ids; their transports, and what warmed for an answer, died with the process."""
+        world = self._world
+        world.emit(Order.LIFETIME, SessionStarted(session.id))
+        for leg in world.legs_in(session.id):
+            world.emit(Order.LEGS, OpenLeg(session.id, leg.id, leg.side))
+            if session.answered:
+                gates.rearm(world, session, leg, frozen=session.phase == "in_call")
+            if leg.side == "agent":
+                world.emit(Order.OPEN_GATES, SetSource(session.id, "agent", leg.id))
+
+    def _await_visitor(self, session: Session, data: Data) -> None:
+        world = self._world
+        world.set_session_timer(session, "T_vis_ring", world.now + world.configuration.visitor_return_s)
+
+    def _await_agent(self, session: Session, data: Data) -> None:
+        world = self._world
+        world.set_session_timer(session, "T_agent_gone", world.now + world.configuration.leg_grace_s)
 
     # --- the end
 

@@ -20,7 +20,7 @@ from triortc.engine.calls.availability import declare, recompute_presence
 from triortc.engine.calls.commands import DeviceRevoke, DeviceUpdate, PresenceGet, PresenceSet, SyncGet
 from triortc.engine.calls.effects import Order
 from triortc.engine.calls.lifecycle import Lifecycle
-from triortc.engine.calls.notifications import DeviceChanged, Snapshot
+from triortc.engine.calls.notifications import CallPeer, DeviceChanged, Snapshot
 from triortc.engine.calls.presence import CHANNELS
 from triortc.engine.calls.replies import Ok, PresencePayload
 from triortc.engine.calls.ring_table import RingLeg
@@ -70,14 +70,25 @@ class People:
         for session in self._own_sessions(actor.principal):
             if session.state != "ringing" if actor.role == "agent" else session.state != "waiting":
                 world.told[session.id][address] = None
+            self._ask_to_renegotiate(session, address)
         return device
+
+    def _ask_to_renegotiate(self, session: Session, address: DeviceAddress) -> None:
+        """V47: the leg's transport died with another process, and its device is here again."""
+        world = self._world
+        for leg in world.legs_in(session.id):
+            if leg.renegotiate and leg.address == address:
+                deadline = session.timers.get("T_adopted", session.deadline)
+                remaining_ms = max(0, round((deadline - world.now) * 1000))
+                peer = CallPeer(session.id, "reconnecting", renegotiate=True, deadline_ms=remaining_ms)
+                world.notify(Order.OTHER_SIDE, address, peer)
 
     def resumed(self, address: DeviceAddress, information: DeviceInformation | None) -> None:
         """A device whose socket was lost is back, with all the events it missed."""
         device = self._world.devices.get(address)
         if device is None or device.signaling == "gone":
             return
-        device.signaling, device.reachable = "live", True
+        device.signaling, device.reachable, device.restored = "live", True, False
         if information is not None:
             device.information = replace(information, id=address.device)
         self._is_back(device, silent=False)
@@ -136,9 +147,12 @@ class People:
     def unreachable(self, address: DeviceAddress) -> None:
         """P4: the device has been without signaling for too long to count."""
         device = self._world.devices.get(address)
-        if device is not None:
-            device.reachable = False
-            self._world.touch(address.principal)
+        if device is None:
+            return
+        device.reachable = False
+        self._world.touch(address.principal)
+        if device.restored and not device.information.push:
+            self.gone(address)  # it was another process's connection: nobody else will say that it is over
 
     def _changed(self, device: Device) -> None:
         """Presence, the visitor's online mark and the agent's list of devices follow."""

@@ -212,6 +212,7 @@ FAULT_CODES: Final[Mapping[str, bool]] = {
     "ice.invalid": False,
     "server.draining": True,
     "server.overloaded": True,
+    "server.unavailable": True,
     "server.internal": True,
 }
 """The codes that call control answers, and whether the same command may simply be repeated."""

@@ -240,6 +240,7 @@ def _commit(session: Session, data: Mapping[str, Value], now: float) -> None:
 def _start_call(session: Session, data: Mapping[str, Value], now: float) -> None:
     session.active_at = now
     session.timers.pop("T_connect", None)
+    session.timers.pop("T_adopted", None)
 
 
 def _lose_leg(session: Session, data: Mapping[str, Value], now: float) -> None:
@@ -251,8 +252,30 @@ def _lose_leg(session: Session, data: Mapping[str, Value], now: float) -> None:
 
 def _recover_leg(session: Session, data: Mapping[str, Value], now: float) -> None:
     leg = _text(data, "leg")
+    _keep_leg(session, leg)
+
+
+def _keep_leg(session: Session, leg: str) -> None:
+    """The leg is no longer waited for. The last one ends the wait after a take-over."""
     session.grace.pop(leg, None)
     session.timers.pop(f"T_grace:{leg}", None)
+    if not session.grace:
+        session.timers.pop("T_adopted", None)
+
+
+def _adopt(session: Session, data: Mapping[str, Value], now: float) -> None:
+    """This process takes over from one that died: what was on the way is off, both legs have to be made anew."""
+    session.epoch = int(_number(data, "epoch"))
+    session.pending = session.recording = session.recording_by = None
+    if session.talk_since is not None:
+        session.talk_s += max(0.0, _number(data, "alive_until") - session.talk_since)
+        session.talk_since = None
+    if not session.answered:
+        return
+    deadline = _number(data, "deadline")
+    session.timers = {"T_adopted": deadline}
+    if session.phase == "in_call":
+        session.grace = {leg: deadline for leg in (session.agent_leg, session.visitor_leg) if leg is not None}
 
 
 def _add_pending(session: Session, data: Mapping[str, Value], now: float) -> None:
@@ -272,8 +295,7 @@ def _switch_source(session: Session, data: Mapping[str, Value], now: float) -> N
         return
     old = session.leg_of(pending.side)
     if old is not None:
-        session.grace.pop(old, None)
-        session.timers.pop(f"T_grace:{old}", None)
+        _keep_leg(session, old)
     if pending.side == "agent":
         session.agent_leg, session.agent_device = pending.leg, pending.device
     else:
@@ -312,6 +334,7 @@ _MUTATIONS: Final[Mapping[str, Callable[[Session, Mapping[str, Value], float], N
     "switch_source": _switch_source,
     "start_recording": _start_recording,
     "stop_recording": _stop_recording,
+    "adopt": _adopt,
 }
 
 

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from types import TracebackType
 from typing import Final
 
@@ -31,6 +31,7 @@ from triortc.engine.calls.effects import (
     AppendInvitation,
     CloseLeg,
     Effect,
+    KeepMessage,
     Notify,
     OpenLeg,
     ReplyTo,
@@ -56,7 +57,9 @@ from triortc.engine.calls.events import (
     ShutDown,
 )
 from triortc.engine.calls.history import MemoryHistory
+from triortc.engine.calls.keeping import Keeper
 from triortc.engine.calls.media_events import MediaEvent, RecordingStopped
+from triortc.engine.calls.memory_store import MemoryStore
 from triortc.engine.calls.notifications import Snapshot
 from triortc.engine.calls.ports import (
     ClientPort,
@@ -79,6 +82,7 @@ from triortc.engine.calls.replies import (
     SdpAnswerPayload,
 )
 from triortc.engine.calls.session import LogRecord
+from triortc.engine.calls.store import ReplyRow, StateStore, Stored
 from triortc.engine.sdp.negotiated import SdpUnsupportedError
 from triortc.errors import CallError, SdpError
 
@@ -129,6 +133,7 @@ class CallSupervisor:
     Attributes:
         clients: the connected devices; the signaling layer sets it when it exists.
         control: the rules, for inspection.
+        kept_replies: replies of the process before, for commands that come again.
         crashes_total: sessions' failures that were contained, and commands that failed outside of a session.
     """
 
@@ -140,12 +145,15 @@ class CallSupervisor:
         history: HistoryPort,
         clients: ClientPort | None,
         push: PushPort,
+        keeper: Keeper,
         cleanup_timeout_s: float,
     ) -> None:
         self.clients = clients
         self._push = push
+        self._keeper = keeper
         self.control = control
         self.crashes_total = 0
+        self.kept_replies: list[ReplyRow] = []
         self._nursery = nursery
         self._media = media
         self._history = history
@@ -177,6 +185,11 @@ class CallSupervisor:
         Returns:
             `Ok` or `CallFault`. Never blocks, never raises for what a client sent.
         """
+        refusal = self._keeper.refusal(command)
+        if refusal is not None:
+            if on_reply is not None:
+                on_reply(refusal)
+            return refusal
         now = trio.current_time()
         event = CommandReceived(actor, command, now if rx_time is None else rx_time)
         self._drain_before(self._session_of(actor, command), event.rx_time)
@@ -288,6 +301,37 @@ class CallSupervisor:
         """Sessions that have a nursery open."""
         return len(self._runs)
 
+    # --- what is kept
+
+    def keep_reply(self, row: ReplyRow) -> None:
+        """From within `on_reply`: keep the reply with what its command changed, for a client that asks again."""
+        self._keeper.reply(row)
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything that happened may be told: with `synchronous=full`, that it is on the platter."""
+        return self._keeper.store.settled
+
+    async def settle(self) -> None:
+        """Wait until what has happened by now may be told."""
+        await self._keeper.store.settle()
+
+    def health(self) -> dict[str, object]:
+        """How the store does, and what was refused because of it."""
+        return {**asdict(self._keeper.store.health()), "refused": self._keeper.refused_total}
+
+    def _go_on(self, stored: Stored) -> None:
+        """Take the place of a process that died."""
+        for row in stored.history:
+            self._history.append(row.record)
+        for over in stored.invitation_history:
+            self._history.append_invitation(over.record)
+        now = trio.current_time()
+        self.control.restore(stored, now)
+        if self._keeper.capture is not None:
+            self._keeper.capture.restored()
+        self._perform(self.control.take_over(now), None)
+
     # --- stepping
 
     def _session_of(self, actor: Actor, command: Command) -> str | None:
@@ -335,14 +379,18 @@ class CallSupervisor:
                         if self.clients is not None:
                             self.clients.notify(effect.address, effect.notification)
                     case AppendInvitation():
+                        self._keeper.invitation(effect.record)
                         with _CrashBoundary(self, None):
                             self._history.append_invitation(effect.record)
                     case SendPush():
                         with _CrashBoundary(self, None):
                             self._push.send(effect.push)
                     case AppendHistory():
+                        self._keeper.history(effect.record)
                         with _CrashBoundary(self, None):
                             self._history.append(effect.record)
+                    case KeepMessage():
+                        self._keeper.message(effect)
                     case AnswerOffer() if effect.session not in crashed:
                         with _CrashBoundary(self, effect.session) as boundary:
                             answer = self._answer(effect)
@@ -353,6 +401,8 @@ class CallSupervisor:
                         crashed.update({effect.session} if boundary.crashed else ())
         finally:
             self._performing = not outermost
+        if outermost:
+            self._keeper.save()
         self._reschedule()
         while outermost and self._later:
             self.media_event(self._later.popleft())
@@ -498,6 +548,7 @@ async def open_call_supervisor(
     history: HistoryPort | None = None,
     recording_policy: RecordingPolicyPort | None = None,
     push: PushPort | None = None,
+    store: StateStore | None = None,
     random_bytes: Callable[[int], bytes] = os.urandom,
     unix_ms_now: int | None = None,
 ) -> AsyncIterator[CallSupervisor]:
@@ -511,6 +562,7 @@ async def open_call_supervisor(
         history: keeps records of ended sessions; by default in memory.
         recording_policy: may refuse recordings; by default what the configuration allows is done.
         push: wakes devices without a connection; by default nothing does.
+        store: keeps what must outlive the process; open. By default history is kept, in memory.
         random_bytes: source of ids.
         unix_ms_now: the wall clock at this moment in milliseconds, for stamps; None: the machine's.
     """
@@ -527,8 +579,12 @@ async def open_call_supervisor(
         history=kept,
         recording_policy=recording_policy,
     )
+    keeper = Keeper(MemoryStore() if store is None else store, control.world)
+    stored = await keeper.store.load()
     async with trio.open_nursery() as nursery:
-        supervisor = CallSupervisor(nursery, control, media, kept, clients, gateways, chosen.cleanup_timeout_s)
+        supervisor = CallSupervisor(nursery, control, media, kept, clients, gateways, keeper, chosen.cleanup_timeout_s)
+        supervisor.kept_replies = stored.replies
+        supervisor._go_on(stored)
         nursery.start_soon(supervisor._keep_time, None, name="calls' clock")
         try:
             yield supervisor

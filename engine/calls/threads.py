@@ -6,7 +6,7 @@ from triortc.engine.calls import invitations
 from triortc.engine.calls.actor import Actor, Principal
 from triortc.engine.calls.availability import agents_of_group, candidate, recompute_presence
 from triortc.engine.calls.conversation_table import Conversation, ConversationFacts
-from triortc.engine.calls.effects import Order
+from triortc.engine.calls.effects import KeepMessage, Order
 from triortc.engine.calls.notifications import ConversationMessage, ConversationReminder, ConversationRemoved, LastVideo
 from triortc.engine.calls.ports import RouterPort
 from triortc.engine.calls.session import Session
@@ -189,6 +189,8 @@ def deliver_message(
             attachment_ref=attachment_ref,
             name=actor.name,
         )
+        if notify:
+            world.emit(Order.HISTORY, KeepMessage(conversation.org, event))
         if principal is None and len(conversation.backlog) < world.configuration.backlog_messages:
             conversation.backlog.append(event)
         for device in world.devices_of(principal):

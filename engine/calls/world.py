@@ -41,7 +41,10 @@ class RefusedError(CallError):
 
 @dataclass(slots=True)
 class Device:
-    """A device that said hello. `signaling`: `live`, `grace` (socket lost, resumable) or `gone`."""
+    """A device that said hello. `signaling`: `live`, `grace` (socket lost, resumable) or `gone`.
+
+    `restored`: it was connected to the process before this one, and has not been heard of since.
+    """
 
     address: DeviceAddress
     actor: Actor
@@ -49,6 +52,7 @@ class Device:
     signaling: str = "live"
     reachable: bool = True
     connected_at: float = 0.0
+    restored: bool = False
 
     @property
     def live(self) -> bool:
@@ -94,7 +98,10 @@ class MediaStatus:
 
 @dataclass(slots=True)
 class Leg:
-    """One media transport between the engine and a device, with a gate for each kind."""
+    """One media transport between the engine and a device, with a gate for each kind.
+
+    `renegotiate`: its transport died with another process; its device has to offer anew.
+    """
 
     id: str
     session: str
@@ -103,6 +110,7 @@ class Leg:
     up: bool = False
     neg: int = 0
     media_n: int = -1
+    renegotiate: bool = False
     gates: dict[Kind, Gate] = field(default_factory=lambda: {kind: Gate() for kind in KINDS})
 
 
@@ -154,7 +162,7 @@ class World:
         self.draining = False
         self.recording_policy: RecordingPolicyPort | None = None
         self._random_bytes = random_bytes
-        self._unix_ms_at_zero = unix_ms_at_zero
+        self.unix_ms_at_zero = unix_ms_at_zero
         self._batch: list[tuple[Order, Effect]] = []
 
     # --- ids and time
@@ -165,11 +173,11 @@ class World:
 
     def unix_ms(self, at: float) -> int:
         """The wall clock's reading for a monotonic instant."""
-        return self._unix_ms_at_zero + round(at * 1000)
+        return self.unix_ms_at_zero + round(at * 1000)
 
     def monotonic(self, unix_ms: int) -> float:
         """The monotonic instant of a wall clock's reading."""
-        return (unix_ms - self._unix_ms_at_zero) / 1000
+        return (unix_ms - self.unix_ms_at_zero) / 1000
 
     def optional_unix_ms(self, at: float | None) -> int | None:
         return None if at is None else self.unix_ms(at)

@@ -13,6 +13,7 @@ import trio
 from support.calls import FakeMedia
 from support.signaling_host import NAMES, Transport, wall_s
 from triortc.engine.calls.media_events import LegReady, LegUp, MediaEvent
+from triortc.engine.calls.store import StateStore
 from triortc.signaling.app import RunningServer, ServerConfiguration, open_server
 from triortc.signaling.channel import MessageChannel, memory_channel_pair
 from triortc.signaling.client import ClientDevice, SignalClient, connect_websocket, open_signal_client
@@ -98,7 +99,10 @@ class SignalingHouse:
 
 @asynccontextmanager
 async def open_signaling_house(
-    transport: Transport = "memory", configuration: ServerConfiguration | None = None
+    transport: Transport = "memory",
+    configuration: ServerConfiguration | None = None,
+    *,
+    store: StateStore | None = None,
 ) -> AsyncGenerator[SignalingHouse]:
     """Run a development server on a port of its own, and check that nothing is left of it."""
     media = PretendedMedia()
@@ -112,7 +116,8 @@ async def open_signaling_house(
 
     served = WebTransportConfiguration(linger_s=0.1) if transport == "webtransport" else None
     chosen = configuration or ServerConfiguration(port=0, development=True, webtransport=served, host_names=NAMES)
-    async with open_server(chosen, open_media=open_media, wall_s=wall_s) as server, trio.open_nursery() as nursery:
+    opened = open_server(chosen, open_media=open_media, store=store, wall_s=wall_s)
+    async with opened as server, trio.open_nursery() as nursery:
         yield SignalingHouse(transport, server, media, nursery)
         nursery.cancel_scope.cancel()
     assert media.closed

@@ -554,7 +554,8 @@ def test_row_is_taken(name: str) -> None:
 
 def test_every_row_of_every_table_has_a_scenario() -> None:
     rows = {row.number for machine in MACHINES for row in machine.rows}
-    assert rows == {name.split()[0] for name in SCENARIOS}
+    after_a_restart = {"C6", "V46", "V47", "V49"}  # in test_calls_restart.py, where there are two processes
+    assert rows == {name.split()[0] for name in SCENARIOS} | after_a_restart
 
 
 def test_V19_fail_fast_ends_the_ring_when_the_last_device_is_lost() -> None:
