@@ -13,7 +13,7 @@ demo: $(VENV)/.installed
 	$(BIN)/triortc demo --out demo-output
 
 # One run, one summary. Root can give the browsers a network of their own; nobody else can.
-test: lint browsers-installed $(VENV)/.installed
+test: browsers-installed lint $(VENV)/.installed
 	tools/in_private_network.sh $(BIN)/pytest
 
 unit: $(VENV)/.installed
@@ -28,6 +28,7 @@ coverage-calls: $(VENV)/.installed
 
 lint: $(VENV)/.installed
 	VENV=$(VENV) tools/check.sh
+	tools/check_javascript.sh
 
 browsers-installed:
 	tools/install_browsers.sh

@@ -4,9 +4,10 @@ import { button, h, show } from "./dom.js";
 import { deviceWords, duration } from "./words.js";
 
 /**
- * @typedef {{kind: "after", talkMs: number, outcome: string, tags: string[], reminder: boolean}
- *   | {kind: "elsewhere", device: any} | {kind: "moved", device: any, canPull: boolean} | {kind: "info", text: string}} CardModel
- * @typedef {{close: () => void, tag: (tags: string[]) => void, pull: () => void}} CardActions
+ * @typedef {{kind: "after", talkMs: number, outcome: string, tags: string[], reminder: boolean, canInvite: boolean}
+ *   | {kind: "elsewhere", device: any} | {kind: "moved", device: any, canPull: boolean} | {kind: "info", text: string}
+ *   | {kind: "invited", visitor: string, joined: boolean}} CardModel
+ * @typedef {{close: () => void, tag: (tags: string[]) => void, pull: () => void, invite: () => void, join: () => void, cancelInvitation: () => void}} CardActions
  */
 
 /** @param {string} text @returns {string[]} */
@@ -42,6 +43,11 @@ export class Card {
     if (model.kind === "elsewhere") {
       return [h("h2", { text: `You are in a video on ${deviceWords(model.device)}` }), button("pull", "device", "Continue here", this.actions.pull, { class: "primary" })];
     }
+    if (model.kind === "invited") {
+      return [h("h2", { text: `${model.visitor} is invited to a video` }), h("p", { text: "Join now and wait there, or join when they accept: it will ring." }),
+        h("div", { class: "finish" }, button("join", "camera", "Join", this.actions.join, { class: "primary" }),
+          button("cancel-invitation", "close", "Take it back", this.actions.cancelInvitation))];
+    }
     const field = h("input", { id: "tags", type: "text", placeholder: "Tags, with commas", "aria-label": "Tags", value: model.tags.join(", "), maxlength: 400 });
     field.addEventListener("change", () => this.actions.tag(splitTags(field.value)));
     const words = model.reminder ? "This conversation is still open. Close it to be available again." : "Close the conversation to be available again.";
@@ -49,6 +55,6 @@ export class Card {
       h("div", { class: "finish" }, field, button("close-conversation", "check", "Close conversation", () => {
         this.actions.tag(splitTags(field.value));
         this.actions.close();
-      }, { class: "primary" }))];
+      }, { class: "primary" }), ...(model.canInvite ? [button("invite-again", "invite", "Invite again", this.actions.invite)] : []))];
   }
 }

@@ -28,9 +28,9 @@ export class ConversationList {
   /**
    * @param {any[]} views in order @param {string|null} selected
    * @param {(conversation: string) => {text: string, at: number}|undefined} lastLine @param {(conversation: string) => number} unread
-   * @param {(session: string) => number|undefined} talkMs
+   * @param {(session: string) => number|undefined} talkMs @param {(conversation: string) => boolean} invited
    */
-  render(views, selected, lastLine, unread, talkMs) {
+  render(views, selected, lastLine, unread, talkMs, invited) {
     show(this.empty, views.length === 0);
     for (const [id, row] of this.rows) {
       if (!views.some((view) => view.conversation === id)) {
@@ -47,11 +47,12 @@ export class ConversationList {
       setText(row.age, last ? age(last.at) : "");
       setText(row.badge, count ? String(count) : "");
       show(row.badge, count > 0);
-      show(row.video, view.video_icon);
+      const waits = invited(view.conversation);
+      show(row.video, view.video_icon || waits || view.state === "snoozed");
       const live = Boolean(view.live_session);
       const outcome = view.last_video?.outcome ?? "";
-      row.video.dataset.outcome = live ? "live" : outcome;
-      setText(row.videoWords, live ? "Live video" : view.last_video ? outcomeWords(outcome, talkMs(view.last_video.session)) : "Video");
+      row.video.dataset.outcome = live ? "live" : waits ? "invited" : outcome;
+      setText(row.videoWords, live ? "Live video" : waits ? "Invited to a video" : view.state === "snoozed" ? "Snoozed" : view.last_video ? outcomeWords(outcome, talkMs(view.last_video.session)) : "Video");
       row.item.dataset.state = view.state;
       row.item.toggleAttribute("data-live", live);
       row.open.setAttribute("aria-current", String(view.conversation === selected));

@@ -1,9 +1,10 @@
 // The thirty seconds in which an agent decides: alert, preview, a leg that warms up, Go or Decline.
 
-import { newLive } from "./agent-state.js";
+import { ringOf } from "./agent-state.js";
 import { Alert } from "./alert.js";
-import { CommandError } from "./channel.js";
 import { announce } from "./dom.js";
+import { toast } from "./toast.js";
+import { CommandError } from "./triortc-client.js";
 import { errorWords, ringEndWords } from "./words.js";
 
 const ANNOUNCE_EVERY_S = 10;
@@ -12,122 +13,101 @@ const FULL_RING_MS = 30000;
 /**
  * @typedef {object} RingHooks
  * @property {() => void} render
- * @property {(text: string) => void} toast
- * @property {(conversation: string) => void} answered open its conversation
  * @property {(name: string) => void} mark
  */
 
 export class Ringing {
   /**
-   * @param {import("./agent-state.js").State} state @param {import("./channel.js").Channel} channel
-   * @param {import("./call.js").Call} call @param {import("./stage.js").Stage} stage @param {RingHooks} hooks
+   * @param {import("./agent-state.js").State} state @param {import("./triortc-client.js").TriortcClient} client
+   * @param {import("./call-controls.js").CallControls} controls @param {import("./stage.js").Stage} stage @param {RingHooks} hooks
    */
-  constructor(state, channel, call, stage, hooks) {
+  constructor(state, client, controls, stage, hooks) {
     this.state = state;
-    this.channel = channel;
-    this.call = call;
+    this.client = client;
+    this.controls = controls;
     this.stage = stage;
     this.hooks = hooks;
     this.alert = new Alert();
     this.saidSeconds = -1;
+    client.on("ring", (ring) => { void this.#start(ring); });
+    client.on("ringEnded", (ring, { reason, by }) => {
+      this.alert.stop();
+      if (reason !== "won" && reason !== "over" && !this.state.deciding) toast(ringEndWords(reason, by));
+    });
     setInterval(() => this.#tick(), 100);
   }
 
-  /** @param {any} offer a RingView */
-  async start(offer) {
-    const { state, channel, call } = this;
-    if (state.ring?.ring === offer.ring) return;
-    const ring = {
-      ring: offer.ring, session: offer.session, conversation: offer.conversation, visitor: offer.visitor, leg: null, silent: false, deciding: false,
-      deadline: performance.now() + offer.ttl_ms, totalMs: Math.max(offer.ttl_ms, FULL_RING_MS),
-    };
-    state.ring = ring;
-    state.after = null;
-    const name = offer.visitor?.name || "A visitor";
-    this.alert.start(`● ${name} is calling`);
-    announce(`${name} is calling. Press G for Go, D to decline.`, true);
+  /** @param {import("./triortc-client.js").Ring} ring */
+  async #start(ring) {
+    const { client, controls } = this;
+    this.state.after = null;
+    const name = ring.visitor.name || "A visitor";
+    this.alert.start(`● ${name} ${ring.kind === "join" ? "is waiting" : "is calling"}`);
+    announce(`${name} ${ring.kind === "join" ? "has accepted your invitation" : "is calling"}. Press G for Go, D to decline.`, true);
     this.hooks.mark("ring");
-    this.hooks.render();
-    channel.command("ring.ack", { ring: ring.ring }).catch(() => {}); // over already: ring.ended says so
-    const opened = channel.command("ring.opened", { ring: ring.ring }).then((reply) => {
-      ring.leg = reply.leg ?? null;
-      ring.deadline = performance.now() + reply.ttl_ms;
-    }, () => {});
-    await Promise.all([opened, call.prepare()]);
+    client.acknowledge(ring).catch(() => {}); // over already: ring.ended says so
+    await Promise.all([client.openRing(ring).catch(() => {}), controls.prepare()]);
     await this.warm();
   }
 
   /** Bring the leg up while it rings; nothing of it is forwarded before Go. */
   async warm() {
-    const { state, call } = this;
-    if (state.ring?.leg && call.camera.stream) await call.warm(state.ring.leg).catch(() => {}); // Go tries again and says what is wrong
-    else if (!state.ring && !state.live) call.end();
+    const ring = ringOf(this.client);
+    if (ring?.call.legId && this.client.media.stream) await ring.call.warm().catch(() => {}); // Go tries again and says what is wrong
+    else if (!ring) this.controls.settle();
   }
 
   async go() {
-    const { state, call } = this;
-    const ring = state.ring;
-    if (!ring || ring.deciding) return;
+    const { state, client, controls } = this;
+    const ring = ringOf(client);
+    if (!ring || state.deciding) return;
     this.hooks.mark("go");
     this.stage.play();
-    if (!call.camera.stream && !(await call.prepare())) return;
-    if (state.ring !== ring || ring.deciding) return; // declined, over, or pressed twice while the browser asked
-    ring.deciding = true;
+    if (!client.media.stream && !(await controls.prepare())) return;
+    if (ringOf(client) !== ring || state.deciding) return; // declined, over, or pressed twice while the browser asked
+    state.deciding = true;
     this.hooks.render();
     try {
-      const reply = await this.channel.command("call.accept", { session: ring.session });
-      state.ring = null;
-      this.alert.stop();
-      state.moved = null;
-      state.live = newLive(ring.session, ring.conversation, "connecting");
-      call.enter(ring.session);
+      const accepted = client.accept(ring);
       state.chatOpen = false;
-      this.hooks.answered(ring.conversation);
-      await call.warm(reply.leg);
+      await accepted;
     } catch (error) {
-      ring.deciding = false;
       this.#refused(ring, /** @type {CommandError} */ (error));
+    } finally {
+      state.deciding = false;
+      if (!client.rings.has(ring.ring)) this.alert.stop();
+      this.hooks.render();
     }
   }
 
   decline() {
-    const ring = this.state.ring;
-    if (!ring || ring.deciding) return;
-    this.channel.command("call.decline", { session: ring.session }).catch(() => {}); // over already
-    this.over(ringEndWords("declined_here"));
+    const ring = ringOf(this.client);
+    if (!ring || this.state.deciding) return;
+    this.client.decline(ring).catch(() => {}); // over already
+    this.alert.stop();
+    this.controls.settle();
+    toast(ringEndWords("declined_here"));
+    this.hooks.render();
   }
 
   silence() {
-    const ring = this.state.ring;
+    const ring = ringOf(this.client);
     if (!ring) return;
-    ring.silent = true;
     this.alert.silence();
-    this.channel.command("ring.silence", { ring: ring.ring }).catch(() => {}); // the sound has stopped anyway
-    this.hooks.render();
+    this.client.silence(ring).catch(() => {}); // the sound has stopped anyway
   }
 
-  /** The ring is over, however. @param {string} words said if there are any */
-  over(words) {
-    this.state.ring = null;
-    this.alert.stop();
-    if (!this.state.live) this.call.end();
-    if (words) this.hooks.toast(words);
-    this.hooks.render();
-  }
-
-  /** @param {import("./agent-state.js").Ring} ring @param {CommandError} error */
+  /** @param {import("./triortc-client.js").Ring} ring @param {CommandError} error */
   #refused(ring, error) {
-    if (error instanceof CommandError && error.code === "permission.required") this.call.warning = errorWords(error);
-    else if (this.state.live?.session === ring.session) this.call.warning = errorWords(error);
-    else this.over(errorWords(error));
-    this.hooks.render();
+    if (error.code === "permission.required" || ring.call.here) this.controls.warn(errorWords(error));
+    else toast(errorWords(error));
   }
 
   #tick() {
-    const ring = this.state.ring;
+    const ring = ringOf(this.client);
     if (!ring) return;
     const left = ring.deadline - performance.now();
-    this.stage.setCountdown(left, ring.totalMs);
+    this.stage.setCountdown(left, FULL_RING_MS);
     const seconds = Math.ceil(left / 1000);
     if (seconds > 0 && seconds < 30 && seconds % ANNOUNCE_EVERY_S === 0 && seconds !== this.saidSeconds) {
       this.saidSeconds = seconds;

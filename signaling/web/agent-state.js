@@ -1,42 +1,40 @@
-// What the agent's page knows. It is a copy of what the server said, plus what is open on the screen.
+// What is open on the agent's screen. What is true of calls and conversations is the client's, which has it from the server.
 
 /**
- * @typedef {{ring: string, session: string, conversation: string, visitor: any, deadline: number, totalMs: number, leg: string|null,
- *   silent: boolean, deciding: boolean}} Ring
- * @typedef {{session: string, conversation: string, phase: "connecting"|"active"|"pulling", since: number, peerLost: boolean,
- *   remoteCamera: boolean, live: boolean, movingTo: string, recorded: boolean}} Live
+ * @typedef {import("./triortc-client.js").TriortcClient} TriortcClient
+ * @typedef {import("./triortc-client.js").Call} Call
+ * @typedef {{conversation: string, talkMs: number, outcome: string, reminder: boolean}} After
  */
 
 export function newState() {
   return {
-    link: "connecting",
-    /** @type {Map<string, any>} */ presence: new Map(),
-    /** @type {Map<string, any>} */ conversations: new Map(),
-    /** @type {Map<string, number>} */ unread: new Map(),
-    /** @type {Map<string, number>} */ talkMs: new Map(),
+    /** @type {Map<string, number>} by conversation */ unread: new Map(),
+    /** @type {Map<string, number>} by session */ talkMs: new Map(),
     /** @type {string|null} */ selected: null,
-    /** @type {Ring|null} */ ring: null,
-    /** @type {Live|null} */ live: null,
-    /** @type {{session: string, device: any, canPull: boolean}|null} */ moved: null,
-    /** @type {{conversation: string, talkMs: number, outcome: string, reminder: boolean}|null} */ after: null,
+    /** A ring whose "Go" is on its way. */ deciding: false,
+    /** @type {After|null} */ after: null,
+    /** @type {string|null} the session whose move to another device has been read */ movedSeen: null,
     chatOpen: false,
-    quality: "",
   };
 }
 
 /** @typedef {ReturnType<typeof newState>} State */
 
-/** @param {string} session @param {string} conversation @param {"connecting"|"active"|"pulling"} phase @returns {Live} */
-export function newLive(session, conversation, phase) {
-  return { session, conversation, phase, since: 0, peerLost: false, remoteCamera: true, live: false, movingTo: "", recorded: false };
+/** The ring that is on the screen. @param {TriortcClient} client */
+export function ringOf(client) { return client.rings.values().next().value ?? null; }
+
+/** The video of this device: joined, running, or being brought here. @param {TriortcClient} client @returns {Call|null} */
+export function liveOf(client) {
+  return [...client.calls.values()].find((call) => !call.ended && (call.pulling || (call.here && (call.inCall || call.state === "waiting")))) ?? null;
 }
 
-/** @param {State} state @param {string} conversation */
-export function visitorName(state, conversation) {
-  return state.conversations.get(conversation)?.visitor?.name || state.ring?.visitor?.name || "Visitor";
+/** The conversation whose video runs on another of my devices. @param {TriortcClient} client */
+export function liveElsewhere(client) {
+  return [...client.conversations.values()].find((view) => view.live_session?.can_pull && !client.calls.get(view.live_session.session)?.here) ?? null;
 }
 
-/** The conversation whose video runs on another of my devices. @param {State} state */
-export function liveElsewhere(state) {
-  return [...state.conversations.values()].find((view) => view.live_session?.can_pull && view.live_session.session !== state.live?.session);
+/** @param {TriortcClient} client @param {string} conversation */
+export function visitorName(client, conversation) {
+  const ring = ringOf(client);
+  return client.conversations.get(conversation)?.visitor?.name || (ring?.conversation === conversation && ring.visitor?.name) || "Visitor";
 }

@@ -1,10 +1,8 @@
 // Shows the agent's state: words and attributes, nothing that decides.
 
-import { $, button, fill, h, setText, show } from "./dom.js";
-import { liveElsewhere, visitorName } from "./agent-state.js";
-import { deviceWords, outcomeWords } from "./words.js";
-
-const TOAST_MS = 5000;
+import { $, button, h, icon, setText, show } from "./dom.js";
+import { liveElsewhere, liveOf, ringOf, visitorName } from "./agent-state.js";
+import { deviceWords, linkWords, outcomeWords, qualityWords } from "./words.js";
 
 /**
  * @typedef {object} Parts
@@ -12,72 +10,93 @@ const TOAST_MS = 5000;
  * @property {import("./agent-status.js").StatusPanel} statusPanel
  * @property {import("./agent-list.js").ConversationList} list
  * @property {import("./agent-cards.js").Card} card
+ * @property {import("./agent-actions.js").ConversationActions} actions
  *
  * @typedef {object} ViewActions
  * @property {() => void} pull
  * @property {(conversation: string) => import("./thread.js").Messages} messagesOf
- * @property {(conversation: string) => boolean} isClosing
  */
 
 export class AgentView {
-  /** @param {import("./agent-state.js").State} state @param {import("./call.js").Call} call @param {Parts} parts @param {ViewActions} actions */
-  constructor(state, call, parts, actions) {
+  /**
+   * @param {import("./agent-state.js").State} state @param {import("./triortc-client.js").TriortcClient} client
+   * @param {import("./call-controls.js").CallControls} controls @param {Parts} parts @param {ViewActions} actions
+   */
+  constructor(state, client, controls, parts, actions) {
     this.state = state;
-    this.call = call;
+    this.client = client;
+    this.controls = controls;
     this.parts = parts;
     this.actions = actions;
-    this.toastTimer = 0;
   }
 
-  /** A sentence that goes away, with at most one thing to do. @param {string} text @param {string} [word] @param {() => void} [action] */
-  toast(text, word, action) {
-    const box = $("#toast");
-    const hide = () => show(box, false);
-    fill(box, h("p", { text }), word && h("button", { id: "toast-action", class: "button small", type: "button", text: word, onclick: () => { hide(); action?.(); } }));
-    show(box, true);
-    clearTimeout(this.toastTimer);
-    this.toastTimer = window.setTimeout(hide, TOAST_MS);
+  /** What the page's HTML does not hold. @param {(tab: string) => void} open a phone's tab */
+  build(open) {
+    $("#back").append(icon("back"));
+    $("#back").addEventListener("click", () => open("list"));
+    this.parts.actions.build($("#conversation-actions"));
+    $(".tabs").append(...[["status", "person", "Status"], ["list", "chat", "Conversations"]].map(([tab, shape, word]) =>
+      button(`tab-${tab}`, shape, word, () => open(tab), { class: "tab" })));
   }
 
-  #status() {
-    const { state, call } = this;
-    if (state.ring?.deciding) return "Connecting…";
-    const live = state.live;
+  /** @param {import("./agent-signin.js").Identity} who */
+  introduce(who) {
+    setText($("#me"), who.name);
+    setText($("#device"), `${who.deviceName} · ${who.group}`);
+    document.title = `${who.name} – agent`;
+  }
+
+  #statusWords() {
+    const { client, state } = this;
+    if (state.deciding) return "Connecting…";
+    const live = liveOf(client);
     if (!live) return "";
-    if (live.phase === "pulling") return "Bringing the video here…";
-    if (live.phase === "connecting" || call.connection === "new" || call.connection === "connecting") return "Connecting…";
-    if (live.movingTo) return `Moving to ${live.movingTo}…`;
-    if (call.connection === "disconnected" || call.connection === "failed") return "Reconnecting…";
-    if (live.peerLost) return `${visitorName(state, live.conversation)} is reconnecting…`;
-    return "";
+    const name = visitorName(client, live.conversation);
+    if (live.state === "waiting") return `Waiting for ${name}…`;
+    switch (live.interruption) {
+      case "pulling": return "Bringing the video here…";
+      case "connecting": return "Connecting…";
+      case "moving": return `Moving to ${deviceWords(live.movingTo)}…`;
+      case "here": return "Reconnecting…";
+      case "peer": return `${name} is reconnecting…`;
+      default: return "";
+    }
   }
 
   /** @returns {import("./stage.js").Mode} */
   #mode() {
-    const { state } = this;
-    if (state.ring) return "incoming";
-    if (!state.live) return "off";
-    return state.selected === state.live.conversation ? "call" : "thumb";
+    const { client, state } = this;
+    if (ringOf(client)) return "incoming";
+    const live = liveOf(client);
+    if (!live) return "off";
+    if (state.selected !== live.conversation) return "thumb";
+    return live.state === "waiting" ? "waiting" : "call";
   }
 
   /** @returns {import("./agent-cards.js").CardModel|null} */
   #card() {
-    const { state } = this;
-    const view = state.selected ? state.conversations.get(state.selected) : null;
-    if (!view || state.live?.conversation === view.conversation) return null;
+    const { client, state } = this;
+    const view = state.selected ? client.conversations.get(state.selected) : null;
+    if (!view || liveOf(client)?.conversation === view.conversation) return null;
     const running = view.live_session;
-    if (running && state.moved?.session === running.session) return { kind: "moved", device: state.moved.device, canPull: state.moved.canPull };
+    const known = running ? client.calls.get(running.session) : undefined;
+    if (running && known?.movedTo) return { kind: "moved", device: running.device ?? known.movedTo, canPull: running.can_pull === true };
     if (running?.can_pull) return { kind: "elsewhere", device: running.device };
-    if (state.after?.conversation === view.conversation && view.state === "open")
-      return { kind: "after", talkMs: state.after.talkMs, outcome: state.after.outcome, tags: [...view.tags], reminder: state.after.reminder };
+    const invitation = client.invitationOf(view.conversation);
+    if (invitation?.state === "pending" || invitation?.state === "agent_joined")
+      return { kind: "invited", visitor: visitorName(client, view.conversation), joined: invitation.state === "agent_joined" };
+    if (state.after?.conversation === view.conversation && view.state === "open") {
+      return { kind: "after", talkMs: state.after.talkMs, outcome: state.after.outcome, tags: [...view.tags], reminder: state.after.reminder,
+        canInvite: client.caps.has("video.invite") };
+    }
     if (view.last_video && view.last_video.outcome !== "completed")
-      return { kind: "info", text: `${outcomeWords(view.last_video.outcome)}. You can write, or close the conversation.` };
+      return { kind: "info", text: `${outcomeWords(view.last_video.outcome)}. You can write, invite to a video, or close the conversation.` };
     return null;
   }
 
   #conversation() {
-    const { state } = this;
-    const view = state.selected ? state.conversations.get(state.selected) : null;
+    const { client, state } = this;
+    const view = state.selected ? client.conversations.get(state.selected) : null;
     show($("#open"), Boolean(view));
     show($("#nothing-open"), !view);
     if (!view) return;
@@ -85,42 +104,50 @@ export class AgentView {
     const facts = [view.visitor?.page, view.visitor?.online === false ? "left the page" : "", view.state === "snoozed" ? "snoozed" : "", ...view.tags.map((/** @type {string} */ name) => `#${name}`)];
     setText($("#visitor-facts"), facts.filter(Boolean).join(" · "));
     this.parts.card.render(this.#card());
-    show($("#conversation-actions"), !state.live || state.live.conversation !== view.conversation);
+    this.parts.actions.render(view);
+    show($("#conversation-actions"), liveOf(client)?.conversation !== view.conversation);
   }
 
   #banner() {
-    const { state } = this;
+    const { client, state } = this;
     const banner = $("#elsewhere");
-    const view = state.live ? undefined : liveElsewhere(state);
-    show(banner, Boolean(view) && view?.conversation !== state.selected);
-    if (!view || banner.dataset.session === view.live_session.session) return;
-    banner.dataset.session = view.live_session.session;
+    const view = liveOf(client) ? null : liveElsewhere(client);
+    show(banner, view !== null && view.conversation !== state.selected);
+    const key = JSON.stringify(view?.live_session);
+    if (!view?.live_session || banner.dataset.key === key) return;
+    banner.dataset.key = key;
     banner.replaceChildren(h("p", { text: `You are in a video on ${deviceWords(view.live_session.device)}` }),
       button("pull-banner", "device", "Continue here", () => { this.actions.pull(); }, { class: "primary" }));
   }
 
   render() {
-    const { state, call } = this;
-    const { live, ring } = state;
+    const { client, controls, state } = this;
+    const live = liveOf(client);
+    const ring = ringOf(client);
     const mode = this.#mode();
-    document.body.dataset.chat = mode === "call" && !state.chatOpen ? "closed" : "open";
-    document.body.toggleAttribute("data-link-lost", state.link !== "open");
-    const words = { open: "", connecting: "Connecting…", lost: "Connection lost. Trying again…", superseded: "Signed in elsewhere as this device", refused: "Not signed in" };
-    setText($("#link"), words[/** @type {"open"} */ (state.link)] ?? "");
-    const chatWith = [...state.conversations.values()].find((view) => view.state === "open" && !view.live_session)?.visitor?.name ?? null;
-    this.parts.statusPanel.render(state.presence, chatWith);
-    this.parts.list.render([...state.conversations.values()].filter((view) => !this.actions.isClosing(view.conversation)).reverse(), state.selected,
-      (conversation) => this.actions.messagesOf(conversation).last, (conversation) => state.unread.get(conversation) ?? 0, (session) => state.talkMs.get(session));
+    document.body.dataset.chat = (mode === "call" || mode === "waiting") && !state.chatOpen ? "closed" : "open";
+    document.body.toggleAttribute("data-link-lost", client.link !== "open");
+    setText($("#link"), linkWords(client.link));
+    const views = [...client.conversations.values()].filter((view) => !this.parts.actions.isPending(view.conversation));
+    const chatWith = views.find((view) => view.state === "open" && !view.live_session)?.visitor?.name ?? null;
+    this.parts.statusPanel.render(client.presence, chatWith);
+    this.parts.list.render(views.reverse(), state.selected,
+      (conversation) => this.actions.messagesOf(conversation).last, (conversation) => state.unread.get(conversation) ?? 0, (session) => state.talkMs.get(session),
+      (conversation) => client.invitationOf(conversation) !== null);
     this.#conversation();
     this.#banner();
+    const { media } = client;
     this.parts.stage.render({
       mode,
-      title: ring ? ring.visitor?.name || "A visitor" : live ? visitorName(state, live.conversation) : "",
-      subtitle: ring ? ring.visitor?.page || "is calling you by video" : "",
-      micOn: call.camera.micOn, cameraOn: call.camera.cameraOn, mirror: call.camera.facing === "user",
-      remoteCameraOn: live?.remoteCamera ?? true, status: this.#status(), dim: Boolean(live?.peerLost || live?.movingTo || live?.phase === "pulling"),
-      warning: call.warning, quality: state.quality, recorded: live?.recorded ?? false, live: live?.live ?? false, silent: ring?.silent,
-      unread: live ? state.unread.get(live.conversation) ?? 0 : 0, canGo: !ring?.deciding,
+      title: ring ? ring.visitor?.name || "A visitor" : live ? visitorName(client, live.conversation) : "",
+      subtitle: ring ? ring.visitor?.page || (ring.kind === "join" ? "has accepted your invitation" : "is calling you by video") : "",
+      note: "The visitor cannot see you yet",
+      micOn: media.micOn, cameraOn: media.cameraOn, mirror: media.facing === "user",
+      remoteCameraOn: live?.remoteCamera ?? true, status: this.#statusWords(), dim: Boolean(live && !["", "connecting"].includes(live.interruption)),
+      warning: controls.warning, help: controls.help, quality: live ? qualityWords(live.quality) : "",
+      recorded: live?.recorded ?? false, canRecord: live?.state === "active" && client.caps.has("record") && client.caps.has("recording.on_request"),
+      live: live?.live ?? false, silent: ring?.silent,
+      unread: live ? state.unread.get(live.conversation) ?? 0 : 0, canGo: !state.deciding,
     });
   }
 }

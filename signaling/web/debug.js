@@ -10,9 +10,11 @@ const now = () => performance.timeOrigin + performance.now();
 
 /**
  * @param {string} role @param {() => object} state
- * @param {() => import("./leg.js").Leg|null} leg @param {import("./stage.js").Stage} stage
+ * @param {() => import("./triortc-client.js").Call|null} call @param {import("./stage.js").Stage} stage
  */
-export function exposeForTests(role, state, leg, stage) {
+export function exposeForTests(role, state, call, stage) {
+  /** @type {Set<string>} */
+  const marked = new Set();
   const hook = {
     role,
     /** Instants by name, unix ms. @type {Record<string, number>} */
@@ -22,8 +24,13 @@ export function exposeForTests(role, state, leg, stage) {
     now,
     /** @param {string} name */
     mark(name) { hook.marks[name] = now(); },
+    /** @param {string} key @param {string} name */
+    markOnce(key, name) {
+      if (!marked.has(key)) hook.mark(name);
+      marked.add(key);
+    },
     state: () => JSON.parse(JSON.stringify(state())),
-    stats: () => summary(leg()?.pc ?? null),
+    stats: async () => (await call()?.stats()) ?? null,
     /** Record every presented frame of one video, with a coarse grid of its pixels. @param {"remote"|"self"} which @param {boolean} [pixels] */
     watch(which, pixels = true) { watch(which === "self" ? stage.self : stage.remote, hook.frames[which], pixels); },
   };
@@ -51,29 +58,4 @@ function watch(video, frames, pixels) {
     video.requestVideoFrameCallback(onFrame);
   };
   video.requestVideoFrameCallback(onFrame);
-}
-
-/** @param {RTCPeerConnection|null} pc */
-async function summary(pc) {
-  if (!pc) return null;
-  /** @type {Record<string, any>} */
-  const result = { at: now(), connection: pc.connectionState, ice: pc.iceConnectionState, in: {}, out: {} };
-  for (const report of (await pc.getStats()).values()) {
-    if (report.type === "inbound-rtp") {
-      result.in[report.kind] = pick(report, ["packetsReceived", "packetsLost", "bytesReceived", "framesDecoded", "framesPerSecond", "frameWidth",
-        "frameHeight", "keyFramesDecoded", "freezeCount", "totalFreezesDuration", "jitter", "pliCount", "nackCount", "audioLevel", "totalAudioEnergy", "totalSamplesReceived",
-        "concealedSamples"]);
-    } else if (report.type === "outbound-rtp") {
-      result.out[report.kind] = pick(report, ["packetsSent", "bytesSent", "framesEncoded", "framesPerSecond", "targetBitrate", "qualityLimitationReason", "totalEncodeTime", "keyFramesEncoded", "frameWidth", "frameHeight", "pliCount", "nackCount"]);
-    } else if (report.type === "candidate-pair" && report.nominated) {
-      result.rtt_s = report.currentRoundTripTime;
-      result.available_bps = report.availableOutgoingBitrate;
-    }
-  }
-  return result;
-}
-
-/** @param {Record<string, any>} from @param {string[]} names */
-function pick(from, names) {
-  return Object.fromEntries(names.filter((name) => from[name] !== undefined).map((name) => [name, from[name]]));
 }

@@ -1,7 +1,7 @@
 // Who this tab is, from the address and the tab's own memory; and its token from the development server.
 
-import { permissions } from "./camera.js";
-import { uuid7 } from "./channel.js";
+import { uuid7 } from "./triortc-channel.js";
+import { permissions } from "./triortc-media.js";
 
 const APP_VERSION = "web-1";
 
@@ -46,4 +46,13 @@ export async function describeDevice(id, platform, name) {
     perms: { camera, mic },
     caps: [],
   };
+}
+
+/** Where the signaling socket of this page's server is. */
+export function signalUrl() { return `${location.protocol === "https:" ? "wss:" : "ws:"}//${location.host}/v1/signal`; }
+
+/** The size of the own picture, where the address asks for one: `video=1280x720`. */
+export function pictureFromAddress() {
+  const [width, height] = new URLSearchParams(location.search).get("video")?.split("x").map(Number) ?? [];
+  return width > 0 && height > 0 ? { width, height } : {};
 }

@@ -1,7 +1,7 @@
 // The place of the two pictures. Both video elements are made once and never moved in the tree: `data-mode` and the style
 // sheet decide whether they are a preview, a call or a thumbnail, so nothing flashes black.
 
-import { h, button, icon, relabel, setText, show } from "./dom.js";
+import { h, button, fill, icon, relabel, setText, show } from "./dom.js";
 import { makeDraggable } from "./drag.js";
 import { RECORDED } from "./words.js";
 
@@ -18,8 +18,11 @@ import { RECORDED } from "./words.js";
  * @property {string} [status] words over the picture: "Connecting…", "Reconnecting…"
  * @property {boolean} [dim]
  * @property {string} [warning] what is wrong and what to do
+ * @property {string[]} [help] how to do it, step by step
  * @property {string} [quality] only when bad
  * @property {boolean} [recorded] the server records both sides
+ * @property {boolean} [canRecord] this side may have it recorded
+ * @property {string} [note] words over the own preview
  * @property {boolean} [live] the other side sees me (agents)
  * @property {number} [unread]
  * @property {boolean} [silent]
@@ -38,8 +41,10 @@ import { RECORDED } from "./words.js";
  * @property {() => void} [silence]
  * @property {() => void} [expand]
  * @property {() => void} [retryCamera]
+ * @property {() => void} [record]
  */
 
+const HAVE_CURRENT_DATA = 2;
 const SVG = "http://www.w3.org/2000/svg";
 
 /** A circle that empties, with the seconds inside. */
@@ -66,17 +71,21 @@ export class Stage {
     this.self = h("video", { class: "self-video", autoplay: true, playsinline: true, "aria-label": "You" });
     this.self.muted = true;
     this.clock = countdown();
+    /** The last picture, while there is no other. */
+    this.held = h("canvas", { class: "held", "aria-hidden": "true", hidden: true });
     this.portraitWords = h("p", {});
     this.portrait = h("div", { class: "portrait" }, icon("person"), this.portraitWords);
     this.selfOff = h("div", { class: "self-off" }, icon("camera-off"), h("span", { text: "Camera off" }));
     this.selfBox = h("div", { class: "self" }, this.self, this.selfOff);
-    this.note = h("p", { class: "self-note", text: "The visitor cannot see you yet" });
+    this.note = h("p", { class: "self-note" });
     this.title = h("h2", { class: "stage-title" });
     this.subtitle = h("p", { class: "stage-subtitle" });
     this.status = h("p", { class: "stage-status", role: "status" });
     this.warning = h("p", { class: "stage-warning", role: "alert" });
     this.retry = button("retry-camera", "camera", "Try again", () => actions.retryCamera?.(), { class: "small" });
-    this.warningBox = h("div", { class: "stage-warning-box" }, this.warning, this.retry);
+    this.helpSteps = h("ol", { class: "stage-help" });
+    this.helpBox = h("details", { class: "stage-help-box" }, h("summary", { text: "How to allow it" }), this.helpSteps);
+    this.warningBox = h("div", { class: "stage-warning-box" }, this.warning, this.helpBox, this.retry);
     this.quality = h("p", { class: "pill quality", role: "status" });
     this.recorded = h("p", { class: "pill recorded", role: "status" });
     this.live = h("p", { class: "pill live", text: "The visitor sees you" });
@@ -86,15 +95,16 @@ export class Stage {
     this.mic = button("mic", "mic", "Mute", actions.mic, { class: "round", "aria-keyshortcuts": "M" });
     this.camera = button("camera", "camera", "Camera off", actions.camera, { class: "round", "aria-keyshortcuts": "V" });
     this.silence = button("silence", "bell", "Silence", () => actions.silence?.(), { class: "round only-incoming" });
+    this.record = button("record", "record", "Record", () => actions.record?.(), { class: "round only-call" });
     this.chat = button("open-chat", "chat", "Chat", actions.chat, { class: "round only-call", "aria-keyshortcuts": "C" });
     this.chat.append(this.unread);
     host.append(
-      this.remote, this.portrait, this.selfBox, this.note,
+      this.remote, this.held, this.portrait, this.selfBox, this.note,
       h("div", { class: "stage-head" }, this.chat,
         h("div", { class: "stage-names" }, this.title, this.subtitle, h("div", { class: "pills" }, this.recorded, this.live, this.quality)), this.clock.element,
         button("flip", "flip", "Switch", actions.flip, { class: "round only-call", "aria-label": "Switch camera" })),
       this.status, this.warningBox, this.toast, h("div", { class: "captions", "aria-live": "off" }),
-      h("div", { class: "stage-bar" }, this.mic, this.camera, this.silence,
+      h("div", { class: "stage-bar" }, this.mic, this.camera, this.silence, this.record,
         button("landscape", "rotate", "Landscape", actions.landscape, { class: "round only-call only-phone" }),
         button("hang-up", "hang-up", "Hang up", actions.hangUp, { class: "round stop only-call" }),
         button("cancel", "close", "Cancel", () => actions.cancel?.(), { class: "wide stop only-waiting" }),
@@ -113,6 +123,16 @@ export class Stage {
     if (this.self.srcObject !== stream) this.self.srcObject = stream;
   }
 
+  /** Keep the last picture on the screen while no new one comes, whatever happens to the stream. @param {boolean} on */
+  #hold(on) {
+    if (on === !this.held.hidden) return;
+    show(this.held, on && this.remote.readyState >= HAVE_CURRENT_DATA);
+    if (this.held.hidden) return;
+    this.held.width = this.remote.videoWidth;
+    this.held.height = this.remote.videoHeight;
+    this.held.getContext("2d")?.drawImage(this.remote, 0, 0);
+  }
+
   /** @param {MediaStream|null} stream */
   setRemote(stream) {
     if (this.remote.srcObject !== stream) this.remote.srcObject = stream;
@@ -129,6 +149,7 @@ export class Stage {
     const entering = this.host.dataset.mode !== model.mode;
     this.host.dataset.mode = model.mode;
     document.body.dataset.stage = model.mode;
+    this.#hold(model.dim === true);
     this.host.toggleAttribute("data-dim", model.dim === true);
     show(this.host, model.mode !== "off");
     setText(this.title, model.title ?? "");
@@ -136,6 +157,16 @@ export class Stage {
     setText(this.status, model.status ?? "");
     setText(this.warning, model.warning ?? "");
     show(this.warningBox, Boolean(model.warning));
+    show(this.helpBox, Boolean(model.help?.length));
+    const steps = (model.help ?? []).join();
+    if (this.helpSteps.dataset.steps !== steps) {
+      this.helpSteps.dataset.steps = steps;
+      fill(this.helpSteps, ...(model.help ?? []).map((text) => h("li", { text })));
+    }
+    setText(this.note, model.note ?? "");
+    show(this.record, model.canRecord === true);
+    relabel(this.record, model.recorded ? "stop" : "record", model.recorded ? "Stop recording" : "Record");
+    this.record.setAttribute("aria-pressed", String(model.recorded === true));
     setText(this.quality, model.quality ?? "");
     show(this.quality, Boolean(model.quality));
     setText(this.recorded, model.recorded ? RECORDED : "");

@@ -1,14 +1,14 @@
-// The visitor's page: write, ask for a video, wait, talk, go on writing.
+// The visitor's page: write, ask for a video or accept one, wait, talk, go on writing.
 
-import { $, announce, button, fill, h, setText, show } from "./dom.js";
-import { Call } from "./call.js";
-import { Camera } from "./camera.js";
-import { Channel, CommandError, uuid7 } from "./channel.js";
+import { $, announce, button, h, setText } from "./dom.js";
+import { CallControls } from "./call-controls.js";
 import { exposeForTests } from "./debug.js";
-import { deviceId, describeDevice, fetchToken, identifier, remembered } from "./identity.js";
+import { deviceId, describeDevice, fetchToken, identifier, pictureFromAddress, remembered, signalUrl } from "./identity.js";
 import { Stage } from "./stage.js";
 import { Messages, ThreadView } from "./thread.js";
-import { deviceWords, errorWords, visitorEndWords } from "./words.js";
+import { CommandError, LocalMedia, TriortcClient, uuid7 } from "./triortc-client.js";
+import { VisitorView, statusWords } from "./visitor-view.js";
+import { errorWords, visitorEndWords, visitorInvitationWords } from "./words.js";
 
 const RING_MS = 30000;
 const ANNOUNCE_EVERY_S = 10;
@@ -21,54 +21,64 @@ const sub = identifier(query.get("sub") ?? "") || `visitor-${conversation}`.slic
 const did = deviceId("web", sub, "tab");
 
 /**
- * What is on the screen. `phase` follows the server's session states; `asking` is the browser's own question.
- * @type {{phase: "chat"|"asking"|"calling"|"ringing"|"connecting"|"active"|"elsewhere", link: string, session: string|null,
- *   agent: string, deadline: number, alerting: boolean, since: number, peerLost: boolean, remoteCamera: boolean, dim: boolean,
- *   notice: {title: string, text: string, kind: string}|null, chatOpen: boolean, unread: number, quality: string,
- *   recorded: boolean}}
+ * What is on the screen beside what the client knows. `asked` is what the browser's own question is for.
+ * @type {{asked: ""|"call"|"invitation", requesting: boolean, agent: string, dim: boolean,
+ *   notice: {title: string, text: string, kind: string}|null, chatOpen: boolean, unread: number, putOff: string}}
  */
-const state = {
-  phase: "chat", link: "connecting", session: null, agent: "", deadline: 0, alerting: false, since: 0, peerLost: false,
-  remoteCamera: true, dim: false, notice: null, chatOpen: false, unread: 0, quality: "",
-  recorded: false,
-};
+const state = { asked: "", requesting: false, agent: "", dim: false, notice: null, chatOpen: false, unread: 0, putOff: "" };
 let saidSeconds = -1;
 let dimTimer = 0;
 
 const messages = new Messages(conversation, sub);
-const camera = new Camera();
 const stage = new Stage($("#stage"), {
-  mic: () => { stage.play(); call.toggleMic(); },
-  camera: () => { void call.toggleCamera(); },
-  flip: () => { void call.flip(); },
-  landscape: () => { void call.toggleLandscape(); },
-  hangUp, cancel, chat: toggleChat, retryCamera: () => { void startCall(); },
+  mic: () => controls.toggleMic(),
+  camera: () => { void controls.toggleCamera(); },
+  flip: () => { void controls.flip(); },
+  landscape: () => { void controls.toggleLandscape(); },
+  hangUp, cancel, chat: toggleChat, retryCamera: () => { void (state.asked === "invitation" ? acceptInvitation() : startCall()); },
 });
-const channel = new Channel({
+const client = new TriortcClient({
+  url: signalUrl(),
+  media: new LocalMedia(pictureFromAddress()),
   credentials: async () => ({
     token: await fetchToken({ role: "visitor", sub, did, name: visitorName, cv: [conversation] }),
     device: await describeDevice(did, "web", "Browser"),
   }),
-  onSnapshot, onEvent,
-  onState: (link, detail) => {
-    state.link = link;
-    if (link === "superseded") state.notice = { title: "This chat is open in another tab.", text: "", kind: "superseded" };
-    else if (state.notice?.kind === "superseded") state.notice = null;
-    if (link === "refused") state.notice = { title: "The chat could not be opened.", text: detail ?? "", kind: "error" };
-    render();
-  },
 });
-const call = new Call(channel, camera, stage, render);
+const controls = new CallControls(client, stage, render);
 const thread = new ThreadView($("#thread"), /** @type {HTMLFormElement} */ ($("#composer")), async (text) => {
-  const reply = await channel.command("conversation.message.send", { conversation, text });
+  const reply = await client.sendMessage(conversation, text);
   addMessage({ message: reply.message, mine: true, name: visitorName, text, at: Date.now() });
 });
-const start = button("start-video", "camera", "Start a video call", startCall, { class: "primary" });
+const start = button("start-video", "camera", "Start a video call", () => { void startCall(); }, { class: "primary" });
 $("#offer").append(start, h("p", { class: "hint", text: "Your browser will ask for your camera and microphone." }));
-const debug = exposeForTests("visitor", () => ({ ...state, warning: call.warning, connection: call.connection }), () => call.leg, stage);
+const view = new VisitorView(client, controls, stage, {
+  useThisTab: () => { void useThisTab(); }, reconnect: () => { void client.connect(); },
+  accept: () => { void acceptInvitation(); }, notNow: () => declineInvitation(),
+});
+const debug = exposeForTests("visitor", () => {
+  const call = current();
+  return { ...state, phase: phase(), link: client.link, session: call?.session ?? null, warning: controls.warning, connection: call?.connection ?? "new",
+    peerLost: call?.peerLost ?? false, recorded: call?.recorded ?? false, position: call?.position ?? null, invitation: client.invitationOf(conversation) };
+}, current, stage);
 
-const inCall = () => state.phase === "connecting" || state.phase === "active";
-const waiting = () => state.phase === "asking" || state.phase === "calling" || state.phase === "ringing";
+/** The call of this conversation that is not over. */
+function current() { return [...client.calls.values()].find((call) => !call.ended && call.conversation === conversation) ?? null; }
+
+/** @returns {import("./visitor-view.js").Phase} */
+function phase() {
+  const call = current();
+  if (state.requesting) return "calling";
+  if (state.asked) return "asking";
+  if (!call) return "chat";
+  if (call.inOtherTab || (!call.here && !call.pulling)) return "elsewhere";
+  if (call.state === "queued") return "queued";
+  if (call.state === "ringing" || call.state === "waiting" || call.state === "asking") return "ringing";
+  return call.state === "connecting" || call.pulling ? "connecting" : "active";
+}
+
+const talking = () => ["connecting", "active"].includes(phase());
+const busy = () => talking() || ["asking", "calling", "queued", "ringing"].includes(phase());
 
 /** @param {import("./thread.js").Entry} entry */
 function addMessage(entry) {
@@ -76,106 +86,90 @@ function addMessage(entry) {
   thread.append(entry);
   if (entry.mine) return;
   announce(`${entry.name}: ${entry.text}`);
-  if ((inCall() || waiting()) && !state.chatOpen) {
+  if (busy() && !state.chatOpen) {
     state.unread += 1;
     stage.showToast(`${entry.name}: ${entry.text}`);
     render();
   }
 }
 
-async function startCall() {
-  if (inCall() || state.phase === "calling" || state.phase === "ringing") return;
-  state.phase = "asking";
+// --- what the visitor does
+
+/** Ask the browser first. @param {"call"|"invitation"} what @returns {Promise<boolean>} whether to go on */
+async function ask(what) {
+  state.asked = what;
   state.notice = null;
   state.chatOpen = false;
   render();
-  if (!(await call.prepare())) return;
-  if (state.phase !== "asking") { // cancelled while the browser asked
-    call.end();
-    return;
-  }
-  state.phase = "calling";
+  if (!(await controls.prepare())) return false;
+  const goOn = state.asked === what; // not cancelled while the browser asked
+  if (goOn) state.requesting = true;
+  state.asked = "";
+  controls.settleUnless(goOn);
   render();
+  return goOn;
+}
+
+async function startCall() {
+  if (busy() && phase() !== "asking") return;
+  if (!(await ask("call"))) return;
+  const group = query.get("group");
+  await enter(client.requestCall(conversation, group ? { group } : {}));
+}
+
+async function acceptInvitation() {
+  const invitation = client.invitationOf(conversation);
+  if (!invitation || talking()) return;
+  if (!(await ask("invitation"))) return;
+  await enter(client.acceptInvitation(invitation));
+}
+
+/** @param {Promise<import("./triortc-client.js").Call>} entering */
+async function enter(entering) {
+  let leftOver = false;
   try {
-    const reply = await channel.command("call.request", { conversation, media: { audio: true, video: true }, ...(query.get("group") ? { group: query.get("group") } : {}) });
-    if (reply.state === "ended") {
-      ended(reply);
-      return;
-    }
-    follow(reply);
-    if (reply.leg) await call.warm(reply.leg);
+    const call = await entering;
+    if (call.end) {
+      notice({ ...visitorEndWords(call.end), kind: call.end.outcome });
+      leftOver = true;
+    } else call.deadline ??= performance.now() + RING_MS;
   } catch (error) {
-    refused(error);
+    const invite = error instanceof CommandError && error.details.use === "invitation";
+    if (invite) notice({ title: "An adviser is taking care of this chat.", text: "Write here; they can invite you to a video.", kind: "info" });
+    else notice({ title: "The call could not be started.", text: errorWords(/** @type {CommandError} */ (error)), kind: "error" });
+  } finally {
+    state.requesting = false;
+    controls.settle();
+    render();
+    if (leftOver) thread.focus(); // the next step is to write
   }
 }
 
-/** @param {unknown} error */
-function refused(error) {
-  const invite = error instanceof CommandError && error.details.use === "invitation";
-  call.end();
-  state.phase = "chat";
-  state.notice = invite
-    ? { title: "An adviser is taking care of this chat.", text: "Write here; they can invite you to a video.", kind: "info" }
-    : { title: "The call could not be started.", text: errorWords(/** @type {CommandError} */ (error)), kind: "error" };
+function declineInvitation() {
+  const invitation = client.invitationOf(conversation);
+  if (!invitation) return;
+  state.putOff = invitation.invitation;
+  client.declineInvitation(invitation).catch(() => {}); // over already
   render();
-}
-
-/** Take over what the server says of the session. @param {any} view */
-function follow(view) {
-  const isNew = state.session !== view.session;
-  state.session = view.session;
-  call.session = view.session;
-  if (view.in_other_tab) {
-    state.phase = "elsewhere";
-  } else if (view.state === "ringing" || view.state === "queued" || view.state === "waiting") {
-    if (isNew || state.phase !== "ringing") state.deadline = performance.now() + (view.ttl_ms ?? RING_MS);
-    state.phase = "ringing";
-  } else if (view.state === "connecting" && !inCall()) {
-    state.phase = "connecting";
-  } else if (view.state === "active" || view.state === "reconnecting" || view.state === "handoff") {
-    state.phase = "active";
-    state.peerLost = view.state === "reconnecting";
-    state.recorded = view.recording === true;
-  }
-  if (view.alerting !== undefined) state.alerting = view.alerting;
-  if (view.agent?.display_name) state.agent = view.agent.display_name;
-  render();
+  thread.focus();
 }
 
 function cancel() {
-  const session = state.session;
-  state.phase = "chat";
-  state.session = null;
-  call.end();
-  if (session) channel.command("call.cancel", { session }).catch(() => {}); // an answer was faster: the server takes it as a hang-up
-  state.notice = { title: "You stopped calling.", text: "You can write here, or call again.", kind: "info" };
-  render();
+  const call = current();
+  state.asked = "";
+  state.requesting = false;
+  if (call && !call.inCall) {
+    call.takeEnd({ outcome: "cancelled", reason: "visitor_cancelled", by: "visitor" });
+    call.cancel().catch(() => {}); // an answer was faster: the server takes it as a hang-up
+  }
+  controls.settle();
+  notice({ title: "You stopped calling.", text: "You can write here, or call again.", kind: "info" });
   thread.focus();
 }
 
 function hangUp() {
-  const session = state.session;
   debug.mark("hangup");
-  if (session) channel.command("call.hangup", { session }).then((reply) => ended({ session, outcome: "completed", ...reply }), () => {});
-}
-
-/** @param {{session?: string, outcome: string, reason?: string}} end */
-function ended(end) {
-  if (end.session && state.session && end.session !== state.session) return;
-  const mine = state.phase !== "elsewhere";
-  if (state.phase === "chat") return;
-  call.end();
-  state.phase = "chat";
-  state.session = null;
-  state.recorded = false;
-  state.unread = 0;
-  state.since = 0;
-  if (mine) {
-    state.notice = { ...visitorEndWords(end), kind: end.outcome };
-    announce(`${state.notice.title} ${state.notice.text}`, true);
-  }
-  render();
-  thread.focus();
+  current()?.hangUp().catch(() => {}); // over already
 }
 
 function toggleChat() {
@@ -188,186 +182,111 @@ function toggleChat() {
 }
 
 async function useThisTab() {
-  const session = state.session;
-  if (!session || !(await call.prepare())) return;
+  const call = current();
+  if (!call || !(await controls.prepare())) return;
   try {
-    const reply = await channel.command("handoff.request", { session });
-    state.phase = "connecting";
-    call.enter(session);
-    render();
-    await call.warm(reply.leg);
+    await call.pull();
   } catch (error) {
-    state.notice = { title: "The call stays in the other tab.", text: errorWords(/** @type {CommandError} */ (error)), kind: "error" };
-    call.end();
-    state.phase = "elsewhere";
-    state.session = session;
-    render();
+    controls.settle();
+    notice({ title: "The call stays in the other tab.", text: errorWords(/** @type {CommandError} */ (error)), kind: "error" });
   }
 }
 
-/** @param {any} snapshot */
-async function onSnapshot(snapshot) {
-  const live = snapshot.sessions?.find((/** @type {any} */ view) => view.state !== "ended");
-  if (!live) {
-    if (state.session) ended({ outcome: "failed" });
-    return;
-  }
-  const known = call.leg !== null && live.leg === call.leg.id;
-  follow(live);
-  if (state.phase === "elsewhere" || known || !live.leg) {
-    if (!live.leg && state.phase !== "elsewhere" && !call.leg) { state.phase = "elsewhere"; render(); }
-    return;
-  }
-  if (await call.prepare()) { // this tab was reloaded in the middle of a call
-    call.enter(live.session);
-    await call.warm(live.leg);
-  }
+/** @param {{title: string, text: string, kind: string}|null} what */
+function notice(what) {
+  state.notice = what;
+  if (what) announce(`${what.title} ${what.text}`, true);
+  render();
 }
 
-/** @type {Record<string, (p: any) => void>} */
-const HANDLERS = {
-  "call.state": follow,
-  "call.accepted": (p) => {
-    state.agent = p.agent?.display_name ?? state.agent;
-    if (state.phase !== "elsewhere") {
-      state.phase = "connecting";
-      call.enter(p.session);
-    }
-    announce(`${state.agent || "An adviser"} has answered.`, true);
-    render();
-  },
-  "call.active": (p) => {
-    if (state.phase === "elsewhere") return;
-    state.phase = "active";
-    state.since = performance.now();
-    state.peerLost = false;
-    state.session = p.session;
-    debug.mark("active");
-    render();
-  },
-  "call.peer": (p) => {
-    if (p.what === "reconnecting") state.peerLost = true;
-    else if (p.what === "resumed") state.peerLost = false;
-    else if (p.what === "device_changed") dimBriefly();
-    if (p.agent?.display_name) state.agent = p.agent.display_name;
-    render();
-  },
-  "call.ended": ended,
-  "handoff.moved": () => {
-    call.end();
-    state.phase = "elsewhere";
-    render();
-  },
-  "media.changed": (p) => {
-    if (p.side !== "agent") return;
-    state.remoteCamera = p.camera !== false && (p.camera_state ?? "live") === "live";
-    render();
-  },
-  "recording.changed": (p) => {
-    if (p.session !== state.session) return;
-    state.recorded = p.on;
-    render();
-  },
-  "media.quality": (p) => {
-    state.quality = p.score < 40 ? "Weak connection" : "";
-    render();
-  },
-  "conversation.message": (p) => {
-    const from = sender(p.from);
-    if (from.visitor) addMessage({ message: p.message, mine: true, name: visitorName, text: p.text ?? "", at: p.at ?? Date.now() });
-    else addMessage({ message: p.message, mine: false, name: from.name || state.agent || "Adviser", text: p.text ?? "", at: p.at ?? Date.now() });
-  },
-};
+// --- what the server says
 
-/** @param {any} from @returns {{visitor: boolean, name: string}} */
-function sender(from) {
-  if (typeof from === "string") return { visitor: from === "visitor" || from === sub, name: "" };
-  return { visitor: from?.role === "visitor" || from?.side === "visitor" || from?.sub === sub, name: from?.name ?? from?.display_name ?? "" };
+client.on("change", render);
+client.on("link", (link, detail) => {
+  if (link === "superseded") state.notice = { title: "This chat is open in another tab.", text: "", kind: "superseded" };
+  else if (state.notice?.kind === "superseded") state.notice = null;
+  if (link === "refused") state.notice = { title: "The chat could not be opened.", text: detail, kind: "error" };
+});
+client.on("call", (call) => {
+  const name = call.agent.display_name;
+  if (name && name !== state.agent) state.agent = name;
+  if (call.state === "active" && call.here) debug.markOnce(`active-${call.session}`, "active");
+});
+client.on("callEnded", (call) => {
+  if (call.conversation !== conversation || call.end?.reason === "visitor_cancelled") return;
+  state.unread = 0;
+  if (!call.inOtherTab && !state.requesting) {
+    notice({ ...visitorEndWords(call.end ?? { outcome: "failed" }), kind: call.end?.outcome ?? "failed" });
+    thread.focus();
+  }
+});
+client.on("invitation", (invitation) => {
+  if (invitation.conversation !== conversation) return;
+  if (["pending", "agent_joined"].includes(invitation.state)) {
+    if (state.notice?.kind !== "superseded") state.notice = null;
+    announce(`${state.agent || "An adviser"} invites you to a video.`, true);
+  } else if (["cancelled", "missed", "failed", "declined"].includes(invitation.state) && !talking()) {
+    if (state.asked === "invitation") state.asked = "";
+    controls.settle();
+    if (current() === null || !current()?.here) notice({ ...visitorInvitationWords(invitation, state.agent || "The adviser"), kind: "info" });
+  }
+});
+client.on("deviceChanged", dimBriefly);
+client.on("snapshot", () => { void rejoin(); });
+client.on("message", (p) => {
+  if (p.conversation !== conversation) return;
+  const mine = p.from === "visitor" || p.from === sub;
+  if (!mine && p.name) state.agent = p.name;
+  addMessage({ message: p.message, mine, name: mine ? visitorName : p.name || state.agent || "Adviser", text: p.text ?? "", at: p.sent_at ?? Date.now() });
+});
+
+/** This page was loaded again in the middle of a call. */
+async function rejoin() {
+  const call = current();
+  if (!call?.here || call.leg || call.pulling) return;
+  call.deadline ??= performance.now() + RING_MS;
+  if (!(await controls.prepare())) return;
+  call.enter(call.legId);
+  await call.warm().catch((error) => controls.warn(errorWords(error)));
+  render();
 }
 
-/** @param {import("./channel.js").Message} event */
-function onEvent(event) {
-  if (!call.handle(event)) HANDLERS[event.t]?.(event.p);
-}
-
+/** Another device of the agent took over: at most a short dim. */
 function dimBriefly() {
   state.dim = true;
   clearTimeout(dimTimer);
   dimTimer = window.setTimeout(() => { state.dim = false; render(); }, DIM_MS);
 }
 
-function statusWords() {
-  if (state.phase === "asking") return call.warning ? "" : "Allow camera and microphone…";
-  if (state.phase === "calling") return "Calling…";
-  if (state.phase === "ringing") {
-    const seconds = Math.max(0, Math.ceil((state.deadline - performance.now()) / 1000));
-    return `${state.alerting ? "Ringing" : "Calling"} ${state.agent || "an adviser"}… ${seconds} s`;
-  }
-  if (state.phase === "connecting") return "Connecting…";
-  if (state.phase === "active" && (call.connection === "new" || call.connection === "connecting")) return "Connecting…";
-  if (call.connection === "disconnected" || call.connection === "failed") return "Reconnecting…";
-  if (state.link !== "open" && call.connection !== "connected") return "Reconnecting…";
-  if (state.peerLost) return `${state.agent || "The adviser"} is reconnecting…`;
-  return "";
-}
+// --- the screen
 
 function tick() {
-  if (state.phase !== "ringing") return;
-  const left = state.deadline - performance.now();
+  const call = current();
+  if (phase() !== "ringing" || !call?.deadline) return;
+  const left = call.deadline - performance.now();
   stage.setCountdown(left, RING_MS);
   const seconds = Math.ceil(left / 1000);
+  const words = statusWords(phase(), call, state.agent);
   if (seconds > 0 && seconds % ANNOUNCE_EVERY_S === 0 && seconds !== saidSeconds) {
     saidSeconds = seconds;
-    announce(`${statusWords()}`);
+    announce(words);
   }
-  setText(stage.status, statusWords());
+  setText(stage.status, words);
 }
 
-function renderNotice() {
-  const box = $("#notice");
-  const elsewhere = state.phase === "elsewhere";
-  const notice = elsewhere
-    ? { title: `Your call is open in ${deviceWords("another tab")}.`, text: "", kind: "elsewhere" }
-    : state.notice;
-  show(box, notice !== null && !inCall() && !waiting());
-  box.dataset.kind = notice?.kind ?? "";
-  const key = JSON.stringify(notice);
-  if (!notice || box.dataset.key === key) return;
-  box.dataset.key = key;
-  fill(box, h("h2", { text: notice.title }), h("p", { text: notice.text }),
-    notice.kind === "elsewhere" && button("use-this-tab", "expand", "Use this tab", () => { void useThisTab(); }, { class: "primary" }),
-    notice.kind === "superseded" && button("use-this-tab", "expand", "Use this tab", () => { void channel.connect(); }, { class: "primary" }));
-}
-
-function render() {
-  const mode = inCall() ? "call" : waiting() ? "waiting" : "off";
-  document.body.dataset.screen = state.phase;
-  document.body.dataset.chat = mode === "off" || state.chatOpen ? "open" : "closed";
-  const words = { open: "", connecting: "Connecting…", lost: "Connection lost. Trying again…", superseded: "Open in another tab", refused: "Not signed in" };
-  setText($("#link"), words[/** @type {"open"} */ (state.link)] ?? "");
-  show($("#offer"), mode === "off" && state.phase === "chat" && state.link !== "superseded");
-  stage.render({
-    mode,
-    title: inCall() ? state.agent || "Adviser" : "",
-    micOn: camera.micOn, cameraOn: camera.cameraOn, mirror: camera.facing === "user",
-    remoteCameraOn: state.remoteCamera,
-    status: statusWords(), dim: state.dim || state.peerLost,
-    warning: call.warning, quality: state.quality, recorded: state.recorded, unread: state.unread,
-  });
-  renderNotice();
-}
+function render() { view.render({ ...state, phase: phase(), call: current(), invitation: client.invitationOf(conversation) }); }
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || /** @type {HTMLElement} */ (event.target).closest("input, textarea")) return;
   const key = event.key.toLowerCase();
   if (stage.host.dataset.mode === "off") return;
   if (key === "escape" && state.chatOpen) toggleChat();
-  else if (key === "m") call.toggleMic();
-  else if (key === "v") void call.toggleCamera();
+  else if (key === "m") controls.toggleMic();
+  else if (key === "v") void controls.toggleCamera();
   else if (key === "c") { event.preventDefault(); toggleChat(); }
 });
-addEventListener("pagehide", (event) => { if (!event.persisted && !state.session) channel.leave(); });
+addEventListener("pagehide", (event) => { if (!event.persisted && !current()) client.leave(); });
 setInterval(tick, 250);
 thread.show(messages);
 render();
-void channel.connect();
+void client.connect();

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import trio
 
@@ -10,6 +12,13 @@ from support.call_pages import become_available, call, open_agent, open_visitor
 from support.running_server import running_server
 
 PAGE_BUDGET_BYTES = 150_000
+FIRST_PAINT_MS = 300.0
+PAINT_TRIES = 5
+PAINT = "performance.getEntriesByName('first-contentful-paint')"
+TRANSFERRED = """['navigation', 'resource'].flatMap(kind => performance.getEntriesByType(kind))
+  .reduce((sum, entry) => sum + entry.transferSize, 0)"""
+BLOCKING = """performance.getEntriesByType('resource')
+  .filter(entry => entry.renderBlockingStatus === 'blocking').map(entry => entry.name)"""
 NOT_ALLOWED = "Camera and microphone are not allowed"
 
 
@@ -131,20 +140,24 @@ async def test_the_video_element_is_the_same_from_preview_to_call_to_thumbnail()
             assert await agent.evaluate(same) == "call"
 
 
-@pytest.mark.parametrize("path", ["/", "/visitor?cv=cv_size", "/agent?sub=ana&name=Ana&auto=1"])
-async def test_a_page_is_small_and_its_console_is_quiet(path: str) -> None:
-    with trio.fail_after(60):
-        async with running_server() as url, open_browser("chromium") as browser:
-            page = await browser.open(url + path)
-            await page.wait_for("performance.getEntriesByName('first-contentful-paint').length")
-            transferred = await page.evaluate(
-                "['navigation', 'resource'].flatMap(kind => performance.getEntriesByType(kind))"
-                ".reduce((sum, entry) => sum + entry.decodedBodySize, 0)"
-            )
-            paint = await page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
-            print(f"{path}: {transferred} bytes, first paint after {paint:.0f} ms")
-            assert 0 < transferred < PAGE_BUDGET_BYTES
-            assert page.console_errors == []
+@pytest.mark.parametrize("name", ["chromium", "firefox"])
+async def test_a_page_is_small_paints_soon_and_its_console_is_quiet(name: BrowserName) -> None:
+    """The first answer must be enough to paint; of a few tries, for the machine does other work too."""
+    with trio.fail_after(120):
+        async with running_server() as url, open_browser(name) as browser:
+            for path in ("/", "/visitor?cv=cv_size", "/agent?sub=ana&name=Ana&auto=1"):
+                paints: list[float] = []
+                while len(paints) < PAINT_TRIES and min(paints, default=math.inf) >= FIRST_PAINT_MS:
+                    page = await browser.open(url + path)
+                    paints.append(await page.wait_for(f"{PAINT}[0]?.startTime"))
+                    transferred = await page.evaluate(TRANSFERRED)
+                    blocking = await page.evaluate(BLOCKING)
+                    assert page.console_errors == []
+                    await page.close()
+                    print(f"{name} {path}: {transferred} bytes, first paint after {paints[-1]:.0f} ms")
+                    assert transferred < PAGE_BUDGET_BYTES
+                    assert blocking == []
+                assert min(paints) < FIRST_PAINT_MS, (path, paints)
 
 
 async def test_a_second_tab_of_the_visitor_says_where_the_call_is_and_can_take_it() -> None:

@@ -110,9 +110,16 @@ async def test_3_8a_the_pages_come_in_one_piece_with_a_strict_policy(browser: Br
 
 
 async def test_every_file_of_the_page_is_served_with_its_type(browser: Browser) -> None:
-    types = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html"}
+    types = {
+        ".js": "text/javascript",
+        ".css": "text/css",
+        ".svg": "image/svg+xml",
+        ".html": "text/html",
+        ".png": "image/png",
+        ".webmanifest": "application/manifest+json",
+    }
     paths = [path for path in load_pages() if "." in path]
-    assert "/channel.js" in paths
+    assert "/triortc-client.js" in paths
     for path in paths:
         status, headers, _ = await browser.ask("GET", path)
         assert (status, headers["content-type"].partition(";")[0]) == (200, types[path[path.rfind(".") :]])

@@ -1,39 +1,18 @@
 // The own camera and microphone: asked for once, switched off for real (the light goes out), exchanged without a new call.
 
-/** @typedef {"granted"|"denied"|"prompt"} Permission */
+/** @typedef {"granted"|"denied"|"denied_permanent"|"prompt"} Permission */
 
 const WIDTH = 640;
 const HEIGHT = 480;
 const FRAMES_PER_SECOND = 30;
-
-/** @param {"user"|"environment"} [facing] @returns {MediaTrackConstraints} */
-function videoConstraints(facing) {
-  const size = new URLSearchParams(location.search).get("video")?.split("x").map(Number);
-  return {
-    width: { ideal: size?.[0] || WIDTH },
-    height: { ideal: size?.[1] || HEIGHT },
-    frameRate: { ideal: FRAMES_PER_SECOND },
-    ...(facing ? { facingMode: facing } : {}),
-  };
-}
-
-/** What to tell somebody whose camera does not come. @param {unknown} error @returns {string} */
-export function explainRefusal(error) {
-  const name = error instanceof DOMException ? error.name : "";
-  if (name === "NotAllowedError")
-    return "Camera and microphone are not allowed. Allow them with the camera sign in the address bar, then try again.";
-  if (name === "NotFoundError") return "No camera or microphone was found. Connect one, then try again.";
-  if (name === "NotReadableError") return "Another program is using the camera or microphone. Close it, then try again.";
-  if (!navigator.mediaDevices) return "This page has no camera here: open it by https or on this machine.";
-  return "Camera and microphone could not be started. Try again.";
-}
 
 /** @returns {Promise<{camera: Permission, mic: Permission}>} what the browser would say now, without asking anybody */
 export async function permissions() {
   /** @param {string} name @returns {Promise<Permission>} */
   const query = async (name) => {
     try {
-      return (await navigator.permissions.query({ name: /** @type {PermissionName} */ (name) })).state;
+      const { state } = await navigator.permissions.query({ name: /** @type {PermissionName} */ (name) });
+      return state === "denied" ? "denied_permanent" : state; // the browser does not ask again: its settings must be opened
     } catch { // browsers that do not know the name
       return "prompt";
     }
@@ -41,10 +20,19 @@ export async function permissions() {
   return { camera: await query("camera"), mic: await query("microphone") };
 }
 
-export class Camera {
-  constructor() {
+/**
+ * @typedef {object} MediaOptions what is asked of the camera
+ * @property {number} [width] @property {number} [height] @property {number} [framesPerSecond]
+ */
+
+export class LocalMedia {
+  /** @param {MediaOptions} [options] */
+  constructor({ width = WIDTH, height = HEIGHT, framesPerSecond = FRAMES_PER_SECOND } = {}) {
+    this.picture = { width: { ideal: width }, height: { ideal: height }, frameRate: { ideal: framesPerSecond } };
     /** @type {MediaStream|null} */
     this.stream = null;
+    /** @type {Promise<MediaStream>|undefined} */
+    this.opening = undefined;
     this.micOn = true;
     this.cameraOn = true;
     /** @type {"user"|"environment"} */
@@ -60,7 +48,7 @@ export class Camera {
     if (this.stream) return this.stream;
     this.opening ??= navigator.mediaDevices.getUserMedia({
       audio: { echoCancellation: true, noiseSuppression: true, autoGainControl: true },
-      video: videoConstraints(),
+      video: this.picture,
     }).finally(() => { this.opening = undefined; });
     const stream = await this.opening;
     if (this.stream !== stream) {
@@ -71,6 +59,13 @@ export class Camera {
       for (const track of stream.getTracks()) this.#watch(track);
     }
     return stream;
+  }
+
+  /** What to tell the server after a refusal. @param {unknown} error what `open` rejected with */
+  async refusal(error) {
+    if (!(error instanceof DOMException) || error.name !== "NotAllowedError") return { camera: "denied", mic: "denied" };
+    const { camera, mic } = await permissions();
+    return { camera: camera === "prompt" ? "denied" : camera, mic: mic === "prompt" ? "denied" : mic };
   }
 
   /** @returns {"front"|"back"} */
@@ -86,8 +81,16 @@ export class Camera {
   async setCamera(on) {
     if (!this.stream || on === this.cameraOn) return;
     this.cameraOn = on;
-    if (on) await this.#exchange(videoConstraints(this.facing));
-    else this.#dropVideo();
+    if (!on) {
+      this.#dropVideo();
+      return;
+    }
+    try {
+      await this.#exchange({ ...this.picture, facingMode: this.facing });
+    } catch (error) {
+      this.cameraOn = false;
+      throw error;
+    }
   }
 
   /** The other camera of a phone, the next one of a desktop. */
@@ -99,7 +102,7 @@ export class Camera {
     const index = cameras.findIndex((device) => device.deviceId === current);
     const next = cameras[(index + 1) % cameras.length];
     const phone = matchMedia("(pointer: coarse)").matches;
-    const choice = phone || !next ? videoConstraints(this.facing) : { ...videoConstraints(), deviceId: { exact: next.deviceId } };
+    const choice = phone || !next ? { ...this.picture, facingMode: this.facing } : { ...this.picture, deviceId: { exact: next.deviceId } };
     this.#dropVideo(); // phones have one camera at a time
     await this.#exchange(choice);
   }

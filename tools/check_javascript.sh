@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Types of the pages and their client module, by their JSDoc comments: TypeScript's checker, fetched once from npm.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+version=5.9.3
+if ! command -v npm >/dev/null; then
+  echo "$0: npm is not installed; on Debian: apt-get install npm" >&2
+  exit 1
+fi
+place=.build/typescript-$version
+[ -x "$place/node_modules/.bin/tsc" ] || npm install --silent --no-audit --no-fund --no-save --prefix "$place" "typescript@$version" >/dev/null
+"$place/node_modules/.bin/tsc" --project tools/typescript.json
+echo "types of $(ls signaling/web/*.js | wc -l) modules: no complaint"
