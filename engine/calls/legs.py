@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Final, Literal
 
 import trio
 
@@ -61,6 +61,9 @@ from triortc.errors import CallError, SdpError
 __all__ = ["LegManager", "Side", "open_leg_manager"]
 
 Side = Literal["agent", "visitor"]
+
+#: States of a gate that was opened once, and not for ever shut.
+_LET_THROUGH: Final = frozenset({GateState.OPEN, GateState.MUTED, GateState.FROZEN})
 
 
 @dataclass(slots=True, eq=False)
@@ -364,7 +367,7 @@ class LegManager:
         self._plane.add_leg(
             leg.name,
             transport,
-            takes_over=self._calls[leg.session_id].source.get(leg.side, leg.name) != leg.name,
+            takes_over=self._takes_over(leg),
             on_ready=lambda name: self.on_event(LegReady(name)),
             on_own_keyframe=self._slates.keyframe_wanted,
         )
@@ -398,6 +401,12 @@ class LegManager:
         self._plane.remove_leg(leg.name)
         transport.close(trio.current_time())
         self._endpoint.remove(transport)
+
+    def _takes_over(self, leg: _Leg) -> bool:
+        """Whether another leg of its side is let through: a second device that merely rings takes nothing over."""
+        call = self._calls[leg.session_id]
+        source = call.legs.get(call.source.get(leg.side, ""))
+        return source is not None and source is not leg and not _LET_THROUGH.isdisjoint(source.gates.values())
 
     def _constraints(self, leg: _Leg) -> AnswerConstraints | None:
         """What the leg that was there first has agreed on; None when this is the first, or renegotiates itself."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 import trio.testing
@@ -12,6 +14,7 @@ from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.calls.legs import open_leg_manager
 from triortc.engine.endpoint import EndpointConfiguration
 from triortc.engine.relay.gate import GateState
+from triortc.engine.relay.python_plane import PythonPlane
 from triortc.errors import CodecError, SdpError
 
 CONFIGURATION = MediaConfiguration(endpoint=EndpointConfiguration(media_host=("127.0.0.1",)))
@@ -59,6 +62,29 @@ async def test_a_visitor_that_offers_again_while_the_agent_is_shown_gets_no_slat
         legs.answer("visitor", 2, first.replace("AB:AB", "CD:CD"))
         await trio.testing.wait_all_tasks_blocked()
         assert trio.lowlevel.current_statistics().tasks_living == quiet
+
+
+async def test_S1_3c_a_second_device_that_rings_holds_no_picture_from_before_go(  # noqa: N802
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only a device that takes a running call over may begin with a keyframe that came before its gate opened."""
+    holds: dict[str, bool] = {}
+    add_leg = PythonPlane.add_leg
+
+    def spy(plane: PythonPlane, leg: str, *arguments: Any, takes_over: bool = False, **hooks: Any) -> None:
+        holds[leg] = takes_over
+        add_leg(plane, leg, *arguments, takes_over=takes_over, **hooks)
+
+    monkeypatch.setattr(PythonPlane, "add_leg", spy)
+    offer = str(make_offer("audio", "video"))
+    async with open_leg_manager(CONFIGURATION) as legs:
+        for number, leg in enumerate(("desktop", "phone", "tablet")):
+            legs.open_leg("s", leg, "agent")
+            legs.answer(leg, 1, offer.replace("abcd", f"abc{number}"))
+            if leg == "phone":
+                legs.set_source("s", "agent", leg)
+                legs.set_gate("s", leg, "audio", GateState.OPEN, 1)
+    assert holds == {"desktop": False, "phone": False, "tablet": True}
 
 
 async def test_r23_candidates_of_another_ufrag_are_counted_and_do_not_end_the_leg_s_own() -> None:
