@@ -15,6 +15,7 @@ from typing import Final, Protocol
 import trio
 
 from triortc.engine.calls.configuration import CallConfiguration
+from triortc.engine.calls.event_log import EventLogPort
 from triortc.engine.calls.media_events import MediaEvent
 from triortc.engine.calls.memory_store import MemoryStore
 from triortc.engine.calls.ports import HistoryPort, MediaPort, NoPush, PushPort, RecordingPolicyPort, RouterPort
@@ -163,6 +164,7 @@ async def open_server(
     recording_policy: RecordingPolicyPort | None = None,
     push: PushPort | None = None,
     store: StateStore | None = None,
+    event_log: EventLogPort | None = None,
     random_bytes: Callable[[int], bytes] = os.urandom,
     wall_s: Callable[[], float] = time.time,
 ) -> AsyncGenerator[RunningServer]:
@@ -176,6 +178,7 @@ async def open_server(
         recording_policy: may refuse recordings; None: what `calls.recording` allows.
         push: gateways of your own; None: those of `configuration.push`.
         store: keeps what must outlive the process; opened and closed here. None: memory.
+        event_log: gets every transition of every session; None: they are not written down.
         random_bytes: the source of ids, keys and secrets.
         wall_s: unix seconds.
 
@@ -264,6 +267,7 @@ async def open_server(
                 recording_policy=recording_policy,
                 push=gateways.port,
                 store=kept,
+                event_log=event_log,
                 random_bytes=random_bytes,
                 unix_ms_now=int(wall_s() * 1000),
             )

@@ -18,6 +18,7 @@ import trio
 
 from triortc.engine.calls.call_recording import RecordingConfiguration
 from triortc.engine.calls.configuration import CallConfiguration
+from triortc.engine.calls.event_log_files import EventLogConfiguration
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.calls.store import StateStore
 from triortc.engine.collector import settle_collector
@@ -30,6 +31,7 @@ from triortc.signaling.app import RunningServer, ServerConfiguration
 from triortc.signaling.certificates import self_signed_certificate
 from triortc.signaling.engine import EngineConfiguration, open_engine
 from triortc.signaling.push.file import load_push_configuration, new_web_push_key
+from triortc.signaling.replay import replay
 from triortc.signaling.schema import protocol_schema
 from triortc.signaling.sqlite_store import SqliteStore, StoreConfiguration
 from triortc.signaling.webtransport.configuration import WebTransportConfiguration
@@ -101,6 +103,13 @@ def main() -> None:
     show_default=True,
     help="What a power failure may cost, with --data: anything, the last seconds, nothing.",
 )
+@click.option(
+    "--event-logs",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=None,
+    metavar="DIR",
+    help="Write the event log of every session into this directory, for `triortc replay`.",
+)
 def serve(
     dev: bool,
     host: str,
@@ -112,6 +121,7 @@ def serve(
     push: Path | None,
     data: Path | None,
     synchronous: Literal["off", "normal", "full"],
+    event_logs: Path | None,
 ) -> None:
     """Serve the pages, signaling and media."""
     if not dev:
@@ -126,11 +136,18 @@ def serve(
         )
         if push is not None:
             configuration = replace(configuration, push=load_push_configuration(push))
-        engine = EngineConfiguration(configuration, _media_configuration(media_port, public_host, record))
+        engine = EngineConfiguration(
+            configuration,
+            _media_configuration(media_port, public_host, record),
+            event_logs=None if event_logs is None else EventLogConfiguration(event_logs),
+        )
         store = None if data is None else SqliteStore(data, StoreConfiguration(synchronous=synchronous))
         trio.run(_serve, engine, public_host, store)
     except (ConfigurationError, StoreError, OSError) as error:
         raise click.ClickException(str(error)) from None
+
+
+main.add_command(replay)
 
 
 @main.command()

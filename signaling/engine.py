@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
+from triortc.engine.calls.event_log_files import EventLogConfiguration, open_event_log_files
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.calls.legs import open_leg_manager
 from triortc.engine.calls.ports import HistoryPort, PushPort, RecordingPolicyPort, RouterPort
@@ -24,6 +25,7 @@ class EngineConfiguration:
     Attributes:
         server: where it listens, whose tokens it takes, the numbers of signaling and of call control.
         media: where media is received, what legs may negotiate, the slate, where recordings go.
+        event_logs: where the event log of every session is written, for `triortc replay`; None: nowhere.
 
     Raises:
         ConfigurationError: calls are to be recorded and there is no directory for it.
@@ -31,6 +33,7 @@ class EngineConfiguration:
 
     server: ServerConfiguration
     media: MediaConfiguration = field(default_factory=MediaConfiguration)
+    event_logs: EventLogConfiguration | None = None
 
     def __post_init__(self) -> None:
         if self.server.calls.recording != "off" and self.media.recording.directory is None:
@@ -64,14 +67,18 @@ async def open_engine(
         OSError: an address or port cannot be bound.
         StoreError: the store cannot be opened or read; the message says what to do.
     """
-    open_media = partial(open_leg_manager, configuration.media)
-    async with open_server(
-        configuration.server,
-        open_media=open_media,
-        router=router,
-        history=history,
-        recording_policy=recording_policy,
-        push=push,
-        store=store,
-    ) as engine:
-        yield engine
+    async with AsyncExitStack() as stack:
+        event_log = None
+        if configuration.event_logs is not None:
+            event_log = await stack.enter_async_context(open_event_log_files(configuration.event_logs))
+        opened = open_server(
+            configuration.server,
+            open_media=partial(open_leg_manager, configuration.media),
+            router=router,
+            history=history,
+            recording_policy=recording_policy,
+            push=push,
+            store=store,
+            event_log=event_log,
+        )
+        yield await stack.enter_async_context(opened)

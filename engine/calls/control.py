@@ -56,6 +56,7 @@ from triortc.engine.calls.commands import (
 )
 from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.effects import Effect, Notify, Order, ReplyTo
+from triortc.engine.calls.event_log import EventLogPort
 from triortc.engine.calls.events import (
     CommandReceived,
     DeviceConnected,
@@ -109,6 +110,7 @@ class CallControl:
         router: orders candidates; by default the agent idle longest comes first.
         history: where ended sessions are looked up (they are written by the shell).
         recording_policy: may refuse recordings; None: whatever the configuration allows.
+        event_log: gets every transition of every session; None: they are kept in memory only, for a while.
     """
 
     def __init__(
@@ -120,9 +122,11 @@ class CallControl:
         router: RouterPort | None = None,
         history: HistoryPort | None = None,
         recording_policy: RecordingPolicyPort | None = None,
+        event_log: EventLogPort | None = None,
     ) -> None:
         world = self.world = World(configuration, random_bytes, unix_ms_at_zero)
         world.recording_policy = recording_policy
+        world.event_log = event_log
         self._router = router or LongestIdleRouter()
         self._lifecycle = Lifecycle(world)
         self._calling = Calling(world, self._lifecycle)

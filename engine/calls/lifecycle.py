@@ -98,7 +98,7 @@ class Lifecycle:
         """Make a session known; its log begins."""
         world = self._world
         world.sessions[session.id] = session
-        world.logs[session.id] = [LogRecord.created(session)]
+        world.note(session.id, LogRecord.created(session))
         world.told[session.id] = {}
         world.media[session.id] = {"agent": MediaStatus(), "visitor": MediaStatus(camera=session.video)}
         world.conversation_of(session).live_session = session.id
@@ -115,9 +115,7 @@ class Lifecycle:
         world.sessions[session_id] = after
         world.rescheduled[session_id] = None
         world.take(row)
-        log = world.logs[session_id]
-        if row.next != SAME or len(log) < world.configuration.event_log_limit:
-            log.append(record)
+        world.note(session_id, record, state_same=row.next == SAME)
         for effect in row.effects:
             if effect in self._effects:
                 self._effects[effect](after, data)

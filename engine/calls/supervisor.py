@@ -45,6 +45,7 @@ from triortc.engine.calls.effects import (
     StartRecording,
     StopRecording,
 )
+from triortc.engine.calls.event_log import EventLogPort
 from triortc.engine.calls.events import (
     CommandReceived,
     DeviceConnected,
@@ -549,6 +550,7 @@ async def open_call_supervisor(
     recording_policy: RecordingPolicyPort | None = None,
     push: PushPort | None = None,
     store: StateStore | None = None,
+    event_log: EventLogPort | None = None,
     random_bytes: Callable[[int], bytes] = os.urandom,
     unix_ms_now: int | None = None,
 ) -> AsyncIterator[CallSupervisor]:
@@ -563,6 +565,7 @@ async def open_call_supervisor(
         recording_policy: may refuse recordings; by default what the configuration allows is done.
         push: wakes devices without a connection; by default nothing does.
         store: keeps what must outlive the process; open. By default history is kept, in memory.
+        event_log: gets every transition of every session; by default they are kept in memory only, for a while.
         random_bytes: source of ids.
         unix_ms_now: the wall clock at this moment in milliseconds, for stamps; None: the machine's.
     """
@@ -578,6 +581,7 @@ async def open_call_supervisor(
         router=router,
         history=kept,
         recording_policy=recording_policy,
+        event_log=event_log,
     )
     keeper = Keeper(MemoryStore() if store is None else store, control.world)
     stored = await keeper.store.load()

@@ -13,6 +13,7 @@ from triortc.engine.calls.claim_table import ClaimRegistry
 from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.conversation_table import CONVERSATIONS, Conversation, ConversationFacts
 from triortc.engine.calls.effects import Effect, Notify, Order
+from triortc.engine.calls.event_log import EventLogPort
 from triortc.engine.calls.gate_table import Gate
 from triortc.engine.calls.invitation_table import Invitation
 from triortc.engine.calls.machine import Row
@@ -161,6 +162,7 @@ class World:
         self.stale_events_total = 0
         self.draining = False
         self.recording_policy: RecordingPolicyPort | None = None
+        self.event_log: EventLogPort | None = None
         self._random_bytes = random_bytes
         self.unix_ms_at_zero = unix_ms_at_zero
         self._batch: list[tuple[Order, Effect]] = []
@@ -181,6 +183,15 @@ class World:
 
     def optional_unix_ms(self, at: float | None) -> int | None:
         return None if at is None else self.unix_ms(at)
+
+    def note(self, session: str, record: LogRecord, *, state_same: bool = False) -> None:
+        """Keep a transition in the session's event log. Of those that change no state, only so many."""
+        log = self.logs.setdefault(session, [])
+        if state_same and len(log) >= self.configuration.event_log_limit:
+            return
+        log.append(record)
+        if self.event_log is not None:
+            self.event_log.append(session, record)
 
     # --- effects
 

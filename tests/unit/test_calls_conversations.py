@@ -264,6 +264,7 @@ OPERATIONS: dict[str, Callable[[bool], Command]] = {
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_V21_the_ring_of_a_conversation_that_is_put_away_is_cancelled_first(house: House, operation: str) -> None:
+    """I33: the visitor sees the video cancelled before any event of the conversation."""
     ana, vic = house.agent(), house.visitor()
     session = house.request(vic).session
     ben_of(house)
