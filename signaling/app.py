@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import trio
 
@@ -22,7 +22,7 @@ from triortc.engine.calls.ports import HistoryPort, MediaPort, NoPush, PushPort,
 from triortc.engine.calls.store import StateStore
 from triortc.engine.calls.supervisor import CallSupervisor, open_call_supervisor
 from triortc.engine.udp import UdpSocket
-from triortc.errors import ConfigurationError
+from triortc.errors import ConfigurationError, InvalidStateError
 from triortc.signaling.certificates import (
     SELF_SIGNED_DAYS,
     ServerCertificate,
@@ -67,7 +67,8 @@ class ServerConfiguration:
     """What a server is made of.
 
     Attributes:
-        host, port: where HTTP and WebSocket listen; port 0: one that the system picks.
+        host, port: where HTTP and WebSocket listen; port 0: one that the system picks, None: nowhere, because listeners
+            of your own do it (`Engine.serve`).
         development: give tokens to whoever asks (`POST /dev/token`). Insecure by design.
         keys: where the keys come from that tokens are verified with; None only in development.
         revocations: which tokens are not valid any more.
@@ -75,6 +76,8 @@ class ServerConfiguration:
         tls: serve https with this context instead, where more than a certificate is to be said.
         webtransport: serve WebTransport, too; None: WebSocket only. It needs a certificate, which a development server
             makes itself and tells its pages the hash of.
+        scheme: what browsers speak to this server; None: `https` where it has TLS. Say it where TLS ends before this
+            server, in a proxy, or in listeners of your own.
         host_names: the names that `Host` may hold; None: any (then a proxy in front has to check it).
         origin_allowed: whether pages of an origin (second) may connect for a tenant (first).
         signaling, http, calls: the numbers of each room.
@@ -82,13 +85,14 @@ class ServerConfiguration:
     """
 
     host: str = "127.0.0.1"
-    port: int = 8080
+    port: int | None = 8080
     development: bool = False
     keys: KeyPort | None = None
     revocations: RevocationPort | None = None
     certificate: ServerCertificate | None = None
     tls: ssl.SSLContext | None = None
     webtransport: WebTransportConfiguration | None = None
+    scheme: Literal["http", "https"] | None = None
     host_names: tuple[str, ...] | None = None
     origin_allowed: Callable[[str, str], bool] | None = None
     signaling: SignalingConfiguration = field(default_factory=SignalingConfiguration)
@@ -105,6 +109,8 @@ class ServerConfiguration:
             raise ConfigurationError("give either `certificate` or `tls`: a context has its own certificate")
         if self.webtransport is not None and self.certificate is None and not self.development:
             raise ConfigurationError("WebTransport has no unencrypted form: give `certificate`, or leave it out")
+        if self.port is None and (self.webtransport or self.certificate or self.tls):
+            raise ConfigurationError("without a port nothing listens: leave out certificate, tls and webtransport")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +127,7 @@ class RunningServer:
         issuer: makes development tokens; None outside development.
         media: what `open_media` gave.
         use_certificate: shows another certificate to connections that begin from now on.
+        connections: the nursery of connections that come in over TCP; they are closed when the server is left.
     """
 
     addresses: tuple[tuple[str, int], ...]
@@ -132,10 +139,17 @@ class RunningServer:
     issuer: DevelopmentIssuer | None
     media: ObservableMedia
     use_certificate: Callable[[ServerCertificate], None]
+    connections: trio.Nursery
 
     @property
     def url(self) -> str:
-        """Where the page is, by the first bound address."""
+        """Where the page is, by the first bound address.
+
+        Raises:
+            InvalidStateError: it has no listener of its own.
+        """
+        if not self.addresses:
+            raise InvalidStateError("this server does not listen itself: the address is that of your own listeners")
         host, port = self.addresses[0]
         return f"{self.scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
 
@@ -199,7 +213,7 @@ async def open_server(
     tls = configuration.tls
     if configuration.certificate is not None:
         tls = server_context(configuration.certificate)
-    scheme = "http" if tls is None else "https"
+    scheme = configuration.scheme or ("http" if tls is None else "https")
     http: HttpServer
     media: ObservableMedia
     gateways: _Gateways
@@ -277,8 +291,7 @@ async def open_server(
                     signaling.calls = signaling.keeper = calls
                     gateways.report_to(calls)
                     signaling.remember_replies(calls.kept_replies)
-                    serve = partial(trio.serve_listeners, http.serve, listeners, handler_nursery=connections)
-                    accepting.start_soon(serve)
+                    accepting.start_soon(_accept, http, listeners, connections)
                     if webtransport is not None:
                         connections.start_soon(webtransport.run)
                         if configuration.certificate is None:
@@ -293,6 +306,7 @@ async def open_server(
                         issuer=issuer,
                         media=media,
                         use_certificate=use_certificate,
+                        connections=connections,
                     )
                     # Listeners first, then calls; devices hear of it before their connections are closed.
                     accepting.cancel_scope.cancel()
@@ -371,6 +385,11 @@ def _development_certificate(configuration: ServerConfiguration) -> ServerCertif
     return self_signed_certificate(configuration.host_names or (configuration.host,), now=datetime.now(UTC))
 
 
+async def _accept(http: HttpServer, listeners: Sequence[_Listener], connections: trio.Nursery) -> None:
+    if listeners:
+        await trio.serve_listeners(http.serve, list(listeners), handler_nursery=connections)
+
+
 async def _renew_development_certificate(
     configuration: ServerConfiguration, use: Callable[[ServerCertificate], None]
 ) -> None:
@@ -387,6 +406,8 @@ async def _open_listeners(
     configuration: ServerConfiguration, tls: ssl.SSLContext | None
 ) -> tuple[list[_Listener], list[UdpSocket]]:
     """Bind TCP, and UDP for WebTransport: at the same number, unless another one is configured."""
+    if configuration.port is None:
+        return [], []
     webtransport = configuration.webtransport
     tries = _PORT_TRIES if webtransport is not None and configuration.port == 0 and webtransport.port is None else 1
     while True:

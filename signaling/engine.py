@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 
 from triortc.engine.calls.event_log_files import EventLogConfiguration, open_event_log_files
@@ -14,8 +14,9 @@ from triortc.engine.calls.ports import HistoryPort, PushPort, RecordingPolicyPor
 from triortc.engine.calls.store import StateStore
 from triortc.errors import ConfigurationError
 from triortc.signaling.app import RunningServer, ServerConfiguration, open_server
+from triortc.signaling.embedding import Engine
 
-__all__ = ["EngineConfiguration", "open_engine"]
+__all__ = ["Engine", "EngineConfiguration", "open_engine"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ async def open_engine(
     recording_policy: RecordingPolicyPort | None = None,
     push: PushPort | None = None,
     store: StateStore | None = None,
-) -> AsyncGenerator[RunningServer]:
+) -> AsyncGenerator[Engine]:
     """Serve calls until the block is left; then calls end, devices are told, and every socket and task is gone.
 
     Arguments:
@@ -81,4 +82,5 @@ async def open_engine(
             store=store,
             event_log=event_log,
         )
-        yield await stack.enter_async_context(opened)
+        server = await stack.enter_async_context(opened)
+        yield Engine(**{item.name: getattr(server, item.name) for item in fields(RunningServer)})

@@ -14,6 +14,7 @@ from triortc.engine.peer.description import RtcSessionDescription
 from triortc.engine.session.configuration import SessionConfiguration
 from triortc.errors import (
     CallError,
+    CallRefusedError,
     CodecError,
     ConfigurationError,
     ConnectionClosedError,
@@ -30,16 +31,18 @@ from triortc.errors import (
     TriortcError,
 )
 from triortc.signaling.app import RunningServer, ServerConfiguration
-from triortc.signaling.engine import EngineConfiguration, open_engine
+from triortc.signaling.engine import Engine, EngineConfiguration, open_engine
 
 __all__ = [
     "CallConfiguration",
     "CallError",
+    "CallRefusedError",
     "CodecError",
     "ConfigurationError",
     "ConnectionClosedError",
     "DtlsError",
     "EndpointConfiguration",
+    "Engine",
     "EngineConfiguration",
     "IceError",
     "InvalidStateError",

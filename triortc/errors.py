@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 __all__ = [
     "CallError",
+    "CallRefusedError",
     "CodecError",
     "ConfigurationError",
     "ConnectionClosedError",
@@ -75,6 +78,22 @@ class CallError(TriortcError):
 
 class StoreError(TriortcError):
     """What is kept on disk cannot be opened, read or written; the message says what to do."""
+
+
+class CallRefusedError(CallError):
+    """Call control refuses what a server that embeds the engine asks for.
+
+    Attributes:
+        code: a stable word, as in docs/protocol.md: `conversation.closed`, `agent.busy`, …
+        details: what the code is about.
+        retryable: whether the same may simply be asked again.
+    """
+
+    def __init__(self, code: str, message: str, details: Mapping[str, object], *, retryable: bool) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.details = details
+        self.retryable = retryable
 
 
 class SignalingError(TriortcError):

@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import TypeAlias
 
 from triortc.engine.calls.actor import DeviceAddress
+from triortc.engine.calls.call_events import CallEvent
 from triortc.engine.calls.commands import IceCandidate
 from triortc.engine.calls.gate_table import GateState
 from triortc.engine.calls.notifications import ConversationMessage, InvitationRecord, Notification, SessionRecord
@@ -30,6 +31,7 @@ __all__ = [
     "OpenLeg",
     "Order",
     "ReplyTo",
+    "Report",
     "RequestKeyframe",
     "SendPush",
     "SessionEnded",
@@ -168,6 +170,13 @@ class SendPush:
 
 
 @dataclass(slots=True, frozen=True)
+class Report:
+    """Tell those who watch the engine from outside."""
+
+    event: CallEvent
+
+
+@dataclass(slots=True, frozen=True)
 class AppendHistory:
     record: SessionRecord
 
@@ -201,6 +210,7 @@ Effect: TypeAlias = (
     | ReplyTo
     | Notify
     | SendPush
+    | Report
     | AppendHistory
     | AppendInvitation
     | KeepMessage

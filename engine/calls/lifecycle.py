@@ -7,11 +7,13 @@ from typing import Final, Literal
 
 from triortc.engine.calls import gates, invitations, queueing, threads, views
 from triortc.engine.calls.actor import DeviceAddress, Principal
+from triortc.engine.calls.call_events import CallEvent, event_name
 from triortc.engine.calls.conversation_table import Conversation, ConversationFacts
 from triortc.engine.calls.effects import (
     AppendHistory,
     OpenLeg,
     Order,
+    Report,
     SessionEnded,
     SessionStarted,
     SetSource,
@@ -102,6 +104,7 @@ class Lifecycle:
         world.told[session.id] = {}
         world.media[session.id] = {"agent": MediaStatus(), "visitor": MediaStatus(camera=session.video)}
         world.conversation_of(session).live_session = session.id
+        self._report("call.created", session)
 
     def apply(self, session_id: str, event: str, actor: str, data: Data) -> Row | None:
         """Take the transition for an event: the row, or None if the table has none for it (nothing changes)."""
@@ -116,6 +119,7 @@ class Lifecycle:
         world.rescheduled[session_id] = None
         world.take(row)
         world.note(session_id, record, state_same=row.next == SAME)
+        self._report(event_name(before, after), after)
         for effect in row.effects:
             if effect in self._effects:
                 self._effects[effect](after, data)
@@ -134,6 +138,11 @@ class Lifecycle:
         ):
             threads.tell_changed(world, world.conversation_of(after))
         return row
+
+    def _report(self, name: str | None, session: Session) -> None:
+        if name is not None:
+            event = CallEvent.of(name, session, self._world.unix_ms(self._world.now))
+            self._world.emit(Order.HISTORY, Report(event))
 
     def leave_video(
         self, conversation: Conversation, operation: ConversationOperation, actor: str, *, end_video: bool

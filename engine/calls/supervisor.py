@@ -35,6 +35,7 @@ from triortc.engine.calls.effects import (
     Notify,
     OpenLeg,
     ReplyTo,
+    Report,
     RequestKeyframe,
     SendPush,
     SessionEnded,
@@ -62,6 +63,7 @@ from triortc.engine.calls.keeping import Keeper
 from triortc.engine.calls.media_events import MediaEvent, RecordingStopped
 from triortc.engine.calls.memory_store import MemoryStore
 from triortc.engine.calls.notifications import Snapshot
+from triortc.engine.calls.observing import Observers
 from triortc.engine.calls.ports import (
     ClientPort,
     HistoryPort,
@@ -135,6 +137,7 @@ class CallSupervisor:
         clients: the connected devices; the signaling layer sets it when it exists.
         control: the rules, for inspection.
         kept_replies: replies of the process before, for commands that come again.
+        observers: those who are told what happens to calls.
         crashes_total: sessions' failures that were contained, and commands that failed outside of a session.
     """
 
@@ -153,6 +156,7 @@ class CallSupervisor:
         self._push = push
         self._keeper = keeper
         self.control = control
+        self.observers = Observers()
         self.crashes_total = 0
         self.kept_replies: list[ReplyRow] = []
         self._nursery = nursery
@@ -379,19 +383,9 @@ class CallSupervisor:
                     case Notify():
                         if self.clients is not None:
                             self.clients.notify(effect.address, effect.notification)
-                    case AppendInvitation():
-                        self._keeper.invitation(effect.record)
+                    case SendPush() | Report() | AppendHistory() | AppendInvitation() | KeepMessage():
                         with _CrashBoundary(self, None):
-                            self._history.append_invitation(effect.record)
-                    case SendPush():
-                        with _CrashBoundary(self, None):
-                            self._push.send(effect.push)
-                    case AppendHistory():
-                        self._keeper.history(effect.record)
-                        with _CrashBoundary(self, None):
-                            self._history.append(effect.record)
-                    case KeepMessage():
-                        self._keeper.message(effect)
+                            self._hand_over(effect)
                     case AnswerOffer() if effect.session not in crashed:
                         with _CrashBoundary(self, effect.session) as boundary:
                             answer = self._answer(effect)
@@ -408,6 +402,22 @@ class CallSupervisor:
         while outermost and self._later:
             self.media_event(self._later.popleft())
         return reply
+
+    def _hand_over(self, effect: SendPush | Report | AppendHistory | AppendInvitation | KeepMessage) -> None:
+        """What is for the world outside; whoever fails there harms nobody here."""
+        match effect:
+            case SendPush(push):
+                self._push.send(push)
+            case Report(event):
+                self.observers.publish(event)
+            case AppendHistory(record):
+                self._keeper.history(record)
+                self._history.append(record)
+            case AppendInvitation(record):
+                self._keeper.invitation(record)
+                self._history.append_invitation(record)
+            case KeepMessage():
+                self._keeper.message(effect)
 
     def _answer(self, effect: AnswerOffer) -> Reply:
         try:
@@ -595,4 +605,5 @@ async def open_call_supervisor(
         finally:
             supervisor.shut_down()
             await supervisor._wait_until_over()
+            supervisor.observers.end()
             nursery.cancel_scope.cancel()
