@@ -30,7 +30,7 @@ __all__ = ["BENCH_MEDIA", "open_relay_server"]
 
 #: Media on loopback alone, nothing of our own in between.
 BENCH_MEDIA = MediaConfiguration(
-    endpoint=EndpointConfiguration(media_host=("127.0.0.1",)),
+    endpoint=EndpointConfiguration(media_host=("127.0.0.1",), media_first=True),
     session=SessionConfiguration(ice=IceConfiguration(allow_loopback=True)),
     slate="off",
 )

@@ -224,7 +224,9 @@ def _names_of(host: str, public_host: str | None) -> tuple[str, ...]:
 
 
 def _media_configuration(media_port: int, public_host: str | None, record: Path | None) -> MediaConfiguration:
-    endpoint = EndpointConfiguration(media_port=media_port, media_advertise=public_host, loopback=True)
+    endpoint = EndpointConfiguration(
+        media_port=media_port, media_advertise=public_host, loopback=True, media_first=True
+    )
     # Development: browser and server are often on one machine.
     session = SessionConfiguration(ice=IceConfiguration(allow_loopback=True))
     recording = RecordingConfiguration(directory=record)
