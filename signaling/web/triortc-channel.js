@@ -1,5 +1,7 @@
-// One signaling session of triortc.v1 over WebSocket: commands with replies, events in order and each once, acknowledgements,
+// One signaling session of triortc.v1: commands with replies, events in order and each once, acknowledgements,
 // resume with replay, heartbeats. It knows no rules of calls, and nothing of a page: it runs in Node too.
+
+import { RacingSocket } from "./triortc-transport.js";
 
 /**
  * @typedef {object} Message one message of the protocol: a command has `id`, a reply `re`, an event `seq`
@@ -72,7 +74,7 @@ export function uuid7() {
 /** @typedef {{message: Message, tries: number, resolve: (p: any) => void, reject: (error: Error) => void}} Waiting */
 
 export class Channel {
-  /** @type {WebSocket|null} */ #socket = null;
+  /** @type {WebSocket|RacingSocket|null} */ #socket = null;
   /** @type {any} what the server said last in `welcome` */ welcome = null;
   /** @type {Map<string, Waiting>} */ #unanswered = new Map();
   /** @type {ReturnType<typeof setTimeout>|undefined} */ #ackTimer;
@@ -115,7 +117,7 @@ export class Channel {
       return;
     }
     if (this.#stopped) return;
-    const Socket = this.options.WebSocket ?? WebSocket;
+    const Socket = this.options.WebSocket ?? RacingSocket;
     const socket = new Socket(this.options.url, SUBPROTOCOL);
     this.#drop();
     this.#socket = socket;
