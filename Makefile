@@ -1,5 +1,6 @@
 # make demo · make test            everything, on a fresh Debian machine with Python 3.11 or newer
 # make unit · make browsers · make lint        each part alone
+# make schemas     the protocol's documents, unless they would break clients
 # make coverage-calls              the tables of call control, with the tests that hold them
 
 PYTHON ?= python3

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final, Literal
 
 import click
-import msgspec
 import segno
 import trio
 
@@ -29,10 +28,10 @@ from triortc.engine.session.configuration import SessionConfiguration
 from triortc.errors import ConfigurationError, StoreError
 from triortc.signaling.app import RunningServer, ServerConfiguration
 from triortc.signaling.certificates import self_signed_certificate
+from triortc.signaling.documents import asyncapi, schema
 from triortc.signaling.engine import EngineConfiguration, open_engine
 from triortc.signaling.push.file import load_push_configuration, new_web_push_key
 from triortc.signaling.replay import replay
-from triortc.signaling.schema import protocol_schema
 from triortc.signaling.sqlite_store import SqliteStore, StoreConfiguration
 from triortc.signaling.webtransport.configuration import WebTransportConfiguration
 
@@ -148,12 +147,8 @@ def serve(
 
 
 main.add_command(replay)
-
-
-@main.command()
-def schema() -> None:
-    """Print the signaling protocol as JSON Schema."""
-    click.echo(msgspec.json.format(msgspec.json.encode(protocol_schema()), indent=2).decode())
+main.add_command(schema)
+main.add_command(asyncapi)
 
 
 @main.command()

@@ -74,7 +74,7 @@ export function uuid7() {
 /** @typedef {{message: Message, tries: number, resolve: (p: any) => void, reject: (error: Error) => void}} Waiting */
 
 export class Channel {
-  /** @type {WebSocket|RacingSocket|null} */ #socket = null;
+  /** @type {RacingSocket|null} */ #socket = null;
   /** @type {any} what the server said last in `welcome` */ welcome = null;
   /** @type {Map<string, Waiting>} */ #unanswered = new Map();
   /** @type {ReturnType<typeof setTimeout>|undefined} */ #ackTimer;
@@ -118,7 +118,7 @@ export class Channel {
     }
     if (this.#stopped) return;
     const Socket = this.options.WebSocket ?? RacingSocket;
-    const socket = new Socket(this.options.url, SUBPROTOCOL);
+    const socket = /** @type {RacingSocket} */ (new Socket(this.options.url, SUBPROTOCOL));
     this.#drop();
     this.#socket = socket;
     socket.onopen = () => { if (socket === this.#socket) this.#hello(credentials); };

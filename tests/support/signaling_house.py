@@ -12,6 +12,7 @@ import trio
 
 from support.calls import FakeMedia
 from support.signaling_host import NAMES, Transport, wall_s
+from support.wire_schemas import CheckedChannel
 from triortc.engine.calls.media_events import LegReady, LegUp, MediaEvent
 from triortc.engine.calls.store import StateStore
 from triortc.signaling.app import RunningServer, ServerConfiguration, open_server
@@ -52,6 +53,12 @@ class SignalingHouse:
 
     @asynccontextmanager
     async def open_channel(self) -> AsyncGenerator[MessageChannel]:
+        """A channel to the server; everything that passes is held against the published schemas (3.9)."""
+        async with self._open_transport() as channel:
+            yield CheckedChannel(channel)
+
+    @asynccontextmanager
+    async def _open_transport(self) -> AsyncGenerator[MessageChannel]:
         if self.transport == "websocket":
             async with connect_websocket(self.server.signal_url) as channel:
                 yield channel
