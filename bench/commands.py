@@ -20,6 +20,8 @@ from triortc.bench.machine import describe_machine, spread
 from triortc.bench.measure import measure_relay, measure_setup
 from triortc.bench.serve_relay import open_relay_server
 from triortc.bench.srtp import measure as measure_srtp
+from triortc.engine.relay.plane_choice import PlaneChoice
+from triortc.errors import ConfigurationError
 
 __all__ = ["bench", "demo"]
 
@@ -99,13 +101,23 @@ def srtp_command(out: Path | None) -> None:
 
 @bench.command("serve-relay")
 @click.option("--port", default=8090, show_default=True, type=click.IntRange(0, 65535))
-def serve_relay_command(port: int) -> None:
+@click.option(
+    "--plane",
+    default="python",
+    show_default=True,
+    type=click.Choice(["auto", "python", "accelerated"]),
+    help="What forwards packets; `triortc doctor` says what auto means here.",
+)
+def serve_relay_command(port: int, plane: PlaneChoice) -> None:
     """Serve the relay contract of bench/peers for a load generator, on loopback."""
-    trio.run(partial(_serve_relay, port))
+    try:
+        trio.run(partial(_serve_relay, port, plane))
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from None
 
 
-async def _serve_relay(port: int) -> None:
-    async with open_relay_server(port) as bound:
+async def _serve_relay(port: int, plane: PlaneChoice) -> None:
+    async with open_relay_server(port, plane) as bound:
         click.echo(f"http://127.0.0.1:{bound}/")
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async for _ in signals:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import msgspec
@@ -20,6 +21,7 @@ from triortc.engine.collector import settle_collector
 from triortc.engine.endpoint import EndpointConfiguration
 from triortc.engine.ice.configuration import IceConfiguration
 from triortc.engine.relay.gate import GateState
+from triortc.engine.relay.plane_choice import PlaneChoice
 from triortc.engine.session.configuration import SessionConfiguration
 from triortc.errors import CallError, SdpError
 from triortc.signaling.channel import WebSocketChannel
@@ -77,13 +79,14 @@ async def _no_websocket(channel: WebSocketChannel, context: UpgradeContext) -> N
 
 
 @asynccontextmanager
-async def open_relay_server(port: int) -> AsyncGenerator[int]:
+async def open_relay_server(port: int, plane: PlaneChoice = "python") -> AsyncGenerator[int]:
     """Serve the contract on 127.0.0.1 until the block is left; gives the bound port.
 
     Raises:
+        ConfigurationError: the accelerated plane was asked for and cannot run here.
         OSError: the port is taken.
     """
-    async with open_leg_manager(BENCH_MEDIA) as legs:
+    async with open_leg_manager(replace(BENCH_MEDIA, plane=plane)) as legs:
         site = RelaySite(legs)
         server = HttpServer(site=site, upgraded=_no_websocket, may_upgrade=lambda: False)
         settle_collector()

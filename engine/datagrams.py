@@ -14,7 +14,8 @@ MAX_DATAGRAM_BYTES: Final = 2048
 
 #: A control message of SO_TIMESTAMPNS: a header of 16 bytes and a timespec.
 STAMP_BYTES: Final = 32
-_unpack_stamp = Struct("=16xqq").unpack_from
+_STAMP = Struct("=16xqq")
+_unpack_stamp, _pack_stamp = _STAMP.unpack_from, _STAMP.pack_into
 #: A stamp that says more is the work of a wall clock that was set, not of a full buffer.
 _MAX_WAITING_NS: Final = 1_000_000_000
 
@@ -61,6 +62,14 @@ class DatagramBatch:
         seconds, nanoseconds = _unpack_stamp(self.stamps, n * STAMP_BYTES)
         waited_ns = self.wall_ns - seconds * 1_000_000_000 - nanoseconds
         return self.now - waited_ns * 1e-9 if 0 <= waited_ns < _MAX_WAITING_NS else self.now
+
+    def load_stamped(self, datagrams: Sequence[tuple[Hashable, bytes, float]], now: float) -> None:
+        """Fill the batch from values that come with their arrival, as (source, datagram, arrived at)."""
+        self.load([(data, source) for source, data, _ in datagrams], now)
+        self.wall_ns = _MAX_WAITING_NS
+        for n, (_, _, arrived_at) in enumerate(datagrams):
+            stamp_ns = max(0, _MAX_WAITING_NS - round(max(0.0, now - arrived_at) * 1e9))
+            _pack_stamp(self.stamps, n * STAMP_BYTES, *divmod(stamp_ns, 1_000_000_000))
 
     def load(self, datagrams: Sequence[tuple[bytes | memoryview, Hashable]], now: float) -> None:
         """Fill the batch from values, at most BATCH_DATAGRAMS, as (datagram, source)."""

@@ -9,10 +9,12 @@ Media from an address that nobody owns goes to the session that knows its SSRC: 
 from __future__ import annotations
 
 import heapq
+import time
 from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 from math import inf
 from typing import Final
 
@@ -22,6 +24,7 @@ from triortc.engine.address import Address
 from triortc.engine.datagrams import BATCH_DATAGRAMS, DatagramBatch
 from triortc.engine.interfaces import local_addresses
 from triortc.engine.media_loop import MediaLoop
+from triortc.engine.relay.accelerated_plane import AcceleratedPlane
 from triortc.engine.rtp.header import FIXED_HEADER_BYTES
 from triortc.engine.session.events import SessionEvent
 from triortc.engine.session.session import Session
@@ -233,16 +236,29 @@ class Endpoint:
                 self._schedule(session)
         self.flush(now)
 
-    async def run(self) -> None:
-        """Serve sockets and deadlines; runs until cancelled."""
-        if self._configuration.media_first:
+    async def run(self, plane: AcceleratedPlane | None = None) -> None:
+        """Serve sockets and deadlines; runs until cancelled.
+
+        Arguments:
+            plane: its media thread receives from the sockets, and hands up what is not its.
+        """
+        if plane is None:
             readers = {port.socket.fileno(): partial(self._wake_for, port) for port in self._ports}
+        else:
+            batch = DatagramBatch()
+            readers = {plane.fileno(): partial(self._take_hand_ups, plane, batch)}
+        if self._configuration.media_first:
             loop = MediaLoop(readers, next_due=self._next_due, run_due=self._run_due_now, must_yield=self._take_told)
             await loop.run()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.run_timer)
-            for index in range(len(self._ports)):
-                nursery.start_soon(self.run_socket, index)
+            for descriptor, read in readers.items():
+                nursery.start_soon(self._run_reader, descriptor, read)
+
+    async def _run_reader(self, descriptor: int, read: Callable[[], None]) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(descriptor)
+            read()
 
     def _wake_for(self, port: _Port) -> None:
         self.counters.wakeups += 1
@@ -266,13 +282,17 @@ class Endpoint:
                 await trio.sleep_forever()
             self._run_due(trio.current_time())
 
-    async def run_socket(self, index: int) -> None:
-        """Drain one socket whenever it is readable; runs until cancelled."""
-        port = self._ports[index]
-        while True:
-            await port.socket.wait_readable()
-            self.counters.wakeups += 1
-            self._drain(port)
+    def _take_hand_ups(self, plane: AcceleratedPlane, batch: DatagramBatch) -> None:
+        self.counters.wakeups += 1
+        for _ in range(BATCHES_PER_TURN):
+            now = trio.current_time()
+            taken = plane.take()
+            for socket_number, datagrams in groupby(taken, lambda datagram: plane.address_of(datagram[0])[0]):
+                batch.load_stamped(list(datagrams), now)
+                self._receive(self._ports[socket_number], batch, lambda source: plane.address_of(source)[1], now)
+            if len(taken) < BATCH_DATAGRAMS:
+                break
+        plane.open_flows(now)
 
     def _drain(self, port: _Port) -> None:
         for _ in range(BATCHES_PER_TURN):
@@ -341,8 +361,13 @@ class Endpoint:
 
 
 @asynccontextmanager
-async def open_endpoint(configuration: EndpointConfiguration) -> AsyncGenerator[Endpoint]:
+async def open_endpoint(
+    configuration: EndpointConfiguration, plane: AcceleratedPlane | None = None
+) -> AsyncGenerator[Endpoint]:
     """Bind the media sockets and run them until the block is left; nothing stays behind.
+
+    Arguments:
+        plane: receives from the sockets in a thread of its own, until the block is left, and hands up what is not its.
 
     Raises:
         ConfigurationError: an address is no IP address, or none is left to bind.
@@ -357,12 +382,18 @@ async def open_endpoint(configuration: EndpointConfiguration) -> AsyncGenerator[
             sockets.append(UdpSocket(host, configuration.media_port, buffer_bytes=configuration.socket_buffer_bytes))
         endpoint = Endpoint(sockets, configuration)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(endpoint.run)
+            if plane is not None:
+                for socket in sockets:
+                    plane.listen(socket.address, socket.fileno())
+                plane.start(trio.current_time() - time.monotonic())
+            nursery.start_soon(endpoint.run, plane)
             try:
                 yield endpoint
             finally:
                 endpoint.flush(trio.current_time())
                 nursery.cancel_scope.cancel()
     finally:
+        if plane is not None:
+            plane.stop()
         for socket in sockets:
             socket.close()

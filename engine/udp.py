@@ -27,7 +27,7 @@ from triortc.engine.address import Address, Datagram
 from triortc.engine.datagrams import BATCH_DATAGRAMS, MAX_DATAGRAM_BYTES, STAMP_BYTES, DatagramBatch
 from triortc.errors import ConfigurationError
 
-__all__ = ["SocketCounters", "UdpSocket"]
+__all__ = ["SocketCounters", "UdpSocket", "describe_sending"]
 
 SOL_UDP = 17
 UDP_SEGMENT = 103
@@ -337,3 +337,16 @@ class UdpSocket:
     def close(self) -> None:
         """Close the socket; safe to call twice. Nobody may be waiting for it any more."""
         self._socket.close()
+
+
+def describe_sending() -> str:
+    """How runs of packets are received and sent on this machine, in words for people; tried on loopback."""
+    receiving = "received one by one" if _recvmmsg is None else "received in batches (recvmmsg)"
+    sockets = [UdpSocket("127.0.0.1", 0, buffer_bytes=1 << 16) for _ in range(2)]
+    try:
+        sockets[0].send_run(memoryview(bytes(64)), 32, sockets[1].address)
+        sent = sockets[0].counters.send_calls == 1
+    finally:
+        for opened in sockets:
+            opened.close()
+    return f"{receiving}, sent {'in runs (UDP_SEGMENT)' if sent else 'one by one: the kernel does not cut runs'}"

@@ -55,6 +55,9 @@ class ObservableMedia(MediaPort, Protocol):
     def counters(self) -> Mapping[str, int]:
         """Totals for `/health`: gates, drops, sockets."""
 
+    def plane(self) -> Mapping[str, str]:
+        """Which data plane runs, and why, for `/health`."""
+
 
 #: How often a TCP port that the system picked may be taken on UDP before we give up.
 _PORT_TRIES: Final = 8
@@ -221,6 +224,7 @@ async def open_server(
 
     def health() -> Mapping[str, object]:
         found = {**signaling.health(), "http": _counters(http.counters), **_by_room(media.counters())}
+        found["plane"] = media.plane()
         found.update(gateways.health())
         if webtransport is not None:
             found["webtransport"] = {"open": webtransport.open_connections, **_counters(webtransport.counters)}

@@ -24,10 +24,12 @@ from triortc.engine.collector import settle_collector
 from triortc.engine.endpoint import EndpointConfiguration
 from triortc.engine.ice.configuration import IceConfiguration
 from triortc.engine.interfaces import local_addresses
+from triortc.engine.relay.plane_choice import PlaneChoice
 from triortc.engine.session.configuration import SessionConfiguration
 from triortc.errors import ConfigurationError, StoreError
 from triortc.signaling.app import RunningServer, ServerConfiguration
 from triortc.signaling.certificates import self_signed_certificate
+from triortc.signaling.doctor import doctor
 from triortc.signaling.documents import asyncapi, schema
 from triortc.signaling.engine import EngineConfiguration, open_engine
 from triortc.signaling.push.file import load_push_configuration, new_web_push_key
@@ -109,6 +111,13 @@ def main() -> None:
     metavar="DIR",
     help="Write the event log of every session into this directory, for `triortc replay`.",
 )
+@click.option(
+    "--plane",
+    default=MediaConfiguration().plane,
+    show_default=True,
+    type=click.Choice(["auto", "python", "accelerated"]),
+    help="What forwards packets; `triortc doctor` says what auto means here.",
+)
 def serve(
     dev: bool,
     host: str,
@@ -121,6 +130,7 @@ def serve(
     data: Path | None,
     synchronous: Literal["off", "normal", "full"],
     event_logs: Path | None,
+    plane: PlaneChoice,
 ) -> None:
     """Serve the pages, signaling and media."""
     if not dev:
@@ -137,7 +147,7 @@ def serve(
             configuration = replace(configuration, push=load_push_configuration(push))
         engine = EngineConfiguration(
             configuration,
-            _media_configuration(media_port, public_host, record),
+            _media_configuration(media_port, public_host, record, plane),
             event_logs=None if event_logs is None else EventLogConfiguration(event_logs),
         )
         store = None if data is None else SqliteStore(data, StoreConfiguration(synchronous=synchronous))
@@ -149,6 +159,7 @@ def serve(
 main.add_command(replay)
 main.add_command(schema)
 main.add_command(asyncapi)
+main.add_command(doctor)
 
 
 @main.command()
@@ -218,14 +229,16 @@ def _names_of(host: str, public_host: str | None) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def _media_configuration(media_port: int, public_host: str | None, record: Path | None) -> MediaConfiguration:
+def _media_configuration(
+    media_port: int, public_host: str | None, record: Path | None, plane: PlaneChoice
+) -> MediaConfiguration:
     endpoint = EndpointConfiguration(
         media_port=media_port, media_advertise=public_host, loopback=True, media_first=True
     )
     # Development: browser and server are often on one machine.
     session = SessionConfiguration(ice=IceConfiguration(allow_loopback=True))
     recording = RecordingConfiguration(directory=record)
-    return MediaConfiguration(endpoint=endpoint, session=session, recording=recording)
+    return MediaConfiguration(endpoint=endpoint, session=session, recording=recording, plane=plane)
 
 
 async def _serve(configuration: EngineConfiguration, public_host: str | None, store: StateStore | None) -> None:

@@ -10,6 +10,7 @@ from triortc.codecs.configuration import SlateConfiguration
 from triortc.codecs.registry import DEFAULT_CODECS, Codec, MediaKind
 from triortc.engine.calls.call_recording import RecordingConfiguration
 from triortc.engine.endpoint import EndpointConfiguration
+from triortc.engine.relay.plane_choice import PlaneChoice
 from triortc.engine.session.configuration import SessionConfiguration
 
 __all__ = ["MediaConfiguration", "SlateMode"]
@@ -24,6 +25,8 @@ class MediaConfiguration:
     Attributes:
         endpoint: where media is received.
         session: the numbers of every leg.
+        plane: what forwards packets: "accelerated" by a thread of its own in C, which raises where that cannot run;
+            "python" in trio's loop; "auto" by the former where it can run, else by the latter.
         codecs: what legs may negotiate, by kind, the most preferred first.
         slate: what a visitor sees and hears while the gate to it is closed.
         slate_look: text, size and rhythm of the slate.
@@ -35,6 +38,7 @@ class MediaConfiguration:
 
     endpoint: EndpointConfiguration = field(default_factory=EndpointConfiguration)
     session: SessionConfiguration = field(default_factory=SessionConfiguration)
+    plane: PlaneChoice = "python"
     codecs: Mapping[MediaKind, tuple[Codec, ...]] = field(default_factory=lambda: DEFAULT_CODECS)
     slate: SlateMode = "audio_video"
     slate_look: SlateConfiguration = field(default_factory=SlateConfiguration)

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
@@ -34,9 +34,10 @@ from triortc.engine.calls.ports import View
 from triortc.engine.calls.slate_player import SlatePlayer
 from triortc.engine.dtls.certificate import Certificate
 from triortc.engine.endpoint import Endpoint, open_endpoint
+from triortc.engine.relay.accelerated_plane import AcceleratedPlane
 from triortc.engine.relay.gate import GateState, GateStatistics
 from triortc.engine.relay.plane import DataPlane
-from triortc.engine.relay.python_plane import PythonPlane
+from triortc.engine.relay.plane_choice import choose_plane, describe_choice
 from triortc.engine.sdp.candidate import parse_candidate
 from triortc.engine.sdp.grammar import SessionDescription, parse
 from triortc.engine.sdp.local import AnswerConstraints
@@ -56,11 +57,14 @@ from triortc.engine.session.events import (
     SessionSilent,
 )
 from triortc.engine.session.session import Session
+from triortc.engine.udp import SocketCounters
 from triortc.errors import CallError, SdpError
 
 __all__ = ["LegManager", "Side", "open_leg_manager"]
 
 Side = Literal["agent", "visitor"]
+#: Counters of a media thread that its sockets' own counters do not know.
+_OF_SOCKETS = frozenset(field.name for field in fields(SocketCounters))
 
 #: States of a gate that was opened once, and not for ever shut.
 _LET_THROUGH: Final = frozenset({GateState.OPEN, GateState.MUTED, GateState.FROZEN})
@@ -311,6 +315,10 @@ class LegManager:
         total["endpoint.wakeups"] = counters.wakeups
         total["endpoint.unknown_username"] = counters.unknown_username
         total["endpoint.unknown_address"] = counters.unknown_address
+        if isinstance(self._plane, AcceleratedPlane):
+            for name, value in self._plane.counters().items():
+                total[f"{'udp' if name in _OF_SOCKETS else 'forwarder'}.{name}"] += value
+            total["forwarder.open_flows"] = self._plane.open_flow_count
         for socket in self._endpoint.sockets:
             total["udp.received"] += socket.counters.received
             total["udp.sent"] += socket.counters.sent
@@ -319,6 +327,11 @@ class LegManager:
         total["legs.open"] = len(self._legs)
         total["recordings.open"] = self._watch.running
         return dict(total)
+
+    def plane(self) -> dict[str, str]:
+        """Which data plane runs, and why."""
+        name, reason = describe_choice(self._configuration.plane)
+        return {"name": name, "reason": reason}
 
     def _count(self, leg: _Leg, total: Counter[str]) -> None:
         if leg.transport is None:
@@ -514,8 +527,10 @@ async def open_leg_manager(configuration: MediaConfiguration) -> AsyncGenerator[
     await trio.to_thread.run_sync(delete_old_recordings, configuration.recording)
     # The engine's own clock is trio's; sender reports carry Unix time, so the difference is taken once, here.
     configuration = configuration.with_wall_clock_offset(time.time() - trio.current_time())
-    async with open_endpoint(configuration.endpoint) as endpoint, trio.open_nursery() as nursery:
-        manager = LegManager(endpoint, PythonPlane(), nursery, configuration)
+    plane = choose_plane(configuration.plane)
+    accelerated = plane if isinstance(plane, AcceleratedPlane) else None
+    async with open_endpoint(configuration.endpoint, accelerated) as endpoint, trio.open_nursery() as nursery:
+        manager = LegManager(endpoint, plane, nursery, configuration)
         try:
             yield manager
         finally:

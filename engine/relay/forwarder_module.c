@@ -6,6 +6,7 @@
 #include "forwarder.h"
 #include <errno.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 typedef struct { PyObject_HEAD Forwarder *core; } ForwarderObject;
 typedef struct { PyObject_HEAD Cipher cipher; } CipherObject;
@@ -78,13 +79,14 @@ static void history_dealloc(PyObject *object) {
 
 static PyObject *store(HistoryObject *self, PyObject *args) {
     unsigned int number;
-    const uint8_t *header, *payload;
-    Py_ssize_t header_bytes, payload_bytes;
+    Py_buffer header, payload;
     double now;
-    if (!PyArg_ParseTuple(args, "Iy#y#d", &number, &header, &header_bytes, &payload, &payload_bytes, &now)) return NULL;
+    if (!PyArg_ParseTuple(args, "Iy*y*d", &number, &header, &payload, &now)) return NULL;
     LOCK(self->owner);
-    history_store(&self->history, (uint16_t)number, header, (size_t)header_bytes, payload, (size_t)payload_bytes, now);
+    history_store(&self->history, (uint16_t)number, header.buf, (size_t)header.len, payload.buf, (size_t)payload.len, now);
     UNLOCK(self->owner);
+    PyBuffer_Release(&header);
+    PyBuffer_Release(&payload);
     Py_RETURN_NONE;
 }
 
@@ -252,7 +254,9 @@ static int append(PyObject *list, PyObject *item) {
 static PyObject *take(PyObject *self, PyObject *Py_UNUSED(unused)) {
     Forwarder *core = CORE(self);
     PyObject *list = PyList_New(0);
+    eventfd_t signals;
     int sound = list != NULL;
+    (void)eventfd_read(core->signal, &signals); /* before the look: what comes later signals again */
     LOCK(self);
     uint32_t head = core->ring_head, tail = core->ring_tail;
     UNLOCK(self);
@@ -263,6 +267,7 @@ static PyObject *take(PyObject *self, PyObject *Py_UNUSED(unused)) {
     }
     LOCK(self);
     core->ring_head = head;
+    if (head != core->ring_tail) eventfd_write(core->signal, 1);
     UNLOCK(self);
     if (!sound) Py_CLEAR(list);
     return list;

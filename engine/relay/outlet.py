@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from triortc.codecs.registry import MediaKind
 from triortc.engine.relay.flow import Flow
@@ -29,6 +29,8 @@ class Outlet:
     Arguments:
         stream: where packets leave.
         negotiated: the section that the receiving leg has agreed to.
+        want_flow: called with (outlet, gate, stream, codec name) when the packets to come could take a short way that
+            is not this plane's own.
     """
 
     __slots__ = (
@@ -40,6 +42,7 @@ class Outlet:
         "_restart",
         "_rewriter",
         "_source_media",
+        "_want_flow",
         "kind",
         "negotiated",
         "own_packets",
@@ -47,13 +50,19 @@ class Outlet:
         "stream",
     )
 
-    def __init__(self, stream: OutboundStream, negotiated: NegotiatedMedia) -> None:
+    def __init__(
+        self,
+        stream: OutboundStream,
+        negotiated: NegotiatedMedia,
+        want_flow: Callable[[Outlet, Gate, InboundStream, str], None] | None = None,
+    ) -> None:
         self.kind: MediaKind = negotiated.kind
         self.stream = stream
         self.negotiated = negotiated
         self.source: Gate | None = None
         #: Packets of the engine's own slate and ringback: no leg has sent them.
         self.own_packets = 0
+        self._want_flow = want_flow
         self._rewriter = StreamRewriter(
             clock_rate=stream.clock_rate,
             sequence_number=stream.first_sequence_number,
@@ -166,15 +175,36 @@ class Outlet:
         if header[EXTENSION_OFFSET] and self._extension_ids:
             passed = self._pass_extensions(packet, header)
         self.stream.send(header[MARKER], payload_type, numbers[0], numbers[1], passed, payload, now)
-        if gate.tap is None and gate.on_ready is None:
+        if self._want_flow is not None:
+            self._want_flow(self, gate, stream, codec_name)
+        elif gate.tap is None and gate.on_ready is None:
             self._open_flow(gate, stream, codec_name)
+
+    def is_ordinary(self, gate: Gate, stream: InboundStream) -> bool:
+        """Whether the packets to come, if they are like the one before, need nothing but arithmetic."""
+        session = gate.session
+        return (
+            gate.outlet is self
+            and gate.state is GateState.OPEN
+            and gate.tap is None
+            and gate.on_ready is None
+            and not self._restart
+            and self._fed_by is stream.run
+            and session.path is not None
+            and session.state is ConnectionState.CONNECTED
+            and stream.flow is None
+            and Flow.may_open(session, stream, self._rewriter, self.stream)
+        )
+
+    def mapping(self, codec_name: str) -> tuple[StreamRewriter, dict[int, int], list[tuple[int, int]]]:
+        """What happens to ordinary packets: (numbers, payload types of this codec, ids of extensions passed on)."""
+        types = {theirs: ours for theirs, (ours, name) in self._payload_types.items() if name == codec_name}
+        return self._rewriter, types, self._extension_ids
 
     def _open_flow(self, gate: Gate, stream: InboundStream, codec_name: str) -> None:
         """This packet was like all that follow, if nothing happens: let them take the short way."""
         session, target = gate.session, self.stream
-        if session.path is None or session.state is not ConnectionState.CONNECTED:
-            return
-        if stream.flow is not None or not Flow.may_open(session, stream, self._rewriter, target):
+        if not self.is_ordinary(gate, stream) or session.path is None:
             return
         transport_cc_out, abs_send_time_out = target.own_extension_ids
         shape = HeaderShape(
@@ -183,8 +213,8 @@ class Outlet:
             abs_send_time_out=abs_send_time_out,
             passed=self._extension_ids,
         )
-        types = {theirs: ours for theirs, (ours, name) in self._payload_types.items() if name == codec_name}
-        Flow(session, session.path[1], gate, stream, self._rewriter, target, types, codec_name, shape)
+        rewriter, types, _ = self.mapping(codec_name)
+        Flow(session, session.path[1], gate, stream, rewriter, target, types, codec_name, shape)
 
     def _begin(
         self, gate: Gate, stream: InboundStream, header: RtpHeader, codec_name: str, payload: memoryview, now: float

@@ -12,6 +12,7 @@ from triortc.engine.relay.held_keyframe import HeldKeyframe
 from triortc.engine.relay.outlet import Outlet
 from triortc.engine.relay.plane import MediaTap
 from triortc.engine.rtp.header import RtpHeader
+from triortc.engine.sdp.negotiated import NegotiatedMedia
 from triortc.engine.session.inbound import InboundStream
 from triortc.engine.session.outbound import OutboundStream
 from triortc.engine.session.session import Session
@@ -113,12 +114,15 @@ class PythonPlane:
                 continue
             stream = target.session.media.outbound(kind)
             if stream is not None:
-                target.outlets[kind] = Outlet(stream, negotiated)
+                target.outlets[kind] = self._make_outlet(target.session, stream, negotiated)
         if target.fed_by is not None:
             self._attach(target.fed_by, target, now)
         for other in self._legs.values():
             if other.fed_by is target:
                 self._attach(target, other, now)
+
+    def _make_outlet(self, session: Session, stream: OutboundStream, negotiated: NegotiatedMedia) -> Outlet:
+        return Outlet(stream, negotiated)
 
     def expect(self, leg: str, kind: MediaKind, expected: bool) -> None:
         """Whether the leg's readiness waits for this kind."""

@@ -98,6 +98,20 @@ class StreamRewriter:
         if (self._highest_in - self._floor) & 0xFFFF > FLOOR_STEP:
             self._floor = (self._highest_in - FLOOR_LAG) & 0xFFFF
 
+    @property
+    def pictures(self) -> tuple[int, int, int, int]:
+        """(PictureID's shift, the last one out, TL0PICIDX's shift, the last one out), -1 where there was none yet."""
+        return self._picture_id_shift, self._last_picture_id, self._tl0_shift, self._last_tl0
+
+    @pictures.setter
+    def pictures(self, value: tuple[int, int, int, int]) -> None:
+        self._picture_id_shift, self._last_picture_id, self._tl0_shift, self._last_tl0 = value
+
+    @property
+    def sequence_shift(self) -> int:
+        """What is added to sequence numbers."""
+        return self._sequence_shift
+
     def picture_id(self, picture_id: int, mask: int = 0x7FFF) -> int:
         """The outgoing PictureID of RFC 7741 for the source's; `mask` is 0x7F for one of 7 bits."""
         if self._picture_id_shift < 0:

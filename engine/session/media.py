@@ -117,6 +117,8 @@ class MediaSession:
             video=True, random_bytes=random_bytes, configuration=configuration.streams.reports
         )
         self._recorder: TransportFeedbackRecorder | None = None
+        #: When flows that count arrivals elsewhere are to be settled, so that feedback is in time.
+        self.settle_at = inf
         self._transport_cc_id = 0
         self._mid_id = 0
         self._limit_bps: int | None = None
@@ -202,6 +204,9 @@ class MediaSession:
             self.counters.malformed += 1
             return
         ssrc = header[SSRC]
+        known = self.inbound.get(ssrc)
+        if known is not None and known.flow is not None:
+            known.flow.settle()  # the index it is at decides what this packet's is
         scratch = self._scratch
         length = srtp.unprotect_rtp(packet, header[HEADER_LENGTH], header[SEQUENCE_NUMBER], ssrc, scratch)
         if length < 0:
@@ -330,6 +335,7 @@ class MediaSession:
         if self._on_first_packet is not None:
             self._on_first_packet()
             self._on_first_packet = None
+        self.settle_flows()
         handle_rtcp(self, plain, now)
         self._find_deadline()
 
@@ -380,6 +386,7 @@ class MediaSession:
         """Ask the peer for a keyframe of its video, as often as needed and not more."""
         for stream in self.inbound.values():
             if stream.keyframes is not None and not stream.superseded:
+                stream.close_flow()  # the keyframe is to be seen when it comes
                 stream.keyframes.request(now)
         self._send_requests(now)
         self._find_deadline()
@@ -427,6 +434,12 @@ class MediaSession:
         for stream in self._outbound.values():
             stream.close_flow()
 
+    def settle_in_time(self, now: float) -> None:
+        """Flows of the peer count arrivals elsewhere: fetch them as often as feedback goes out."""
+        if self._recorder is not None:
+            self.settle_at = now + self._configuration.streams.feedback.interval_ms / 1000
+            self._due_at = min(self._due_at, self.settle_at)
+
     def settle_flows(self) -> None:
         """Bring up to date what flows count."""
         for received in self.inbound.values():
@@ -440,6 +453,10 @@ class MediaSession:
         """Send what is due: reports, requests, feedback."""
         if now < self._due_at:
             return
+        if now >= self.settle_at:
+            self.settle_at = inf
+            if any(received.flow is not None for received in self.inbound.values()):
+                self.settle_in_time(now)
         if self._reports.due(now):
             self._send_rtcp(self._report(now))
             self._send_limit()
@@ -509,7 +526,8 @@ class MediaSession:
         due_at = min((stream.due_at() for stream in self.inbound.values()), default=inf)
         report_at = self._reports.next_deadline()
         feedback_at = None if self._recorder is None else self._recorder.next_deadline()
-        self._due_at = min(due_at, inf if report_at is None else report_at, inf if feedback_at is None else feedback_at)
+        report_at, feedback_at = report_at or inf, feedback_at or inf
+        self._due_at = min(due_at, report_at, feedback_at, self.settle_at)
 
 
 def _is_feedback(packet: RtcpPacket) -> bool:

@@ -48,7 +48,7 @@ class Source:
 class Sender:
     """What all outgoing streams of one session share: keys, outbox, transport-wide numbering, estimate."""
 
-    __slots__ = ("estimator", "outbox", "srtp", "transport_sequence_number", "wake", "wake_media")
+    __slots__ = ("estimator", "flow", "outbox", "srtp", "transport_sequence_number", "wake", "wake_media")
 
     def __init__(self, outbox: Outbox, wake: Callable[[], None], wake_media: Callable[[], None]) -> None:
         self.outbox = outbox
@@ -58,6 +58,8 @@ class Sender:
         self.srtp: SrtpOutbound | None = None
         self.estimator: SendSideEstimator | None = None
         self.transport_sequence_number = 0
+        #: Gives transport-wide numbers beside us; to be closed before we give the next one.
+        self.flow: OpenFlow | None = None
 
 
 class OutboundStream:
@@ -134,6 +136,11 @@ class OutboundStream:
             self._rtx = RtxSender(self._rtx.ssrc, _rtx_payload_types(section), self._rtx.sequence_number)
 
     @property
+    def sender(self) -> Sender:
+        """What it shares with the session's other streams."""
+        return self._sender
+
+    @property
     def srtp(self) -> SrtpOutbound | None:
         """Our keys, once there are any."""
         return self._sender.srtp
@@ -189,6 +196,8 @@ class OutboundStream:
             elements: further header extension elements in the one-byte form (RFC 8285 section 4.2), without padding.
             payload: at most 1200 bytes or so; it is copied.
         """
+        if self._sender.flow is not None:
+            self._sender.flow.close()
         second = payload_type | 0x80 if marker else payload_type
         if self._transport_cc_id and not elements:
             # What nearly every packet is like, in one go; as what the next branch builds.
@@ -269,6 +278,8 @@ class OutboundStream:
                     self._sender.wake()
                     sent += 1
                 continue
+            if self._sender.flow is not None:
+                self._sender.flow.close()
             header = found[0]
             if self._transport_cc_id or self._abs_send_time_id:
                 value = self._own_value(now)

@@ -40,6 +40,7 @@ class SrtpInbound:
         "dropped_malformed",
         "dropped_replay",
         "dropped_ssrc_limit",
+        "keys",
         "profile",
         "transform",
     )
@@ -61,7 +62,9 @@ class SrtpInbound:
         self.dropped_malformed = 0
         #: Authentic packets of more SSRCs than allowed.
         self.dropped_ssrc_limit = 0
-        self.transform = make_transform(profile, derive_session_keys(profile, master_key, master_salt))
+        #: For a data plane with cipher contexts of its own.
+        self.keys = derive_session_keys(profile, master_key, master_salt)
+        self.transform = make_transform(profile, self.keys)
         self._open_rtp = self.transform.open_rtp
         self._rtp_tag_bytes = profile.rtp_tag_bytes
         self._rtcp_overhead = profile.rtcp_tag_bytes + RTCP_INDEX_BYTES
@@ -70,6 +73,11 @@ class SrtpInbound:
         self._max_ssrcs = configuration.max_inbound_ssrcs
         self._rtp_streams: dict[int, StreamState] = {}
         self._rtcp_streams: dict[int, StreamState] = {}
+
+    @property
+    def window(self) -> int:
+        """How far behind the newest packet of its stream a packet may be."""
+        return self._window
 
     def rtp_stream(self, ssrc: int) -> StreamState | None:
         """The state of a stream that has sent an authentic packet, for the data plane."""

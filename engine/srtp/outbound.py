@@ -36,6 +36,7 @@ class SrtpOutbound:
         "_rtp_tag_bytes",
         "_seal_rtp",
         "_window",
+        "keys",
         "profile",
         "refused_repeated",
         "transform",
@@ -52,7 +53,9 @@ class SrtpOutbound:
         self.profile = profile
         #: Packets not protected because their index was used before, or is older than the window.
         self.refused_repeated = 0
-        self.transform = make_transform(profile, derive_session_keys(profile, master_key, master_salt))
+        #: For a data plane with cipher contexts of its own.
+        self.keys = derive_session_keys(profile, master_key, master_salt)
+        self.transform = make_transform(profile, self.keys)
         self._seal_rtp = self.transform.seal_rtp
         self._rtp_tag_bytes = profile.rtp_tag_bytes
         self._window = configuration.send_window_packets

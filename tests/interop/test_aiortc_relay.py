@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
+import pytest
 import trio
 
 from support.aiortc_process import AiortcClient, open_aiortc_client
@@ -13,6 +15,7 @@ from triortc.engine.calls.legs import LegManager, Side, open_leg_manager
 from triortc.engine.endpoint import EndpointConfiguration
 from triortc.engine.ice.configuration import IceConfiguration
 from triortc.engine.relay.gate import GateState
+from triortc.engine.relay.plane_choice import PlaneChoice
 from triortc.engine.session.configuration import SessionConfiguration
 
 CONFIGURATION = MediaConfiguration(
@@ -32,8 +35,9 @@ async def device(legs: LegManager, session: str, side: Side, leg: str, luminance
         yield client
 
 
-async def test_two_aiortc_devices_see_and_hear_each_other_after_go_and_the_slate_before() -> None:
-    async with open_leg_manager(CONFIGURATION) as legs:
+@pytest.mark.parametrize("plane", ["python", "accelerated"])
+async def test_two_aiortc_devices_see_and_hear_each_other_after_go_and_the_slate_before(plane: PlaneChoice) -> None:
+    async with open_leg_manager(replace(CONFIGURATION, plane=plane)) as legs:
         async with (
             device(legs, "vs_1", "visitor", "leg_v", 40) as visitor,
             device(legs, "vs_1", "agent", "leg_a", 220) as agent,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from support.planes import PLANES, make_plane
 from support.session_host import SessionHost, connect
 from support.virtual_network import Conditions, VirtualNetwork
 from triortc.codecs.registry import MediaKind
@@ -104,11 +105,13 @@ class Device:
 class Call:
     """A visitor and up to two agent devices, each with a leg of the engine's, joined by the data plane."""
 
+    plane_name = "python"
+
     def __init__(
         self, *, seed: int = 0, conditions: Conditions | None = None, agents: int = 1, takes_over: bool = False
     ) -> None:
         self.network = VirtualNetwork(seed=seed, conditions=conditions or Conditions(delay_s=0.005))
-        self.plane = PythonPlane()
+        self.plane, self.core = make_plane(self.plane_name)
         self.ready: list[str] = []
         self.own_keyframes: list[str] = []
         self.visitor = self._device(0, "visitor")
@@ -118,6 +121,8 @@ class Call:
     def _device(self, number: int, name: str, takes_over: bool = False) -> Device:
         host = SessionHost(10 + 2 * number, (f"10.0.1.{number + 1}", 5000), controlling=True)
         leg = SessionHost(11 + 2 * number, ("10.0.0.1", 4000 + number), controlling=False)
+        if self.core is not None:
+            self.core.attach(leg)
         device = Device(number, host, leg)
         self.plane.add_leg(
             name,
@@ -147,6 +152,11 @@ class Call:
 
     def seen(self, kind: str = "video") -> list[Received]:
         return [packet for packet in self.visitor.received if packet.kind == kind]
+
+
+@pytest.fixture(autouse=True, params=PLANES)
+def _plane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Call, "plane_name", request.param)
 
 
 def continuous(packets: list[Received]) -> None:

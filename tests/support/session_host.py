@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
+from typing import Protocol
 
 from support.virtual_network import Address, VirtualNetwork, seeded_random_bytes
 from triortc.codecs.registry import DEFAULT_CODECS, Codec, MediaKind
@@ -19,7 +20,17 @@ from triortc.engine.session.description import describe_media, describe_transpor
 from triortc.engine.session.events import SessionEvent
 from triortc.engine.session.session import Session
 
-__all__ = ["SessionHost", "connect", "negotiate"]
+__all__ = ["Core", "SessionHost", "connect", "negotiate"]
+
+
+class Core(Protocol):
+    """Takes datagrams before the session does."""
+
+    def receive(self, data: bytes, local: Address, remote: Address, now: float) -> bool:
+        """Whether nothing is left to do for the session."""
+
+    def looked_at(self, now: float) -> None:
+        """The session has looked at what was left to it."""
 
 
 @cache
@@ -54,13 +65,23 @@ class SessionHost:
         )
         self.session.add_host_candidate(address)
         self.events: list[SessionEvent] = []
+        #: Where datagrams come by first.
+        self.core: Core | None = None
         self._batch = DatagramBatch()
         self._outgoing: deque[tuple[bytes, Address, Address]] = deque()
 
     def receive(self, data: bytes, local: Address, remote: Address, now: float) -> None:
+        if self.core is not None and self.core.receive(data, local, remote, now):
+            return
         self._batch.load([(data, remote)], now)
         self.session.receive_batch(self._batch, 0, 1, local, remote, now)
         self._collect()
+        if self.core is not None:
+            self.core.looked_at(now)
+
+    def put_out(self, data: bytes, local: Address, remote: Address) -> None:
+        """Send a datagram beside the session."""
+        self._outgoing.append((data, local, remote))
 
     def handle_timeout(self, now: float) -> None:
         self.session.handle_timeout(now)

@@ -31,6 +31,9 @@ class PretendedMedia(FakeMedia):
         self.on_event: Callable[[MediaEvent], None] = lambda event: None
         self.closed = False
 
+    def plane(self) -> dict[str, str]:
+        return {"name": "none", "reason": "no media here"}
+
     def counters(self) -> dict[str, int]:
         return {"gate.dropped": 0, "legs": len(self.open_legs)}
 

@@ -1,0 +1,247 @@
+"""Flows that run in the core in C: how their state goes there and comes back.
+
+The same seam as :class:`triortc.engine.relay.flow.Flow`: opened behind the slow path, settled before somebody looks,
+closed before anything that it stands on changes. While one is open, its packets do not come to Python at all; the first
+that does come closes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from triortc.engine.address import Address
+from triortc.engine.datagrams import DatagramBatch
+from triortc.engine.relay.acceleration import NOTE, NUMBERS, STATE
+from triortc.engine.relay.gate import Gate
+from triortc.engine.relay.rewriter import StreamRewriter
+from triortc.engine.rtp.header import Buffer
+from triortc.engine.session.inbound import InboundStream
+from triortc.engine.session.outbound import OutboundStream
+from triortc.engine.session.session import Session
+from triortc.engine.srtp.stream import StreamState
+from triortc.engine.streams.configuration import RetransmissionConfiguration
+from triortc.engine.streams.retransmission_history import RetransmissionHistory
+
+if TYPE_CHECKING:
+    from triortc.engine.relay import forwarder
+
+__all__ = ["AcceleratedFlow", "AcceleratedHistory", "Link"]
+
+_NO_NUMBER: Final = 0xFFFFFFFF
+_GOES_UP: Final = b"\xff"
+
+
+class Link:
+    """Everything one session sends to one other: the flows that share its transport-wide numbering.
+
+    Arguments:
+        direction: of the core.
+        source: whose packets they are.
+        target: any stream of the session that they go to.
+        key: what the link stands on; another one takes another link.
+    """
+
+    __slots__ = ("direction", "flows", "key", "source", "target")
+
+    def __init__(self, direction: forwarder.Direction, source: Session, target: OutboundStream, key: object) -> None:
+        self.direction = direction
+        self.source = source
+        self.target = target
+        self.key = key
+        self.flows: list[AcceleratedFlow] = []
+
+    def settle(self) -> None:
+        """Write back what the flows have counted."""
+        for flow in self.flows:
+            flow.settle()
+
+    def close(self) -> None:
+        """Close every flow: the next transport-wide number is Python's to give."""
+        for flow in list(self.flows):
+            flow.close()
+
+    def note(self, journal: bytes, number: int, ssrc: int) -> None:
+        """What came and what went, for the estimates of both sides."""
+        sender = self.target.sender
+        arrivals: list[tuple[int, float]] = []
+        sizes: list[int] = []
+        first, sent_at = None, 0.0
+        for at, transport_number, length in NOTE.iter_unpack(journal):
+            if not length:
+                arrivals.append((transport_number, at))
+                continue
+            if sizes and at != sent_at:
+                self._note_sent(first, sizes, sent_at)
+                sizes = []
+            if not sizes:
+                first, sent_at = None if transport_number == _NO_NUMBER else transport_number, at
+            sizes.append(length)
+        if sizes:
+            self._note_sent(first, sizes, sent_at)
+        sender.transport_sequence_number = number
+        if arrivals:
+            self.source.media.note_transport_sequence_numbers(arrivals, ssrc)
+
+    def _note_sent(self, first: int | None, sizes_bytes: list[int], at: float) -> None:
+        estimator = self.target.sender.estimator
+        if estimator is not None:
+            estimator.on_sent_run(first, sizes_bytes, at)
+
+
+class AcceleratedFlow:
+    """One open flow in the core.
+
+    Arguments:
+        link: where it was opened.
+        gate, stream: where packets come from.
+        rewriter, target: where they go.
+        slot: its number in the link's direction.
+        source: the address that packets must come from.
+        inbound, outbound: the SRTP state of both streams, whose windows the core uses in place.
+    """
+
+    __slots__ = ("_gate", "_inbound", "_link", "_outbound", "_rewriter", "_slot", "_stream", "_target", "source")
+
+    def __init__(
+        self,
+        link: Link,
+        gate: Gate,
+        stream: InboundStream,
+        rewriter: StreamRewriter,
+        target: OutboundStream,
+        slot: int,
+        source: Address,
+        inbound: StreamState,
+        outbound: StreamState,
+    ) -> None:
+        self.source = source
+        self._link, self._gate, self._stream, self._rewriter, self._target = link, gate, stream, rewriter, target
+        self._slot, self._inbound, self._outbound = slot, inbound, outbound
+        gate.session.flows[stream.ssrc] = stream.flow = target.flow = self
+        link.flows.append(self)
+        if target.own_extension_ids[0]:
+            target.sender.flow = link
+
+    @classmethod
+    def open(
+        cls,
+        link: Link,
+        gate: Gate,
+        stream: InboundStream,
+        rewriter: StreamRewriter,
+        target: OutboundStream,
+        payload_types: dict[int, int],
+        is_vp8: bool,
+        passed: Sequence[tuple[int, int]],
+    ) -> AcceleratedFlow | None:
+        """Hand the stream's state to the core; None while the core has handed up what was not looked at yet.
+
+        Arguments:
+            payload_types: payload type there for each here, of this stream's codec.
+            is_vp8: whether pictures are renumbered.
+            passed: (id here, id there) of extensions that are passed on.
+        """
+        media = gate.session.media
+        srtp_in, srtp_out, path = media.srtp_in, target.srtp, gate.session.path
+        if srtp_in is None or srtp_out is None or path is None or len(passed) > 2:
+            return None
+        inbound, outbound = srtp_in.rtp_stream(stream.ssrc), srtp_out.rtp_stream(target.ssrc)
+        if inbound is None or outbound is None:
+            return None
+        types, vp8 = bytearray(_GOES_UP * 128), bytearray(128)
+        for theirs, ours in payload_types.items():
+            types[theirs], vp8[theirs] = ours, is_vp8
+        pairs = [*passed, (0, 0), (0, 0)]
+        picture_shift, picture_id, tl0_shift, tl0_index = rewriter.pictures
+        numbers = NUMBERS.pack(
+            *(stream.ssrc, target.ssrc, srtp_in.window, inbound.mask, outbound.mask, stream.statistics.clock_rate),
+            *(rewriter.timestamp_shift, rewriter.sequence_shift, picture_shift, tl0_shift),
+            *(media.transport_cc_id if media.feedback_recorder is not None else 0, *target.own_extension_ids),
+            *(len(passed), pairs[0][0], pairs[1][0], pairs[0][1], pairs[1][1]),
+            *(bytes(types), bytes(vp8), not target.has_rtx),
+        )
+        _, jitter, last_timestamp, last_at = stream.statistics.run
+        state = STATE.pack(
+            *(inbound.highest, outbound.highest, 0, 0, last_timestamp, rewriter.newest[2], 0, 0),
+            *(picture_id, tl0_index, jitter, last_at),
+        )
+        history = target.history.core if isinstance(target.history, AcceleratedHistory) else None
+        number = target.transport_sequence_number
+        slot = link.direction.open(numbers, state, inbound.seen, outbound.seen, history, number)
+        if slot is None:
+            return None
+        return cls(link, gate, stream, rewriter, target, slot, path[1], inbound, outbound)
+
+    def forward(self, batch: DatagramBatch, first: int, end: int, now: float) -> int:
+        """The core has handed a packet up: the slow path takes it, and closes the flow if it is authentic."""
+        return first
+
+    def settle(self) -> None:
+        """Write back what others look at: statistics, numbering, signs of life."""
+        self._take_back(*self._link.direction.settle(self._slot))
+
+    def close(self) -> None:
+        """Settle, and leave the stream's packets to the slow path. Safe to call twice."""
+        stream, link = self._stream, self._link
+        if stream.flow is not self:
+            return
+        stream.flow = self._target.flow = None
+        del self._gate.session.flows[stream.ssrc]
+        link.flows.remove(self)
+        self._take_back(*link.direction.close(self._slot))
+        if not link.flows:
+            if self._target.sender.flow is link:
+                self._target.sender.flow = None
+        elif self._target.own_extension_ids[0]:
+            link.close()  # they share the numbering
+
+    def _take_back(self, state: bytes, picture_shift: int, tl0_shift: int, number: int, journal: bytes) -> None:
+        values: tuple[Any, ...] = STATE.unpack(state)
+        in_index, out_index, packets, size_bytes, timestamp_in, timestamp_out = values[:6]
+        replayed, forged, picture_id, tl0_index, jitter, at = values[6:]
+        stream, rewriter, session = self._stream, self._rewriter, self._gate.session
+        srtp_in = session.media.srtp_in
+        if srtp_in is not None:
+            srtp_in.dropped_replay += replayed
+            srtp_in.dropped_authentication += forged
+        self._link.note(journal, number, stream.ssrc)
+        if not packets:
+            return
+        self._inbound.highest = max(self._inbound.highest, in_index)
+        self._outbound.highest = max(self._outbound.highest, out_index)
+        stream.statistics.note_run(packets, size_bytes, jitter, timestamp_in, at)
+        stream.newest += packets
+        if stream.nack is not None:
+            stream.nack.note_run(packets)
+        rewriter.advance(packets, timestamp_out, at)
+        rewriter.pictures = picture_shift, picture_id, tl0_shift, tl0_index
+        self._gate.statistics.forwarded += packets
+        self._target.statistics.note_run(packets, size_bytes, timestamp_out, at)
+        session.note_media(at)
+
+
+class AcceleratedHistory(RetransmissionHistory):
+    """A history whose packets lie where the core can store them; what may go out again is decided here as ever."""
+
+    __slots__ = ("core",)
+
+    def __init__(
+        self, owner: forwarder.Forwarder, make: type[forwarder.History], configuration: RetransmissionConfiguration
+    ) -> None:
+        super().__init__(configuration)
+        #: Of the core.
+        self.core = make(owner, self.mask + 1, configuration.maximum_bytes, configuration.maximum_age_ms / 1000)
+
+    def store(self, sequence_number: int, header: bytes, payload: Buffer, now: float) -> None:
+        """See the base class."""
+        self.core.store(sequence_number, header, payload, now)
+
+    def _find(self, sequence_number: int, now: float) -> tuple[bytes, bytes] | None:
+        found = self.core.find(sequence_number)
+        return None if found is None or now - found[0] > self._maximum_age_s else (found[1], found[2])
+
+    def clear(self) -> None:
+        """See the base class."""
+        super().clear()
+        self.core.clear()
