@@ -137,8 +137,12 @@ class VerificationKey:
 class KeyPort(Protocol):
     """Where verification keys come from, for example a cached JWKS document of each tenant."""
 
-    async def find(self, kid: str) -> VerificationKey | None:
-        """The key of that id; None: there is none."""
+    async def find(self, kid: str, issuer: str) -> VerificationKey | None:
+        """The key of that id among those of an issuer; None: there is none.
+
+        The issuer is what the token says before it is verified: it only tells whose keys to look at, so that one issuer
+        cannot put its own key in the place of another's of the same id.
+        """
 
 
 class RevocationPort(Protocol):
@@ -166,11 +170,16 @@ class KeySet:
     def __init__(self, keys: Collection[VerificationKey] = ()) -> None:
         self._keys = {key.kid: key for key in keys}
         if len(self._keys) != len(keys):
-            raise ConfigurationError("two keys have the same kid: give every key its own, across all tenants")
+            raise ConfigurationError("two keys have the same kid: give every key of a set its own")
 
-    async def find(self, kid: str) -> VerificationKey | None:
+    def get(self, kid: str) -> VerificationKey | None:
         """The key of that id."""
         return self._keys.get(kid)
+
+    async def find(self, kid: str, issuer: str) -> VerificationKey | None:
+        """The key of that id, if it is the issuer's."""
+        key = self._keys.get(kid)
+        return key if key is not None and key.issuer == issuer else None
 
     @classmethod
     def from_jwks(cls, document: str | bytes, *, issuer: str, organizations: Collection[str]) -> KeySet:
@@ -245,7 +254,10 @@ class TokenVerifier:
         except jwt.PyJWTError:
             raise TokenError("auth.invalid", "this is no token") from None
         kid = header.get("kid")
-        key = await self._keys.find(kid) if isinstance(kid, str) and len(kid) <= 256 else None
+        issuer = _named_issuer(token)
+        key = None
+        if isinstance(kid, str) and len(kid) <= 256 and issuer is not None:
+            key = await self._keys.find(kid, issuer)
         if key is None or header.get("alg") != key.algorithm:
             raise TokenError("auth.invalid", "the token is signed with no key that is known here")
         claims = self._decode(token, key)
@@ -286,6 +298,15 @@ class TokenVerifier:
         return claims.exp + self._clock_skew_s - self._wall_s()
 
 
+def _named_issuer(token: str) -> str | None:
+    """What a token that nobody has verified says of its issuer."""
+    try:
+        named = jwt.decode(token, options={"verify_signature": False}).get("iss")
+    except (jwt.PyJWTError, RecursionError):
+        return None
+    return named if isinstance(named, str) else None
+
+
 class DevelopmentIssuer:
     """Issues tokens to anybody who asks, with a key that lives as long as the process. For development only.
 
@@ -313,9 +334,9 @@ class DevelopmentIssuer:
         self._organizations = {default_organization}
         self._kid = "development-" + random_bytes(8).hex()
 
-    async def find(self, kid: str) -> VerificationKey | None:
+    async def find(self, kid: str, issuer: str) -> VerificationKey | None:
         """The key, if this is its id."""
-        if kid != self._kid:
+        if kid != self._kid or issuer != _DEVELOPMENT_ISSUER:
             return None
         public_key = self._private_key.public_key()
         return VerificationKey(kid, "EdDSA", public_key, _DEVELOPMENT_ISSUER, frozenset(self._organizations))

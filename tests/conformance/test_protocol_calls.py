@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
 
 import pytest
 import trio
@@ -11,7 +13,7 @@ from trio.testing import MockClock
 
 from support.signaling_host import TRANSPORTS
 from support.signaling_house import SignalingHouse, open_signaling_house
-from triortc.signaling.client import ClientDevice, CommandError, SignalClient
+from triortc.signaling.client import ClientDevice, CommandError, SignalClient, open_signal_client
 
 
 @pytest.fixture(params=TRANSPORTS)
@@ -231,3 +233,112 @@ async def test_devices_hear_the_end_of_their_call_before_the_server_is_gone() ->
             await client.ended()
             assert client.closed is not None
             assert client.closed[0] == 1012
+
+
+async def _answers(agent: SignalClient, ids: Mapping[str, str]) -> dict[str, tuple[str, str, str]]:
+    """What the server says to every command about things of these ids: code, message (without the ids) and details."""
+    answers: dict[str, tuple[str, str, str]] = {}
+    offer = {"leg": ids["leg"], "neg": 1}
+    candidate = {"candidate": "candidate:1 1 udp 1 192.0.2.1 9 typ host", "mid": "0"}
+    session, conversation = {"session": ids["session"]}, {"conversation": ids["conversation"]}
+    invitation = {"invitation": ids["invitation"]}
+    asked: dict[str, dict[str, Any]] = {
+        "ring.ack": {"ring": ids["ring"]},
+        "ring.opened": {"ring": ids["ring"]},
+        "ring.silence": {"ring": ids["ring"]},
+        "call.accept": session,
+        "call.decline": session,
+        "call.hangup": session,
+        "call.end": session,
+        "handoff.request": session,
+        "handoff.offer": {**session, "to_device": "desk"},
+        "handoff.cancel": session,
+        "invitation.send": conversation,
+        "invitation.join": invitation,
+        "invitation.cancel": invitation,
+        "sdp.offer": {**offer, "sdp": "v=0"},
+        "sdp.answer": {**offer, "sdp": "v=0"},
+        "ice.candidates": {**offer, "ufrag": "u", "candidates": [candidate], "end": False},
+        "ice.restart": {"leg": ids["leg"]},
+        "media.set": {**session, "n": 1, "mic": False},
+        "recording.start": session,
+        "recording.stop": session,
+        "conversation.message.send": {**conversation, "text": "hello"},
+        "conversation.read": {**conversation, "message": "m_1"},
+        "conversation.tag": {**conversation, "tags": ["a"]},
+        "conversation.close": conversation,
+        "conversation.snooze": conversation,
+        "conversation.transfer": {**conversation, "to": {"agent": "ana"}},
+        "history.get": session,
+        "presence.get": {"agent": ids["agent"]},
+        "device.revoke": {"device": ids["device"]},
+    }
+    for t, payload in asked.items():
+        try:
+            answers[t] = ("ok", "", json.dumps(await agent.command(t, **payload)))
+        except CommandError as error:
+            said = str(error)
+            for id in ids.values():
+                said = said.replace(id, "ID")
+            answers[t] = (error.code, said, json.dumps(dict(error.details)))
+    return answers
+
+
+async def test_i40_no_command_tells_what_exists_in_another_tenant_or_for_another_agent(house: SignalingHouse) -> None:
+    """Every command about somebody else's call is answered as if there were no such thing, word for word."""
+    async with house.agent() as agent, house.visitor() as visitor:
+        asked = await visitor.command("call.request", conversation="cv_9", media={"video": True}, offer="v=0")
+        ring = (await agent.event("ring.offer")).p["ring"]
+        leg = (await agent.command("ring.opened", ring=ring))["leg"]
+        real = {
+            "session": asked["session"], "conversation": "cv_9", "ring": ring, "leg": leg, "invitation": "iv_none",
+            "agent": "ana", "device": "desk",
+        }  # fmt: skip
+        made_up = {
+            "session": "vs_none", "conversation": "cv_none", "ring": "rg_none", "leg": "leg_none",
+            "invitation": "iv_nil", "agent": "nobody", "device": "nothing",
+        }  # fmt: skip
+        for org in ("acme", "dev"):
+            token = house.token("agent", "eve", "lair", org=org)
+            device = ClientDevice("lair")
+            async with open_signal_client(house.open_channel, token=token, device=device) as stranger:
+                seen = await _answers(stranger, real)
+                assert seen == await _answers(stranger, made_up), org
+                assert "ok" not in {code for t, (code, _, _) in seen.items() if t.startswith(("ring", "call", "sdp"))}
+                assert [event for event in stranger.waiting_events() if "session" in event.p] == []
+
+
+async def test_i40_a_visitor_of_one_conversation_cannot_tell_of_another(house: SignalingHouse) -> None:
+    async with house.agent() as agent, house.visitor() as visitor:
+        asked = await visitor.command("call.request", conversation="cv_9", media={"video": True})
+        await agent.event("ring.offer")
+        async with house.visitor("eve", "other-tab", "cv_8") as stranger:
+            for t, real, made_up in (
+                ("call.hangup", {"session": asked["session"]}, {"session": "vs_none"}),
+                ("call.cancel", {"session": asked["session"]}, {"session": "vs_none"}),
+                ("call.request", {"conversation": "cv_9", "media": {}}, {"conversation": "cv_none", "media": {}}),
+                (
+                    "conversation.message.send",
+                    {"conversation": "cv_9", "text": "a"},
+                    {"conversation": "x", "text": "a"},
+                ),
+            ):
+                said = []
+                for payload in (real, made_up):
+                    with pytest.raises(CommandError) as error:
+                        await stranger.command(t, **payload)
+                    said.append((error.value.code, str(error.value), dict(error.value.details)))
+                assert said[0] == said[1], t
+
+
+async def test_i40_tokens_of_others_are_refused_in_the_same_words(house: SignalingHouse) -> None:
+    """Expired, of a key that is not ours, for another tenant: who shows it learns no more than that it does not do."""
+    said = set()
+    good = house.token("agent", "ana", "desk")
+    head, body, signature = good.split(".")
+    for token in (f"{head}.{body}.{signature[::-1]}", f"{head}.{body[:-4]}AAAA.{signature}", "e30.e30.e30"):
+        with pytest.raises(CommandError) as error:
+            async with open_signal_client(house.open_channel, token=token, device=ClientDevice("desk")):
+                pass
+        said.add(error.value.code)
+    assert said == {"auth.invalid"}

@@ -177,7 +177,7 @@ async def test_a_key_set_is_read_and_other_keys_in_it_are_passed_over() -> None:
     verifier = TokenVerifier(keys, wall_s=lambda: NOW)
     assert (await verifier.verify(token())).sub == "ana"
     assert (await verifier.verify(token("p256", P256, "ES256"))).sub == "ana"
-    assert await keys.find("encryption") is None
+    assert await keys.find("encryption", "https://one.example") is None
 
 
 @pytest.mark.parametrize(

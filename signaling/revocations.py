@@ -1,0 +1,95 @@
+"""Which tokens are not valid any more, although they have not run out: by token (`jti`) and by person (`sub`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from triortc.errors import ConfigurationError
+from triortc.signaling.tokens import CLOCK_SKEW_S, MAX_LIFETIME_S, Claims
+from triortc.signaling.wire_values import Subject, Word
+
+__all__ = ["RevocationList"]
+
+#: A token that was issued before a revocation has run out by then, whatever its issuer's clock said.
+_KEPT_S: Final = MAX_LIFETIME_S + 2 * CLOCK_SKEW_S
+_MAX_ENTRIES: Final = 100_000
+
+
+class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    org: Word
+    jti: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    sub: Subject | None = None
+
+    def __post_init__(self) -> None:
+        if (self.jti is None) == (self.sub is None):
+            raise ValueError("a revocation names either jti or sub")
+
+
+class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    revocations: tuple[_Entry, ...] = ()
+
+
+class RevocationList:
+    """A `RevocationPort` in memory. A tenant's entries touch no other, and go when no living token can be meant.
+
+    Args:
+        wall_s: unix seconds.
+    """
+
+    def __init__(self, *, wall_s: Callable[[], float]) -> None:
+        self._wall_s = wall_s
+        self._tokens: dict[tuple[str, str], float] = {}
+        self._people: dict[tuple[str, str], float] = {}
+
+    def __len__(self) -> int:
+        return len(self._tokens) + len(self._people)
+
+    def revoke_token(self, org: str, jti: str) -> None:
+        """This token is not valid any more."""
+        self._tokens[org, jti] = self._wall_s()
+        self._forget()
+
+    def revoke_person(self, org: str, sub: str) -> None:
+        """No token of this person that was issued until now is valid any more; a later one is."""
+        self._people[org, sub] = self._wall_s()
+        self._forget()
+
+    def is_revoked(self, claims: Claims) -> bool:
+        """Whether the token itself or its person is revoked."""
+        if (claims.org, claims.jti) in self._tokens:
+            return True
+        since = self._people.get((claims.org, claims.sub))
+        return since is not None and claims.iat <= since
+
+    async def revoked(self, claims: Claims) -> bool:
+        """`RevocationPort`."""
+        return self.is_revoked(claims)
+
+    def read(self, document: bytes) -> None:
+        """Revoke what a JSON document names: `{"revocations": [{"org", "jti"} or {"org", "sub"}]}`.
+
+        Raises:
+            ConfigurationError: it is not such a document.
+        """
+        try:
+            entries = msgspec.json.decode(document, type=_Document).revocations
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"not a list of revocations: {error}") from None
+        if len(entries) > _MAX_ENTRIES:
+            raise ConfigurationError(f"a list of revocations has {_MAX_ENTRIES} entries at most")
+        now = self._wall_s()
+        for entry in entries:
+            if entry.jti is not None:
+                self._tokens.setdefault((entry.org, entry.jti), now)
+            elif entry.sub is not None:
+                self._people.setdefault((entry.org, entry.sub), now)
+
+    def _forget(self) -> None:
+        oldest = self._wall_s() - _KEPT_S
+        for entries in (self._tokens, self._people):
+            while entries and (next(iter(entries.values())) < oldest or len(entries) > _MAX_ENTRIES):
+                del entries[next(iter(entries))]
