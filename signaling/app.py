@@ -18,6 +18,7 @@ from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.event_log import EventLogPort
 from triortc.engine.calls.media_events import MediaEvent
 from triortc.engine.calls.memory_store import MemoryStore
+from triortc.engine.calls.observing import Observers
 from triortc.engine.calls.ports import HistoryPort, MediaPort, NoPush, PushPort, RecordingPolicyPort, RouterPort
 from triortc.engine.calls.store import StateStore
 from triortc.engine.calls.supervisor import CallSupervisor, open_call_supervisor
@@ -182,6 +183,8 @@ async def open_server(
     push: PushPort | None = None,
     store: StateStore | None = None,
     event_log: EventLogPort | None = None,
+    observers: Observers | None = None,
+    further_health: Callable[[], Mapping[str, object]] = dict,
     random_bytes: Callable[[int], bytes] = os.urandom,
     wall_s: Callable[[], float] = time.time,
 ) -> AsyncGenerator[RunningServer]:
@@ -196,6 +199,8 @@ async def open_server(
         push: gateways of your own; None: those of `configuration.push`.
         store: keeps what must outlive the process; opened and closed here. None: memory.
         event_log: gets every transition of every session; None: they are not written down.
+        observers: are told what happens to calls.
+        further_health: what `/health` shows of other parts.
         random_bytes: the source of ids, keys and secrets.
         wall_s: unix seconds.
 
@@ -225,7 +230,7 @@ async def open_server(
     def health() -> Mapping[str, object]:
         found = {**signaling.health(), "http": _counters(http.counters), **_by_room(media.counters())}
         found["plane"] = media.plane()
-        found.update(gateways.health())
+        found.update({**gateways.health(), **further_health()})
         if webtransport is not None:
             found["webtransport"] = {"open": webtransport.open_connections, **_counters(webtransport.counters)}
         return found
@@ -286,6 +291,7 @@ async def open_server(
                 push=gateways.port,
                 store=kept,
                 event_log=event_log,
+                observers=observers,
                 random_bytes=random_bytes,
                 unix_ms_now=int(wall_s() * 1000),
             )

@@ -10,11 +10,13 @@ from functools import partial
 from triortc.engine.calls.event_log_files import EventLogConfiguration, open_event_log_files
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.calls.legs import open_leg_manager
+from triortc.engine.calls.observing import Observers
 from triortc.engine.calls.ports import HistoryPort, PushPort, RecordingPolicyPort, RouterPort
 from triortc.engine.calls.store import StateStore
 from triortc.errors import ConfigurationError
 from triortc.signaling.app import RunningServer, ServerConfiguration, open_server
 from triortc.signaling.embedding import Engine
+from triortc.signaling.webhooks import WebhookConfiguration, open_webhook_sender
 
 __all__ = ["Engine", "EngineConfiguration", "open_engine"]
 
@@ -27,6 +29,7 @@ class EngineConfiguration:
         server: where it listens, whose tokens it takes, the numbers of signaling and of call control.
         media: where media is received, what legs may negotiate, the slate, where recordings go.
         event_logs: where the event log of every session is written, for `triortc replay`; None: nowhere.
+        webhooks: who is told of calls by HTTP; None: nobody.
 
     Raises:
         ConfigurationError: calls are to be recorded and there is no directory for it.
@@ -35,6 +38,7 @@ class EngineConfiguration:
     server: ServerConfiguration
     media: MediaConfiguration = field(default_factory=MediaConfiguration)
     event_logs: EventLogConfiguration | None = None
+    webhooks: WebhookConfiguration | None = None
 
     def __post_init__(self) -> None:
         if self.server.calls.recording != "off" and self.media.recording.directory is None:
@@ -72,6 +76,10 @@ async def open_engine(
         event_log = None
         if configuration.event_logs is not None:
             event_log = await stack.enter_async_context(open_event_log_files(configuration.event_logs))
+        observers, webhooks = Observers(), None
+        if configuration.webhooks is not None:
+            webhooks = await stack.enter_async_context(open_webhook_sender(configuration.webhooks))
+            observers.add_sink(webhooks.tell)
         opened = open_server(
             configuration.server,
             open_media=partial(open_leg_manager, configuration.media),
@@ -81,6 +89,8 @@ async def open_engine(
             push=push,
             store=store,
             event_log=event_log,
+            observers=observers,
+            further_health=lambda: {} if webhooks is None else {"webhooks": webhooks.health()},
         )
         server = await stack.enter_async_context(opened)
         yield Engine(**{item.name: getattr(server, item.name) for item in fields(RunningServer)})

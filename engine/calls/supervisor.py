@@ -561,6 +561,7 @@ async def open_call_supervisor(
     push: PushPort | None = None,
     store: StateStore | None = None,
     event_log: EventLogPort | None = None,
+    observers: Observers | None = None,
     random_bytes: Callable[[int], bytes] = os.urandom,
     unix_ms_now: int | None = None,
 ) -> AsyncIterator[CallSupervisor]:
@@ -576,6 +577,7 @@ async def open_call_supervisor(
         push: wakes devices without a connection; by default nothing does.
         store: keeps what must outlive the process; open. By default history is kept, in memory.
         event_log: gets every transition of every session; by default they are kept in memory only, for a while.
+        observers: are told what happens to calls, from the first one that is taken over; more may join at any time.
         random_bytes: source of ids.
         unix_ms_now: the wall clock at this moment in milliseconds, for stamps; None: the machine's.
     """
@@ -598,6 +600,8 @@ async def open_call_supervisor(
     async with trio.open_nursery() as nursery:
         supervisor = CallSupervisor(nursery, control, media, kept, clients, gateways, keeper, chosen.cleanup_timeout_s)
         supervisor.kept_replies = stored.replies
+        if observers is not None:
+            supervisor.observers = observers
         supervisor._go_on(stored)
         nursery.start_soon(supervisor._keep_time, None, name="calls' clock")
         try:

@@ -1,0 +1,83 @@
+"""docs/embedding.md: what it shows runs, what it names exists."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import triortc
+from support.signaling_house import open_signaling_house
+from triortc.engine.calls.call_events import CallEvent
+from triortc.signaling.embedding import Engine
+from triortc.signaling.webhooks import signature
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "embedding.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+
+
+@pytest.fixture
+def shown() -> dict[str, Any]:
+    """Everything that the page defines."""
+    names: dict[str, Any] = {}
+    for block in BLOCKS:
+        exec(compile(block, "embedding.md", "exec"), names)
+    return names
+
+
+def test_every_port_is_where_it_is_said_to_be() -> None:
+    parameters = set(inspect.signature(triortc.open_engine).parameters) - {"configuration"}
+    named = set(re.findall(r"\| `([a-z_]+)` \| `", TEXT))
+    assert named == parameters
+    for path in re.findall(r"`((?:engine|signaling)\.[a-z_.]+\.[A-Z]\w+)`", TEXT):
+        module, _, name = path.rpartition(".")
+        assert getattr(importlib.import_module(f"triortc.{module}"), name)._is_protocol
+
+
+def test_every_method_that_is_shown_exists() -> None:
+    used = set(re.findall(r"engine\.([a-z_]+)\(", "\n".join(BLOCKS)))
+    assert used
+    assert all(hasattr(Engine, name) for name in used)
+    public = {name for name, _ in inspect.getmembers(Engine, inspect.isfunction) if not name.startswith("_")}
+    missing = {name for name in public if name in vars(Engine)} - set(re.findall(r"engine\.([a-z_]+)", TEXT))
+    assert not missing, "a method of the engine is not in the documentation"
+
+
+async def test_the_questions_that_are_shown_are_answered(shown: dict[str, Any]) -> None:
+    async with open_signaling_house() as house:
+        fields = {name: getattr(house.server, name) for name in Engine.__dataclass_fields__}
+        engine = Engine(**fields)
+        async with house.agent() as ana, house.visitor() as lea:
+            await engine.open_conversation("dev", "cv_9", "lea")
+            assert await shown["call_now"](engine, "dev") is None
+            await ana.event("ring.offer")
+            await lea.event("call.ended")
+            await shown["telephone"](engine, "dev")
+            assert "channel_available:chat" in await shown["from_chat_to_video"](engine, "dev")
+            await lea.event("invitation.changed")
+        assert await shown["from_chat_to_video"](engine, "another") == "state.not_found"
+
+
+def test_the_receiver_that_is_shown_knows_ours_from_others(shown: dict[str, Any]) -> None:
+    body, now = b"{}", int(time.time())
+    headers = {"triortc-timestamp": str(now), "triortc-signature": signature("the-secret-of-this-receiver", now, body)}
+    assert shown["receive"](headers, body) == 204
+    assert shown["receive"](headers, b"{ }") == 401
+    assert shown["configuration"].webhooks.webhooks[0].events == ("call.active", "call.ended")
+
+
+def test_the_event_that_is_shown_has_the_fields_of_one() -> None:
+    (example,) = re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)
+    assert set(json.loads(example)) == {"event_id", *CallEvent.__dataclass_fields__}
+
+
+def test_every_file_that_is_linked_exists() -> None:
+    for link in re.findall(r"\]\((?!http)([^)#]+)", TEXT):
+        assert (ROOT / "docs" / link).resolve().exists(), link
