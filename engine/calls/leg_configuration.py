@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-from triortc.codecs.configuration import SlateConfiguration
+from triortc.codecs.configuration import SlateConfiguration, VideoEncoderConfiguration
 from triortc.codecs.registry import DEFAULT_CODECS, Codec, MediaKind
 from triortc.engine.calls.call_recording import RecordingConfiguration
 from triortc.engine.endpoint import EndpointConfiguration
@@ -31,6 +31,9 @@ class MediaConfiguration:
         slate: what a visitor sees and hears while the gate to it is closed.
         slate_look: text, size and rhythm of the slate.
         recording: where recordings go, and their limits; whether calls are recorded is call control's to say.
+        max_transcodings: streams at one time that are decoded and encoded again, because two legs share no codec; a leg
+            that would need more is refused, 0 refuses all. One of pictures takes a good part of a core.
+        transcoded_video: bitrates and speed of transcoded pictures.
         thumbnail_bps: what a device is sent at most, in all, while it shows the other side as a thumbnail.
         max_early_candidates: candidates of a client kept before its offer has come.
         max_legs: legs at one time; more are refused.
@@ -43,6 +46,8 @@ class MediaConfiguration:
     slate: SlateMode = "audio_video"
     slate_look: SlateConfiguration = field(default_factory=SlateConfiguration)
     recording: RecordingConfiguration = field(default_factory=RecordingConfiguration)
+    max_transcodings: int = 8
+    transcoded_video: VideoEncoderConfiguration = field(default_factory=VideoEncoderConfiguration)
     thumbnail_bps: int = 250_000
     max_early_candidates: int = 50
     max_legs: int = 4000

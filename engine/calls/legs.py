@@ -32,6 +32,7 @@ from triortc.engine.calls.media_events import (
 from triortc.engine.calls.media_watch import MediaWatch, WatchedLeg
 from triortc.engine.calls.ports import View
 from triortc.engine.calls.slate_player import SlatePlayer
+from triortc.engine.calls.transcoding import Transcodings
 from triortc.engine.dtls.certificate import Certificate
 from triortc.engine.endpoint import Endpoint, open_endpoint
 from triortc.engine.relay.accelerated_plane import AcceleratedPlane
@@ -110,6 +111,7 @@ class LegManager:
         self._configuration = configuration
         self._certificate = Certificate.generate(valid_from=datetime.now(UTC) - timedelta(days=1))
         self._slates = SlatePlayer(plane, endpoint, nursery, configuration)
+        self._transcodings = Transcodings(plane, endpoint, nursery, configuration)
         self._watch = MediaWatch(plane, nursery, configuration.recording, self._recording_stopped)
         self._legs: dict[str, _Leg] = {}
         self._calls: dict[str, _Call] = {}
@@ -326,6 +328,8 @@ class LegManager:
             total["udp.send_errors"] += socket.counters.send_errors
         total["legs.open"] = len(self._legs)
         total["recordings.open"] = self._watch.running
+        total["transcodings.open"] = self._transcodings.running
+        total["transcodings.dropped"] = self._transcodings.dropped
         return dict(total)
 
     def plane(self) -> dict[str, str]:
@@ -405,6 +409,7 @@ class LegManager:
 
     def _close_transport(self, leg: _Leg) -> None:
         self._slates.stop(leg.name)
+        self._transcodings.close(leg.name)
         transport = leg.transport
         if transport is None:
             return
@@ -439,6 +444,7 @@ class LegManager:
                 )
                 for media in chosen.negotiated.media
             },
+            else_any=("audio", "video") if self._transcodings.room else (),
         )
 
     def _give_early_candidates(self, leg: _Leg, now: float) -> None:
@@ -467,6 +473,8 @@ class LegManager:
             now = trio.current_time()
             self._plane.connect(leg.name, other.name, now)
             self._plane.connect(other.name, leg.name, now)
+            self._transcodings.update(leg.name, leg.transport)
+            self._transcodings.update(other.name, other.transport)
             self._endpoint.flush(now)
 
     def _agent_is_shown(self, leg: _Leg) -> bool:

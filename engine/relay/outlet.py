@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from triortc.codecs.registry import MediaKind
+from triortc.engine.relay.converter import Converter
 from triortc.engine.relay.flow import Flow
 from triortc.engine.relay.gate import Gate, GateState
 from triortc.engine.relay.header_shape import HeaderShape
@@ -43,6 +44,7 @@ class Outlet:
         "_rewriter",
         "_source_media",
         "_want_flow",
+        "converter",
         "kind",
         "negotiated",
         "own_packets",
@@ -60,7 +62,9 @@ class Outlet:
         self.stream = stream
         self.negotiated = negotiated
         self.source: Gate | None = None
-        #: Packets of the engine's own slate and ringback: no leg has sent them.
+        #: Gets what the source sends in formats that this leg has not agreed to; None: that is dropped.
+        self.converter: Converter | None = None
+        #: Packets that the engine itself has made: slate, ringback, what was converted.
         self.own_packets = 0
         self._want_flow = want_flow
         self._rewriter = StreamRewriter(
@@ -125,6 +129,12 @@ class Outlet:
         ]
 
     @property
+    def shares_no_format(self) -> bool:
+        """Whether there is a source, and nothing that it may send is what this leg has agreed to receive."""
+        source = None if self.source is None else self._source_media
+        return source is not None and bool(source.codecs) and self.negotiated.send and not self._payload_types
+
+    @property
     def waits_for_keyframe(self) -> bool:
         """Whether an open source has not yet sent the keyframe that this stream must begin with."""
         return (
@@ -154,7 +164,7 @@ class Outlet:
         """Send one packet of the source on, renumbered."""
         mapped = self._payload_types.get(header[PAYLOAD_TYPE])
         if mapped is None:
-            gate.statistics.unmapped += 1
+            self._convert(gate, stream, header, payload, now)
             return
         payload_type, codec_name = mapped
         # A source with a new SSRC or new numbers (a sender that restarted) must look like the old one to the receiver.
@@ -201,6 +211,20 @@ class Outlet:
         types = {theirs: ours for theirs, (ours, name) in self._payload_types.items() if name == codec_name}
         return self._rewriter, types, self._extension_ids
 
+    def _convert(self, gate: Gate, stream: InboundStream, header: RtpHeader, payload: memoryview, now: float) -> None:
+        converter, codec_name = self.converter, stream.codec_name(header[PAYLOAD_TYPE])
+        if converter is None or not codec_name:
+            gate.statistics.unmapped += 1
+            return
+        if self._restart:
+            if not self._may_begin(gate, stream, header, codec_name, payload, now):
+                return
+            self._restart = False
+        gate.statistics.forwarded += 1
+        if gate.tap is not None:
+            gate.tap(codec_name, header, payload, now)
+        converter.receive(stream, header, payload, now)
+
     def _open_flow(self, gate: Gate, stream: InboundStream, codec_name: str) -> None:
         """This packet was like all that follow, if nothing happens: let them take the short way."""
         session, target = gate.session, self.stream
@@ -219,7 +243,20 @@ class Outlet:
     def _begin(
         self, gate: Gate, stream: InboundStream, header: RtpHeader, codec_name: str, payload: memoryview, now: float
     ) -> bool:
-        """Let the source begin with this packet; False: it cannot, and the packet is dropped.
+        """Let the source begin with this packet; False: it cannot, and the packet is dropped."""
+        if not self._may_begin(gate, stream, header, codec_name, payload, now):
+            return False
+        self._restart = False
+        same_source = self._fed_by is stream.run
+        self._rewriter.restart(header[SEQUENCE_NUMBER], header[TIMESTAMP], now, same_source=same_source)
+        self._fed_by = stream.run
+        self.stream.follow(stream, self._rewriter.timestamp_shift, gate.clock_offset)
+        return True
+
+    def _may_begin(
+        self, gate: Gate, stream: InboundStream, header: RtpHeader, codec_name: str, payload: memoryview, now: float
+    ) -> bool:
+        """Whether a source that was held back may begin with this packet; counted if not.
 
         A retransmission from the time before the gate was opened is not let through it.
         """
@@ -234,11 +271,6 @@ class Outlet:
             if stream.keyframes is not None:
                 stream.keyframes.request(now)
             return False
-        self._restart = False
-        same_source = self._fed_by is stream.run
-        self._rewriter.restart(header[SEQUENCE_NUMBER], header[TIMESTAMP], now, same_source=same_source)
-        self._fed_by = stream.run
-        self.stream.follow(stream, self._rewriter.timestamp_shift, gate.clock_offset)
         return True
 
     def _pass_extensions(self, packet: memoryview, header: RtpHeader) -> bytes:
@@ -250,22 +282,35 @@ class Outlet:
                 passed += bytes(((own << 4) | (length - 1),)) + bytes(packet[offset : offset + length])
         return passed
 
-    def send_own(self, payloads: Iterable[tuple[bytes, bool]], payload_type: int, timestamp: int, now: float) -> None:
-        """Send packets that the engine itself has made (slate, ringback), in this stream's numbering.
+    def send_own(
+        self,
+        payloads: Iterable[tuple[bytes, bool]],
+        payload_type: int,
+        timestamp: int,
+        now: float,
+        *,
+        maker: object | None = None,
+        source: InboundStream | None = None,
+    ) -> None:
+        """Send packets that the engine itself has made, in this stream's numbering.
 
         Arguments:
             payloads: (payload, marker) in order; sequence numbers are given here.
-            timestamp: the engine's own RTP clock for them.
+            timestamp: the maker's RTP clock for them.
+            maker: whose clock that is; None: the slate's.
+            source: the stream of the peer that has the same clock; None: the clock runs from now on.
         """
         self.stream.close_flow()
         entry = self.negotiated.codec_of(payload_type)
         codec_name = "" if entry is None else entry.codec.name.lower()
+        feeder = maker or self
         for payload, marker in payloads:
             sequence_number = self.own_packets & 0xFFFF
-            if self._fed_by is not self:
-                self._fed_by = self
+            if self._fed_by is not feeder:
+                self._fed_by = feeder
                 self._rewriter.restart(sequence_number, timestamp, now, same_source=False)
-                self.stream.follow(None, self._rewriter.timestamp_shift)
+                clock_offset = None if source is None or self.source is None else self.source.clock_offset
+                self.stream.follow(source, self._rewriter.timestamp_shift, clock_offset)
             self.own_packets += 1
             numbers = self._rewriter.rewrite(sequence_number, timestamp, now)
             if numbers is not None:

@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from triortc.codecs.registry import MediaKind
+from triortc.engine.relay.converter import Converter
 from triortc.engine.relay.gate import GateState, GateStatistics
 from triortc.engine.rtp.header import RtpHeader
+from triortc.engine.session.inbound import InboundStream
 from triortc.engine.session.session import Session
 
 __all__ = ["DataPlane", "MediaTap"]
@@ -91,6 +93,36 @@ class DataPlane(Protocol):
 
         Returns:
             False when the leg cannot take them now: no keys yet, or no such format, or an open source.
+        """
+
+    def kinds_without_common_format(self, leg: str) -> tuple[MediaKind, ...]:
+        """The kinds of which the leg's source sends nothing that the leg has agreed to: they want a converter."""
+
+    def convert(self, leg: str, kind: MediaKind, converter: Converter | None, now: float) -> None:
+        """Give what the leg's source sends in such formats to `converter`; None: it is dropped and counted."""
+
+    def send_converted(
+        self,
+        leg: str,
+        kind: MediaKind,
+        codec_name: str,
+        payloads: list[tuple[bytes, bool]],
+        timestamp: int,
+        now: float,
+        *,
+        maker: object,
+        source: InboundStream | None,
+    ) -> bool:
+        """Send what a converter has made of the source's packets.
+
+        Arguments:
+            payloads: (payload, marker) in order.
+            timestamp: RTP clock of what was made.
+            maker: whose clock that is; another maker begins anew, without a seam.
+            source: the stream that has the same clock; None: none has.
+
+        Returns:
+            False when nothing may be sent: the source's gate is not open any more, or the leg does not take the format.
         """
 
     def tap(self, leg: str, tap: MediaTap | None) -> None:

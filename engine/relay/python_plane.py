@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from triortc.codecs.registry import MediaKind
+from triortc.engine.relay.converter import Converter
 from triortc.engine.relay.gate import Gate, GateState, GateStatistics
 from triortc.engine.relay.held_keyframe import HeldKeyframe
 from triortc.engine.relay.outlet import Outlet
@@ -197,6 +198,9 @@ class PythonPlane:
         if outlet is None:
             return
         if outlet.source is not None and outlet.source.state is GateState.OPEN and receiver.fed_by is not None:
+            if outlet.converter is not None:
+                outlet.converter.request_keyframe()
+                return
             receiver.fed_by.session.media.request_keyframe(now)
         else:
             receiver.on_own_keyframe(receiver.name)
@@ -217,10 +221,47 @@ class PythonPlane:
             return False
         if outlet.source is not None and outlet.source.state is GateState.OPEN and not outlet.waits_for_keyframe:
             return False
-        entry = next((entry for entry in outlet.negotiated.codecs if entry.codec.name.lower() == codec_name), None)
-        if entry is None:
+        payload_type = _payload_type_of(outlet, codec_name)
+        if payload_type is None:
             return False
-        outlet.send_own(payloads, entry.payload_type, timestamp, now)
+        outlet.send_own(payloads, payload_type, timestamp, now)
+        return True
+
+    def kinds_without_common_format(self, leg: str) -> tuple[MediaKind, ...]:
+        """The kinds of which the leg's source sends nothing that the leg has agreed to."""
+        return tuple(kind for kind, outlet in self._leg(leg).outlets.items() if outlet.shares_no_format)
+
+    def convert(self, leg: str, kind: MediaKind, converter: Converter | None, now: float) -> None:
+        """Give what the leg's source sends in such formats to `converter`; None: it is dropped and counted."""
+        target = self._leg(leg)
+        outlet = target.outlets.get(kind)
+        if outlet is not None:
+            outlet.converter = converter
+            self.limit(leg, target.at_most_bps, now)
+
+    def send_converted(
+        self,
+        leg: str,
+        kind: MediaKind,
+        codec_name: str,
+        payloads: list[tuple[bytes, bool]],
+        timestamp: int,
+        now: float,
+        *,
+        maker: object,
+        source: InboundStream | None,
+    ) -> bool:
+        """Send what a converter has made of the source's packets."""
+        target = self._legs.get(leg)
+        outlet = None if target is None else target.outlets.get(kind)
+        if target is None or outlet is None or not target.session.media.secured or not outlet.negotiated.send:
+            return False
+        if outlet.source is None or outlet.source.state is not GateState.OPEN:
+            return False
+        payload_type = _payload_type_of(outlet, codec_name)
+        if payload_type is None:
+            return False
+        outlet.send_own(payloads, payload_type, timestamp, now, maker=maker, source=source)
         return True
 
     def tap(self, leg: str, tap: MediaTap | None) -> None:
@@ -260,5 +301,15 @@ def _limit_source(receiver: _Leg, bitrate_bps: int | None, now: float) -> None:
     sections = receiver.session.media.sections
     wanted_bps = next((section.remote_max_bitrate_bps for section in sections if section.kind == "video"), None)
     limits = [limit for limit in (bitrate_bps, wanted_bps, receiver.at_most_bps) if limit]
+    limit_bps = min(limits, default=None)
+    pictures = receiver.outlets.get("video")
+    if pictures is not None and pictures.converter is not None:
+        pictures.converter.limit_bitrate(limit_bps)
+        limit_bps = None
     if receiver.fed_by is not None:
-        receiver.fed_by.session.media.limit_bitrate(min(limits, default=None), now)
+        receiver.fed_by.session.media.limit_bitrate(limit_bps, now)
+
+
+def _payload_type_of(outlet: Outlet, codec_name: str) -> int | None:
+    entries = outlet.negotiated.codecs
+    return next((entry.payload_type for entry in entries if entry.codec.name.lower() == codec_name), None)

@@ -98,7 +98,9 @@ class AnswerConstraints:
             the other leg can receive: our answer promises those (:attr:`NegotiatedCodec.remote`). A kind that is not
             in the mapping is free.
         extensions: for each kind, the URIs that may be answered. A kind that is not in the mapping is free.
+        else_any: kinds that are answered in any codec of ours where none of `codecs` is common: they are transcoded.
     """
 
     codecs: Mapping[MediaKind, Sequence[Codec]] | None = None
     extensions: Mapping[MediaKind, Collection[str]] | None = None
+    else_any: Collection[MediaKind] = ()

@@ -253,6 +253,8 @@ def _plan_answer(
         {k: v for k, v in formats.retransmissions.items() if v not in claims.payload_types},
     )
     codecs = choose_codecs(local, free, (constraints.codecs or {}).get(local.kind), prefer)
+    if not codecs and local.kind in constraints.else_any:
+        codecs = choose_codecs(local, free, None, prefer)
     if not codecs:
         return f"the {section.kind} section has no common codec"
     permitted = (constraints.extensions or {}).get(local.kind)

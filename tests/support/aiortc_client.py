@@ -1,8 +1,9 @@
 """A client of another stack, as a program of its own: aiortc runs on asyncio, our tests on trio.
 
 It prints its offer as a line of JSON and reads the answer as a line, or, with the second argument `answer`, the other
-way round. Then it prints a line of statistics every 200 ms until its standard input ends. It sends a picture of one
-colour (the first argument) and a tone.
+way round. A third argument names the codecs that it takes ("H264,PCMU"); empty or absent: all that it has. Then it
+prints a line of statistics every 200 ms until its standard input ends. It sends a picture of one colour (the first
+argument) and a tone.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 from typing import Any
 
 import numpy as np
-from aiortc import RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCPeerConnection, RTCRtpSender, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack, VideoStreamTrack
 from av import AudioFrame, VideoFrame
 
@@ -87,7 +88,14 @@ def description_line(connection: RTCPeerConnection) -> str:
     return json.dumps({"sdp": connection.localDescription.sdp})
 
 
-async def main(luminance: int, role: str) -> None:
+def take_only(connection: RTCPeerConnection, names: set[str]) -> None:
+    """Offer these codecs and no others."""
+    for transceiver in connection.getTransceivers():
+        codecs = RTCRtpSender.getCapabilities(transceiver.kind).codecs
+        transceiver.setCodecPreferences([codec for codec in codecs if codec.mimeType.split("/")[1] in names])
+
+
+async def main(luminance: int, role: str, codecs: str = "") -> None:
     """Exchange descriptions, report until standard input ends."""
     connection, viewer = RTCPeerConnection(), Viewer()
     tasks: list[asyncio.Task[None]] = []
@@ -98,6 +106,8 @@ async def main(luminance: int, role: str) -> None:
         await connection.setRemoteDescription(RTCSessionDescription(offer["sdp"], "offer"))
     connection.addTrack(ToneTrack())
     connection.addTrack(ColourTrack(luminance))
+    if codecs:
+        take_only(connection, set(codecs.split(",")))
     if role == "answer":
         await connection.setLocalDescription(await connection.createAnswer())
         print(description_line(connection), flush=True)
@@ -114,4 +124,4 @@ async def main(luminance: int, role: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), sys.argv[2]))
+    asyncio.run(main(int(sys.argv[1]), *sys.argv[2:]))

@@ -57,15 +57,18 @@ async def _read_lines(process: trio.Process) -> AsyncGenerator[dict[str, Any]]:
 
 
 @asynccontextmanager
-async def open_aiortc_client(luminance: int, *, answers: bool = False) -> AsyncGenerator[AiortcClient]:
+async def open_aiortc_client(
+    luminance: int, *, answers: bool = False, codecs: str = ""
+) -> AsyncGenerator[AiortcClient]:
     """Start the client; leaving the block ends it.
 
     Args:
         luminance: of the picture that it sends.
         answers: whether it waits for an offer instead of making one.
+        codecs: the names of those that it takes, with commas between; empty: all that it has.
     """
     process = await trio.lowlevel.open_process(
-        [sys.executable, str(CLIENT), str(luminance), "answer" if answers else "offer"],
+        [sys.executable, str(CLIENT), str(luminance), "answer" if answers else "offer", codecs],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )

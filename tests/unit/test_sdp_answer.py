@@ -366,6 +366,14 @@ def test_a_constraint_without_common_codec_refuses_the_section() -> None:
         answer(make_offer("audio"), constraints=AnswerConstraints(codecs={"audio": [PCMA]}))
 
 
+def test_a_kind_that_can_be_transcoded_is_answered_freely_where_nothing_is_common_and_only_there() -> None:
+    constraints = AnswerConstraints(codecs={"video": [VP9], "audio": [PCMA]}, else_any=("video", "audio"))
+    _, negotiated = answer(browser_offer("chromium156"), constraints=constraints)
+    chosen = {media.kind: [entry.codec.name for entry in media.codecs] for media in negotiated.media}
+    assert chosen["audio"] == ["PCMA"]
+    assert "VP8" in chosen["video"]
+
+
 def test_a_constraint_limits_extensions() -> None:
     constraints = AnswerConstraints(extensions={"video": {MID}})
     _, negotiated = answer(browser_offer("chromium156"), constraints=constraints)
