@@ -64,8 +64,11 @@ async def test_two_aiortc_devices_see_and_hear_each_other_after_go_and_the_slate
         assert counters.get("dropped.malformed", 0) == 0
 
 
-async def test_devices_that_share_no_codec_see_and_hear_each_other_transcoded_and_nothing_stays_behind() -> None:
-    async with open_leg_manager(CONFIGURATION) as legs:
+@pytest.mark.parametrize("plane", ["python", "accelerated"])
+async def test_devices_that_share_no_codec_see_and_hear_each_other_transcoded_and_nothing_stays_behind(
+    plane: PlaneChoice,
+) -> None:
+    async with open_leg_manager(replace(CONFIGURATION, plane=plane)) as legs:
         async with (
             device(legs, "vs_1", "visitor", "leg_v", 40, "VP8,opus") as visitor,
             device(legs, "vs_1", "agent", "leg_a", 220, "H264,PCMU") as agent,
