@@ -7,7 +7,7 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final, Literal, Protocol
@@ -213,7 +213,7 @@ async def open_server(
     assert keys is not None  # ServerConfiguration has seen to it
     signaling = SignalServer(
         TokenVerifier(keys, wall_s=wall_s, revocations=configuration.revocations),
-        configuration=configuration.signaling,
+        configuration=replace(configuration.signaling, features=_features(configuration)),
         origin_allowed=configuration.origin_allowed,
         random_bytes=random_bytes,
         wall_ms=lambda: int(wall_s() * 1000),
@@ -363,6 +363,16 @@ async def _open_gateways(
         return
     async with open_push_sender(configuration, wall_s=wall_s) as sender:
         yield _Gateways(sender, sender)
+
+
+def _features(configuration: ServerConfiguration) -> tuple[str, ...]:
+    """What pages may offer here, beside what a token allows."""
+    features = list(configuration.signaling.features)
+    if configuration.calls.recording == "on_request":
+        features.append("recording.on_request")
+    if _push_key(configuration.push) is not None:
+        features.append("push.web")
+    return tuple(features)
 
 
 def _push_key(configuration: PushConfiguration | None) -> str | None:

@@ -6,7 +6,7 @@ import { button, fill, h, show } from "./dom.js";
 
 export class Installation {
   /** @type {ServiceWorkerRegistration|null} */ #registration = null;
-  /** @type {string|null} */ #serverKey = null;
+  /** Whether the server can send Web Pushes. */ #available = false;
   /** @type {any} */ #prompt = null;
   /** A ring was declined from its notification. */
   onDecline = () => {};
@@ -47,7 +47,7 @@ export class Installation {
 
   /** The server's view is here. @param {import("./triortc-client.js").TriortcClient} client */
   opened(client) {
-    this.#serverKey = client.channel.welcome?.web_push_key ?? null;
+    this.#available = client.caps.has("push.web");
     const ring = client.rings.values().next().value;
     if (ring && ring.session === this.#declined) this.onDecline();
     this.#declined = "";
@@ -59,7 +59,7 @@ export class Installation {
   async offer() { this.#render(); }
 
   #render() {
-    const ask = Boolean(this.#registration?.pushManager && this.#serverKey && globalThis.Notification?.permission === "default");
+    const ask = Boolean(this.#registration?.pushManager && this.#available && globalThis.Notification?.permission === "default");
     show(this.host, ask || this.#prompt !== null);
     fill(this.host,
       ask && button("allow-push", "bell", "Ring me when this page is closed", () => { void this.#allow(); }, { class: "small" }),
@@ -74,10 +74,10 @@ export class Installation {
 
   async #subscribe() {
     const manager = this.#registration?.pushManager;
-    if (!manager || !this.#serverKey) return;
+    if (!manager || !this.#available) return;
     try {
-      const subscription = await manager.getSubscription()
-        ?? await manager.subscribe({ userVisibleOnly: true, applicationServerKey: decoded(this.#serverKey) });
+      const { public_key: key } = await (await fetch("/v1/push-key")).json();
+      const subscription = await manager.getSubscription() ?? await manager.subscribe({ userVisibleOnly: true, applicationServerKey: decoded(key) });
       await this.told([described(subscription)]);
     } catch { // no push service can be reached: an open page rings all the same
     }

@@ -1,7 +1,7 @@
 // Rings an agent whose page is closed or out of sight: a notification that leads to the Incoming screen. It keeps no pages
 // and no calls; what it shows it has from the push, and takes away when the push says so or the ring's time is over.
 
-/** @typedef {{type: string, session?: string, ring?: string, conversation?: string, kind?: string, timeout_ms?: number, outcome?: string, log_missed?: boolean, visitor_name?: string}} PushMessage */
+/** @typedef {{type: string, session?: string, withdraw?: string, ring?: string, conversation?: string, kind?: string, timeout_ms?: number, outcome?: string, log_missed?: boolean, visitor_name?: string}} PushMessage */
 
 const worker = /** @type {any} */ (self);
 const PAGE = new URL(worker.location.href).searchParams.get("page") ?? "/agent";
@@ -20,6 +20,7 @@ worker.addEventListener("push", (/** @type {any} */ event) => {
   } catch {
     return; // nothing that this server sends
   }
+  message.session ??= message.withdraw;
   event.waitUntil(message.type === "ring" ? ring(message) : message.type === "withdraw" ? withdraw(message) : notice(message));
 });
 

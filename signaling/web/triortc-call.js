@@ -95,7 +95,12 @@ export class Call {
       iceServers: this.#host.iceServers(),
       RTCPeerConnection: this.#host.RTCPeerConnection,
       onRemote: (stream) => this.#host.remote(this, stream),
-      onState: (state) => { this.connection = state; this.#host.changed(this); },
+      onState: (state) => {
+        this.connection = state;
+        // The server tells the other side that this one is back, not this one: it knows.
+        if (state === "connected" && this.state === "reconnecting" && !this.peerLost) this.state = "active";
+        this.#host.changed(this);
+      },
     });
     this.leg = opened;
     this.connection = "new";
@@ -219,7 +224,10 @@ export class Call {
     if (p.what === "reconnecting") {
       this.peerLost = true;
       this.peerDeadline = p.deadline_ms === undefined ? null : performance.now() + p.deadline_ms;
-    } else if (p.what === "resumed") this.peerLost = false;
+    } else if (p.what === "resumed") {
+      this.peerLost = false;
+      if (this.state === "reconnecting") this.state = "active";
+    }
     if (p.agent) this.agent = p.agent;
     if (p.renegotiate) this.leg?.restart();
   }

@@ -42,6 +42,7 @@ async def _talk(visitor: Page, agent: Page) -> None:
     for page in (visitor, agent):
         await page.wait_for("(triortc.state().live ?? triortc.state()).phase === 'active'")
         await page.wait_for(SAID)
+    assert await agent.evaluate("document.querySelector('#record').hidden")  # nobody chooses where all are recorded
     await trio.sleep(RECORDED_S)
     await visitor.click("#hang-up")
     await visitor.wait_for("triortc.state().phase === 'chat'")

@@ -241,6 +241,18 @@ test("D1 a snapshot after a reload: the leg that is ours, the ring that is left,
   assert.ok(client.caps.has("record"));
 });
 
+test("V33 a page that is back in its call knows it by its own leg", async () => {
+  server.welcome = { resumed: false, snapshot: { sessions: [{ session: "vs_1", conversation: "cv_1", origin: "routed", state: "reconnecting", version: 7, leg: "leg_1" }] } };
+  server.socket.drop(1006);
+  await clock.advance(250);
+  const call = client.here;
+  await client.prepare();
+  await call.warm();
+  assert.equal(call.state, "reconnecting");
+  FakeConnection.made[0].becomes("connected");
+  assert.equal(call.state, "active");
+});
+
 test("a call that the server knows no more after a lost session has ended here too", async () => {
   const call = await answered();
   server.socket.drop(1006);
