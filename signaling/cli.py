@@ -92,7 +92,7 @@ def main() -> None:
 )
 @click.option(
     "--data",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     default=None,
     metavar="DIR",
     help="Keep conversations, history, devices and running calls in this directory; without it, in memory.",
@@ -118,6 +118,13 @@ def main() -> None:
     type=click.Choice(["auto", "python", "accelerated"]),
     help="What forwards packets; `triortc doctor` says what auto means here.",
 )
+@click.option(
+    "--journal-mib",
+    default=32,
+    show_default=True,
+    type=click.IntRange(1, 4096),
+    help="Room, with --data, for what the database cannot take at the moment.",
+)
 def serve(
     dev: bool,
     host: str,
@@ -131,6 +138,7 @@ def serve(
     synchronous: Literal["off", "normal", "full"],
     event_logs: Path | None,
     plane: PlaneChoice,
+    journal_mib: int,
 ) -> None:
     """Serve the pages, signaling and media."""
     if not dev:
@@ -150,7 +158,8 @@ def serve(
             _media_configuration(media_port, public_host, record, plane),
             event_logs=None if event_logs is None else EventLogConfiguration(event_logs),
         )
-        store = None if data is None else SqliteStore(data, StoreConfiguration(synchronous=synchronous))
+        kept = StoreConfiguration(synchronous=synchronous, journal_bytes=journal_mib << 20)
+        store = None if data is None else SqliteStore(data, kept)
         trio.run(_serve, engine, public_host, store)
     except (ConfigurationError, StoreError, OSError) as error:
         raise click.ClickException(str(error)) from None

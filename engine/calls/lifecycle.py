@@ -329,7 +329,10 @@ class Lifecycle:
         self._tell_side(session, _other(data["side"]), CallPeer(session.id, "reconnecting", deadline_ms=remaining))
 
     def _tell_resumed(self, session: Session, data: Data) -> None:
-        self._tell_side(session, _other(data["side"]), CallPeer(session.id, "resumed"))
+        # After a restart whoever came back last has not heard of the other, and both have waited for the whole.
+        both = bool(data.get("renewed")) and not session.grace
+        for side in ("agent", "visitor") if both else (_other(data["side"]),):
+            self._tell_side(session, side, CallPeer(session.id, "resumed"))
 
     # --- handoff
 

@@ -324,9 +324,11 @@ class Mediating:
                 candidates = LocalIceCandidates(event.leg, event.neg, event.ufrag, event.candidates, event.end)
                 world.notify(Order.OTHER_SIDE, leg.address, candidates)
             case LegUp() | LegRecovered():
-                leg.up, leg.renegotiate = True, False
+                renewed, leg.up, leg.renegotiate = leg.renegotiate, True, False
                 if leg.id in session.grace:
-                    self._lifecycle.apply(session.id, "int.leg_up", "system", {"leg": leg.id, "side": leg.side})
+                    self._lifecycle.apply(
+                        session.id, "int.leg_up", "system", {"leg": leg.id, "side": leg.side, "renewed": renewed}
+                    )
                 self._calling.legs_ready(session.id)
             case LegReady():
                 leg.up = True
