@@ -35,7 +35,8 @@ def open_chats(world: World, agent: Agent) -> int:
 def presence_facts(world: World, agent: Agent) -> PresenceFacts:
     """Everything that this agent's availability depends on, now."""
     claim = world.claims.get(agent.principal)
-    reachable = [device for device in world.devices_of(agent.principal) if device.reachable]
+    rules = world.push_rules
+    reachable = [device for device in world.rung_devices(agent.principal) if device.reachable or device.wakeable(rules)]
     return PresenceFacts(
         declared=agent.declared,
         reachable=bool(reachable),

@@ -23,6 +23,7 @@ class CallConfiguration:
         visitor_return_s: how long a visitor may take to come back to a ring after the server died and was started anew.
         handoff_timeout_s: how long a new device may take to deliver media.
         device_grace_s: how long after its socket was lost a device still counts as reachable.
+        sleeping_devices_kept: devices of one agent without a connection that pushes can wake.
         revoked_device_grace_s: how long a call goes on after its device was revoked.
         close_reminder_s, close_reminder_repeat_s, close_reminders: reminders to close a conversation after its video.
         queue_size: visitors of one group who may wait for an agent; 0: nobody waits.
@@ -31,6 +32,14 @@ class CallConfiguration:
             agent; `reroute` to the next agent, each at most once.
         auto_unavailable_after_missed: unanswered rings in a row after which an agent is declared unavailable on
             video; 0: never.
+        push_fallback_s: how long after its offer a device that does not acknowledge it is pushed to.
+        push_needs_s: with less left of a ring nothing is pushed.
+        push_retry_needs_s: with more left than this a failed push of a ring may be tried again.
+        ios_profile: how an iOS device that has both kinds of token is rung: by audible alerts, or by CallKit (A-9).
+        ios_repeat_s: the period of audible alerts; the app's sound must not be longer.
+        ios_withdraw: whether the alert of a ring that is over disappears, or becomes a silent note of a missed video.
+        note_period_s: between two pushes about messages of one conversation.
+        push_names: whether pushes, which go through others' servers, hold the visitor's name.
         require_permissions: what a device needs before it may accept: `camera+mic` or `mic`.
         hold_channels_until: how long an answered routed video keeps all channels busy.
         visitor_sees_decline: whether the visitor may tell a decline from no answer.
@@ -65,6 +74,7 @@ class CallConfiguration:
     visitor_return_s: float = 10.0
     handoff_timeout_s: float = 10.0
     device_grace_s: float = 35.0
+    sleeping_devices_kept: int = 16
     revoked_device_grace_s: float = 5.0
     close_reminder_s: float = 30.0
     close_reminder_repeat_s: float = 300.0
@@ -73,6 +83,14 @@ class CallConfiguration:
     queue_timeout_s: float | None = None
     on_no_answer: Literal["end", "reroute"] = "end"
     auto_unavailable_after_missed: int = 0
+    push_fallback_s: float = 2.0
+    push_needs_s: float = 2.0
+    push_retry_needs_s: float = 3.0
+    ios_profile: Literal["ios_alert_repeat", "ios_callkit"] = "ios_alert_repeat"
+    ios_repeat_s: float = 5.0
+    ios_withdraw: Literal["remove", "replace_missed"] = "remove"
+    note_period_s: float = 5.0
+    push_names: bool = False
     require_permissions: Literal["camera+mic", "mic"] = "camera+mic"
     hold_channels_until: Literal["conversation_closed", "video_ended"] = "conversation_closed"
     visitor_sees_decline: bool = False
@@ -105,11 +123,16 @@ class CallConfiguration:
             "visitor_ring_grace_s",
             "visitor_absent_grace_s",
             "visitor_return_s",
+            "push_fallback_s",
+            "push_needs_s",
+            "ios_repeat_s",
             "handoff_timeout_s",
             "cleanup_timeout_s",
         ):
             if getattr(self, name) <= 0:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}; choose a positive number of seconds")
+        if self.sleeping_devices_kept < 1:
+            raise ConfigurationError("sleeping_devices_kept must be at least 1")
         if not 0 <= self.queue_size <= 1000:
             raise ConfigurationError(f"queue_size is {self.queue_size}; choose 0 to 1000 visitors")
         if self.queue_timeout_s is not None and self.queue_timeout_s <= 0:

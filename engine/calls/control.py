@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias, TypeVar
 
-from triortc.engine.calls import invitations, threads, views
-from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation, Principal
+from triortc.engine.calls import invitations, ringing, threads, views
+from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation, Principal, PushKind
 from triortc.engine.calls.availability import recompute_presence
 from triortc.engine.calls.calling import Calling
 from triortc.engine.calls.chatting import Chatting
@@ -111,6 +111,7 @@ class CallControl:
         history: where ended sessions are looked up (they are written by the shell).
         recording_policy: may refuse recordings; None: whatever the configuration allows.
         event_log: gets every transition of every session; None: they are kept in memory only, for a while.
+        push_kinds: the push services that there are gateways for.
     """
 
     def __init__(
@@ -123,8 +124,9 @@ class CallControl:
         history: HistoryPort | None = None,
         recording_policy: RecordingPolicyPort | None = None,
         event_log: EventLogPort | None = None,
+        push_kinds: frozenset[PushKind] = frozenset(),
     ) -> None:
-        world = self.world = World(configuration, random_bytes, unix_ms_at_zero)
+        world = self.world = World(configuration, random_bytes, unix_ms_at_zero, push_kinds)
         world.recording_policy = recording_policy
         world.event_log = event_log
         self._router = router or LongestIdleRouter()
@@ -290,9 +292,12 @@ class CallControl:
         while True:
             found = self.world.sessions.get(session)
             due = [] if found is None else [(at, name) for name, at in found.timers.items() if at <= now]
-            if not due:
-                return self._settle()
-            self._fire(session, min(due)[1])
+            if due:
+                self._fire(session, min(due)[1])
+                continue
+            if found is not None and found.state == "ringing":
+                ringing.fire(self.world, found)
+            return self._settle()
 
     def _fire(self, session_id: str, name: str) -> None:
         world = self.world

@@ -170,7 +170,7 @@ class Inviting:
         self._check_draining()
         conversation = world.conversations[(invitation.org, invitation.conversation)]
         agent = invitation.agent_principal
-        if not any(found.live for found in world.devices_of(agent)):
+        if not world.can_ring(agent):
             invitations.step(world, invitation, command.wire_type, InvitationFacts(obstacle="unreachable"))
             raise RefusedError("agent.unavailable", "the agent cannot be reached now; the invitation stays")
         session = self._new_session(invitation, conversation)

@@ -213,7 +213,7 @@ class Lifecycle:
         assert session.ring is not None
         ring = world.rings[session.id] = Ring(session.ring, session.id)
         world.session_of_ring[ring.id] = session.id
-        for device in world.devices_of(session.agent_principal):
+        for device in world.rung_devices(session.agent_principal):
             ring.legs[device.address] = RingLeg(device.information.platform)
             ring_event(world, session, device.address, "int.start")
         self._show_icon(session)

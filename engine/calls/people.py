@@ -129,6 +129,20 @@ class People:
         if was_live:
             self._without_signaling(device)
         self._changed(device)
+        if address.role == "agent" and device.wakeable(world.push_rules):
+            self._keep_asleep(address.principal)
+        else:
+            self._forget(address)
+
+    def _keep_asleep(self, agent: Principal) -> None:
+        """A device that a push can wake is known for as long as there are not too many newer ones of this agent."""
+        asleep = [device for device in self._world.of_principal[agent].values() if device.signaling == "gone"]
+        asleep.sort(key=lambda device: device.connected_at)
+        for device in asleep[: max(0, len(asleep) - self._world.configuration.sleeping_devices_kept)]:
+            self._forget(device.address)
+
+    def _forget(self, address: DeviceAddress) -> None:
+        world = self._world
         del world.devices[address]
         of_principal = world.of_principal[address.principal]
         del of_principal[address.device]
@@ -142,6 +156,8 @@ class People:
             return
         left = tuple(item for item in device.information.push if item != endpoint)
         device.information = replace(device.information, push=left)
+        if device.signaling == "gone" and not device.wakeable(self._world.push_rules):
+            self._forget(address)
         self._world.touch(address.principal)
 
     def unreachable(self, address: DeviceAddress) -> None:
@@ -201,7 +217,7 @@ class People:
             "fail_fast": world.configuration.fail_fast_when_unreachable,
         }
         self._lifecycle.apply(session.id, "int.device_lost", "system", data)
-        if any(other.live for other in world.devices_of(session.agent_principal)):
+        if session.agent_principal is not None and world.can_ring(session.agent_principal):
             alerting_changed(self._world, world.sessions[session.id])
         else:
             self._lifecycle.apply(session.id, "int.all_devices_lost", "system", data)

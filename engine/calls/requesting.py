@@ -261,7 +261,7 @@ class Requesting:
             agent = able[sub]
             epoch = world.claims.acquire(agent.principal, session.id, "routed", assignable=True)
             if not isinstance(epoch, Busy):
-                if any(device.live for device in world.devices_of(agent.principal)):
+                if world.can_ring(agent.principal):
                     threads.claim_conversation(world, conversation, sub)
                     return sub, epoch, ""
                 world.claims.release(agent.principal, session.id, epoch)

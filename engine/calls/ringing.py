@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from triortc.engine.calls import views
+from triortc.engine.calls import pushing, views
 from triortc.engine.calls.actor import DeviceAddress
 from triortc.engine.calls.effects import Order
 from triortc.engine.calls.machine import SAME, Row
@@ -14,7 +14,7 @@ from triortc.engine.calls.session import Session
 from triortc.engine.calls.session_table import Value
 from triortc.engine.calls.world import Device, World
 
-__all__ = ["alerting_changed", "end_ring_leg", "end_rings", "ring_event", "tell", "tell_ringing", "tell_state"]
+__all__ = ["alerting_changed", "end_ring_leg", "end_rings", "fire", "ring_event", "tell", "tell_ringing", "tell_state"]
 
 _RING_REASONS: Final = {"no_answer": "timeout", "declined": "declined_elsewhere"}
 
@@ -54,7 +54,7 @@ def _ring_step(
 ) -> Row | None:
     leg = ring.legs[address]
     device = world.devices.get(address)
-    row = RINGS.select(leg.state, event, RingFacts(device is not None and device.live))
+    row = RINGS.select(leg.state, event, _facts(world, device))
     if row is None:
         return None
     world.take(row)
@@ -62,15 +62,44 @@ def _ring_step(
         leg.state = row.next
     if leg.state == "done" and leg.reason is None:
         leg.reason = event.removeprefix("int.")
-    if device is None:
-        return row
-    if "offer" in row.effects:
-        world.told[session.id][address] = None
-        if not silent:
-            tell(world, session, device, views.ring_offer(world, session, ring, device), Order.OTHER_SIDE)
-    if "tell_ended" in row.effects:
-        _tell_ring_ended(world, session, ring, leg, device)
+    for effect in row.effects:
+        match effect:
+            case "stop_pushes":
+                leg.no_ack_at, leg.due = None, ()
+            case "withdraw":
+                pushing.withdraw(world, session, ring, address)
+            case _ if device is None:
+                pass
+            case "plan_pushes":
+                pushing.plan(world, session, ring, device)
+            case "arm_fallback":
+                if device.wakeable(world.push_rules):
+                    leg.no_ack_at = world.now + world.configuration.push_fallback_s
+            case "offer":
+                world.told[session.id][address] = None
+                if not silent:
+                    tell(world, session, device, views.ring_offer(world, session, ring, device), Order.OTHER_SIDE)
+            case "tell_ended" if device.signaling != "gone":
+                _tell_ring_ended(world, session, ring, leg, device)
+    world.rescheduled[session.id] = None
     return row
+
+
+def _facts(world: World, device: Device | None) -> RingFacts:
+    if device is None:
+        return RingFacts()
+    return RingFacts(device.live, device.in_use, device.wakeable(world.push_rules))
+
+
+def fire(world: World, session: Session) -> None:
+    """What is due on the devices that ring: pushes, and a push instead of an acknowledgement that did not come (L5)."""
+    ring = world.rings[session.id]
+    for address, leg in ring.legs.items():
+        if leg.no_ack_at is not None and leg.no_ack_at <= world.now:
+            leg.no_ack_at = None
+            ring_event(world, session, address, "int.no_ack")
+        pushing.send_due(world, session, ring, address)
+    world.rescheduled[session.id] = None
 
 
 def _tell_ring_ended(world: World, session: Session, ring: Ring, leg: RingLeg, device: Device) -> None:
@@ -80,7 +109,7 @@ def _tell_ring_ended(world: World, session: Session, ring: Ring, leg: RingLeg, d
         address = next((address for address, entry in ring.legs.items() if entry.reason == other), None)
         actor = None if address is None else world.devices.get(address)
         by = None if actor is None else actor.reference
-    missed = leg.reason in ("timeout", "cancelled")
+    missed = leg.reason in pushing.MISSED
     ended = RingEnded(ring.id, session.id, leg.reason or "cancelled", missed, by)
     tell(world, session, device, ended, Order.LOSERS)
 

@@ -594,6 +594,7 @@ async def open_call_supervisor(
         history=kept,
         recording_policy=recording_policy,
         event_log=event_log,
+        push_kinds=gateways.kinds,
     )
     keeper = Keeper(MemoryStore() if store is None else store, control.world)
     stored = await keeper.store.load()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from triortc.engine.calls import invitations
+from triortc.engine.calls import invitations, pushing
 from triortc.engine.calls.actor import Actor, Principal
 from triortc.engine.calls.availability import agents_of_group, candidate, recompute_presence
 from triortc.engine.calls.conversation_table import Conversation, ConversationFacts
@@ -107,6 +107,8 @@ def deliver_backlog(world: World, conversation: Conversation) -> None:
         conversation.unread_by_agent.append(message.message)
         for device in world.devices_of(conversation.assignee_principal):
             world.notify(Order.CONVERSATION, device.address, message)
+    if backlog:
+        pushing.note_message(world, conversation, backlog[-1].message)
 
 
 def claim_conversation(world: World, conversation: Conversation, sub: str) -> None:
@@ -198,6 +200,7 @@ def deliver_message(
                 world.notify(Order.OTHER_SIDE, device.address, event)
     if by_visitor and conversation.assignee is not None:
         conversation.unread_by_agent.append(message)
+        pushing.note_message(world, conversation, message)
     elif not by_visitor:
         conversation.unread_by_visitor.append(message)
         _stop_reminders(world, conversation)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation, Principal
+from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation, Principal, PushKind
 from triortc.engine.calls.claim_table import ClaimRegistry
 from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.conversation_table import CONVERSATIONS, Conversation, ConversationFacts
@@ -20,6 +20,7 @@ from triortc.engine.calls.machine import Row
 from triortc.engine.calls.notifications import ChannelStatus, DeviceReference, Notice, Notification
 from triortc.engine.calls.ports import Kind, RecordingPolicyPort, Side
 from triortc.engine.calls.presence import CHANNELS, Channel, Declared
+from triortc.engine.calls.push_planner import PushRules, ring_route
 from triortc.engine.calls.replies import FAULT_CODES, CallFault
 from triortc.engine.calls.ring_table import Ring
 from triortc.engine.calls.session import LogRecord, Session
@@ -45,6 +46,7 @@ class Device:
     """A device that said hello. `signaling`: `live`, `grace` (socket lost, resumable) or `gone`.
 
     `restored`: it was connected to the process before this one, and has not been heard of since.
+    One that is gone is kept if it can be woken by a push.
     """
 
     address: DeviceAddress
@@ -58,6 +60,15 @@ class Device:
     @property
     def live(self) -> bool:
         return self.signaling == "live"
+
+    @property
+    def in_use(self) -> bool:
+        """Connected, with the app on the screen."""
+        return self.live and self.information.app_state == "foreground"
+
+    def wakeable(self, rules: PushRules) -> bool:
+        """Whether a push can ring it."""
+        return ring_route(self.information, rules) is not None
 
     @property
     def reference(self) -> DeviceReference:
@@ -122,10 +133,15 @@ class World:
         configuration: timers and policies.
         random_bytes: source of ids.
         unix_ms_at_zero: what to add to monotonic milliseconds to get a wall clock stamp.
+        push_kinds: the push services that there are gateways for.
     """
 
     def __init__(
-        self, configuration: CallConfiguration, random_bytes: Callable[[int], bytes], unix_ms_at_zero: int
+        self,
+        configuration: CallConfiguration,
+        random_bytes: Callable[[int], bytes],
+        unix_ms_at_zero: int,
+        push_kinds: frozenset[PushKind] = frozenset(),
     ) -> None:
         self.configuration = configuration
         self.now = 0.0
@@ -161,6 +177,9 @@ class World:
         self.rows_taken: Counter[str] = Counter()
         self.stale_events_total = 0
         self.draining = False
+        self.push_rules = PushRules(
+            push_kinds, configuration.ios_profile, configuration.ios_repeat_s, configuration.push_needs_s
+        )
         self.recording_policy: RecordingPolicyPort | None = None
         self.event_log: EventLogPort | None = None
         self._random_bytes = random_bytes
@@ -218,6 +237,15 @@ class World:
         if principal is None:
             return []
         return [device for device in self.of_principal.get(principal, {}).values() if device.signaling != "gone"]
+
+    def rung_devices(self, agent: Principal | None) -> list[Device]:
+        """The devices of an agent that a ring may reach: connected ones, and those that a push wakes."""
+        devices = [] if agent is None else list(self.of_principal.get(agent, {}).values())
+        return [device for device in devices if device.signaling != "gone" or device.wakeable(self.push_rules)]
+
+    def can_ring(self, agent: Principal) -> bool:
+        """Whether some device of the agent would be heard now."""
+        return any(device.live or device.wakeable(self.push_rules) for device in self.rung_devices(agent))
 
     def device_of(self, actor: Actor) -> Device:
         """The connected device of a command's author. Refuses a command without one."""
@@ -301,4 +329,7 @@ class World:
             return min(self.timers.values(), default=None)
         found = self.sessions.get(session)
         earliest = math.inf if found is None else min(found.timers.values(), default=math.inf)
+        ring = self.rings.get(session) if found is not None and found.phase == "ringing" else None
+        if ring is not None and ring.next_at is not None:
+            earliest = min(earliest, ring.next_at)
         return None if earliest == math.inf else earliest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from support.calls import House, agent_actor, information, visitor_actor
-from triortc.engine.calls.actor import Actor, Principal
+from triortc.engine.calls.actor import Actor, AppState, DeviceInformation, Principal, PushEndpoint
 from triortc.engine.calls.availability import presence_facts
 from triortc.engine.calls.commands import (
     CallAccept,
@@ -40,15 +41,26 @@ from triortc.engine.calls.gate_table import GateState
 from triortc.engine.calls.media_events import LegFailed, LegLost, LegReady, LegRecovered, LegUp
 from triortc.engine.calls.notifications import CallEnded, ConversationChanged, HandoffMoved, RingOffer
 from triortc.engine.calls.presence import CHANNELS, effective_status
+from triortc.engine.calls.push_values import NoticePush, WithdrawPush
 from triortc.engine.calls.replies import CallRequestedPayload, Ok, Reply
 from triortc.engine.calls.session_table import IN_CALL, OUTCOMES
 
+APNS, FCM = PushEndpoint("apns", token="a"), PushEndpoint("fcm", token="f")
 AGENTS = [agent_actor(sub, device) for sub in ("ana", "ben") for device in ("desk", "phone")]
 VISITORS = [visitor_actor(sub, tab, f"cv_{sub}") for sub in ("vic", "wim") for tab in ("one", "two")]
 SUPERVISOR = Actor("boss", "service", "org", caps=frozenset({"call.end"}))
 MEDIA_EVENTS: list[Any] = [LegUp, LegUp, LegReady, LegLost, LegRecovered, lambda leg: LegFailed(leg, "dtls")]
 INVITED: list[Any] = [*2 * [InvitationJoin, InvitationAccept], InvitationCancel, InvitationDecline]
 PENDING_EVENTS: list[Any] = [LegReady, LegReady, LegUp, MEDIA_EVENTS[-1]]
+
+
+def about(actor: Actor, app_state: AppState = "foreground") -> DeviceInformation:
+    """Ana's phone is woken by repeated alerts, Ben's by one message; desktops and pages are not."""
+    assert actor.device is not None
+    if actor.device != "phone":
+        return information(actor.device, "web" if actor.role == "visitor" else "desktop")
+    platform, endpoint = ("ios", APNS) if actor.sub == "ana" else ("android", FCM)
+    return replace(information("phone", platform), push=(endpoint,), app_state=app_state)  # type: ignore[arg-type]
 
 
 def session_command(kind: int, session: str, n: int) -> Command:
@@ -70,7 +82,7 @@ def session_command(kind: int, session: str, n: int) -> Command:
 class Calls(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.house = House()
+        self.house = House(push_kinds=frozenset({"apns", "fcm"}))
         self.n = 0
         self.declared: dict[tuple[str, str], str] = {}
         self.epochs: dict[Principal, int] = {}
@@ -83,8 +95,7 @@ class Calls(RuleBasedStateMachine):
     @initialize()
     def people(self) -> None:
         for actor in (*AGENTS, *VISITORS):
-            assert actor.device is not None
-            self.house.connect(actor, information(actor.device, "web" if actor.role == "visitor" else "desktop"))
+            self.house.connect(actor, about(actor))
         for actor in AGENTS[::2]:
             for channel in CHANNELS:
                 self.house.ok(actor, PresenceSet(channel, "available"))
@@ -249,10 +260,13 @@ class Calls(RuleBasedStateMachine):
     @rule(actor=st.sampled_from(AGENTS + VISITORS), what=st.sampled_from(["lose", "resume", "connect", "leave"]))
     def signaling(self, actor: Actor, what: str) -> None:
         if what == "connect":
-            assert actor.device is not None
-            self.house.connect(actor, information(actor.device, "web" if actor.role == "visitor" else "desktop"))
+            self.house.connect(actor, about(actor))
         else:
             getattr(self.house, what)(actor)
+
+    @rule(actor=st.sampled_from(AGENTS), app_state=st.sampled_from(["foreground", "background", "locked"]))
+    def screen(self, actor: Actor, app_state: Any) -> None:
+        self.house.send(actor, DeviceUpdate(app_state=app_state))
 
     @rule(actor=st.sampled_from(AGENTS), camera=st.sampled_from(["granted", "granted", "denied"]))
     def permission(self, actor: Actor, camera: str) -> None:
@@ -423,6 +437,30 @@ class Calls(RuleBasedStateMachine):
                     assert item.session not in ended
                 elif isinstance(item, ConversationChanged) and item.live_session is not None:
                     assert item.live_session.session not in ended
+
+    @invariant()
+    def pushes(self) -> None:
+        """I11, I12: no ring is pushed after its end or too late to be heard in time; what was pushed is taken back."""
+        world = self.house.world
+        over: set[tuple[Any, str]] = set()
+        rung: set[tuple[Any, str]] = set()
+        for at, push in self.house.pushes:
+            if isinstance(push, NoticePush):
+                continue
+            key = (push.address, push.ring)
+            assert key not in over
+            if isinstance(push, WithdrawPush):
+                over.add(key)
+                continue
+            rung.add(key)
+            assert at <= (push.expires_at - world.unix_ms(0.0)) / 1000 - world.configuration.push_needs_s + 0.001
+        for session in world.sessions.values():
+            ring = world.rings.get(session.id)
+            if ring is None or not session.ended:
+                continue
+            for address, leg in ring.legs.items():
+                if (address, ring.id) in rung:
+                    assert leg.reason == "won" or (address, ring.id) in over
 
     @invariant()
     def presence(self) -> None:

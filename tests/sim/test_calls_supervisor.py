@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import trio
 from trio.testing import MockClock
 
-from support.calls import FakeClients, FakeMedia, agent_actor, information, visitor_actor
-from triortc.engine.calls.actor import Actor
+from support.calls import FakeClients, FakeMedia, FakePush, agent_actor, information, visitor_actor
+from triortc.engine.calls.actor import Actor, PushEndpoint
 from triortc.engine.calls.commands import (
     CallAccept,
     CallCancel,
@@ -33,6 +35,7 @@ from triortc.engine.calls.notifications import (
     RingOffer,
     SessionRecord,
 )
+from triortc.engine.calls.push_values import WithdrawPush
 from triortc.engine.calls.replies import CallFault, Ok, Reply
 from triortc.engine.calls.supervisor import CallSupervisor, open_call_supervisor
 from triortc.errors import CallError
@@ -95,6 +98,42 @@ async def test_S1_3f_ring_ends_at_30_s_and_the_nursery_is_gone(autojump_clock: M
         assert supervisor.running_sessions == 0
         assert media.open_legs == {}
         assert [event.outcome for event in clients.told(vic, CallEnded)] == ["no_answer"]
+
+
+async def test_S1_6b_pushes_leave_when_they_are_due_and_end_with_the_ring(autojump_clock: MockClock) -> None:
+    clients, media, gateways = FakeClients(), FakeMedia(), FakePush()
+    async with open_call_supervisor(media, clients=clients, push=gateways) as supervisor:
+        stage = Stage(supervisor, media, clients)
+        phone = agent_actor("ana", "phone")
+        asleep = replace(information("phone", "ios"), push=(PushEndpoint("apns", token="t"),), app_state="background")
+        supervisor.device_connected(phone, asleep)
+        assert phone.address is not None
+        supervisor.device_gone(phone.address)
+        started = trio.current_time()
+        session, _ = stage.ring(stage.visitor("vic"))
+        await trio.sleep(12.0)
+        assert [at - started for at, _ in gateways.sent] == [0.0, 5.0, 10.0]
+        stage.ok(stage.ana, CallAccept(session))
+        await trio.sleep(60.0)
+        assert [at - started for at, _ in gateways.sent] == [0.0, 5.0, 10.0, 12.0]
+        assert isinstance(gateways.sent[-1][1], WithdrawPush)
+        supervisor.push_endpoint_gone(phone.address, asleep.push[0])
+        assert phone.address not in supervisor.control.world.devices
+
+
+async def test_a_gateway_that_fails_harms_no_call(autojump_clock: MockClock) -> None:
+    clients, media, gateways = FakeClients(), FakeMedia(), FakePush()
+    gateways.broken = True
+    async with open_call_supervisor(media, clients=clients, push=gateways) as supervisor:
+        stage = Stage(supervisor, media, clients)
+        phone = agent_actor("ana", "phone")
+        endpoint = PushEndpoint("fcm", token="t")
+        supervisor.device_connected(phone, replace(information("phone", "android"), push=(endpoint,)))
+        assert phone.address is not None
+        supervisor.device_gone(phone.address)
+        session, _ = stage.ring(stage.visitor("vic"))
+        assert (stage.state(session), supervisor.crashes_total) == ("ringing", 1)
+        stage.ok(stage.ana, CallAccept(session))
 
 
 async def test_R1_accept_read_at_30_000_wins_though_it_is_handled_later(autojump_clock: MockClock) -> None:

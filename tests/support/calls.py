@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation, Permission, Platform
+import trio
+
+from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation, Permission, Platform, PushKind
 from triortc.engine.calls.commands import (
     CallAccept,
     CallHangup,
@@ -28,6 +30,7 @@ from triortc.engine.calls.effects import (
     Notify,
     OpenLeg,
     ReplyTo,
+    SendPush,
     SetGate,
     SetSource,
 )
@@ -38,12 +41,13 @@ from triortc.engine.calls.media_events import LegReady, LegUp, MediaEvent
 from triortc.engine.calls.notifications import Notification, RingOffer, Snapshot
 from triortc.engine.calls.ports import Kind, Side, View
 from triortc.engine.calls.presence import CHANNELS
+from triortc.engine.calls.push_values import Push
 from triortc.engine.calls.replies import AcceptedPayload, CallFault, CallRequestedPayload, HandoffPayload, Ok, Reply
 from triortc.engine.calls.session import LogRecord, Session, replay
 from triortc.engine.relay.gate import GateStatistics
 from triortc.errors import SdpError
 
-__all__ = ["ALL_CAPS", "FakeClients", "FakeMedia", "House", "agent_actor", "information", "visitor_actor"]
+__all__ = ["ALL_CAPS", "FakeClients", "FakeMedia", "FakePush", "House", "agent_actor", "information", "visitor_actor"]
 
 ALL_CAPS = frozenset({"video.receive", "video.invite", "handoff", "presence", "history", "call.end"})
 NotificationT = TypeVar("NotificationT", bound=Notification)
@@ -78,14 +82,18 @@ def counter_bytes() -> Callable[[int], bytes]:
 class House:
     """Drives a `CallControl` and plays the media side: keeps the gates and sources it is told, as a test's eye."""
 
-    def __init__(self, configuration: CallConfiguration | None = None) -> None:
+    def __init__(
+        self, configuration: CallConfiguration | None = None, push_kinds: frozenset[PushKind] = frozenset()
+    ) -> None:
         self.history = MemoryHistory()
         self.control = CallControl(
             configuration or CallConfiguration(),
             counter_bytes(),
             unix_ms_at_zero=1_700_000_000_000,
             history=self.history,
+            push_kinds=push_kinds,
         )
+        self.pushes: list[tuple[float, Push]] = []
         self.world = self.control.world
         self.now = 100.0
         self.inbox: dict[DeviceAddress, list[Notification]] = {}
@@ -112,6 +120,8 @@ class House:
                     self.history.append(record)
                 case AppendInvitation(invited):
                     self.history.append_invitation(invited)
+                case SendPush(push):
+                    self.pushes.append((self.now, push))
                 case SetGate(_, leg, kind, state, _):
                     self.gates[(leg, kind)] = state
                 case SetSource(session, side, leg):
@@ -348,3 +358,18 @@ class FakeClients:
     def told(self, actor: Actor, kind: type[NotificationT]) -> list[NotificationT]:
         assert actor.address is not None
         return [item for item in self.inbox.get(actor.address, []) if isinstance(item, kind)]
+
+
+class FakePush:
+    """A push port that remembers what it was to send, and when; `broken`: it raises, which no gateway should."""
+
+    kinds: frozenset[PushKind] = frozenset({"apns", "apns_voip", "fcm", "webpush"})
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[float, Push]] = []
+        self.broken = False
+
+    def send(self, push: Push) -> None:
+        if self.broken:
+            raise RuntimeError("the gateway is broken, as the test wants it")
+        self.sent.append((trio.current_time(), push))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from support.calls import House, agent_actor, information
 from support.calls_tables import MACHINES, markdown
-from triortc.engine.calls.actor import Actor, Principal
+from triortc.engine.calls.actor import Actor, Principal, PushEndpoint
 from triortc.engine.calls.claim_table import Fenced
 from triortc.engine.calls.commands import (
     CallAccept,
@@ -258,6 +259,25 @@ def l3(house: House, ana: Actor, vic: Actor) -> None:
     assert house.world.rings[session].legs[mobile.address].state == "planned"
 
 
+FCM = PushEndpoint("fcm", token="t")
+
+
+def l2(house: House, ana: Actor, vic: Actor) -> None:
+    mobile = agent_actor("ana", "phone")
+    house.connect(mobile, replace(information("phone", "android"), push=(FCM,), app_state="background"))
+    session = house.request(vic).session
+    assert mobile.address is not None
+    assert house.world.rings[session].legs[mobile.address].state == "pushed"
+
+
+def l5(house: House, ana: Actor, vic: Actor) -> None:
+    house.ok(ana, DeviceUpdate(push=(FCM,)))
+    house.request(vic)
+    assert house.pushes == []
+    house.advance(2.0)
+    assert len(house.pushes) == 1
+
+
 def l6(house: House, ana: Actor, vic: Actor) -> None:
     l3(house, ana, vic)
     mobile = agent_actor("ana", "phone")
@@ -436,6 +456,8 @@ SCENARIOS: dict[str, Scenario] = {
     "N16": after_join(agent_stays_away, "failed", "agent_connection_lost"),
     "N17": invited(over, "cancelled", "agent_cancelled"),
     "N18": after_join(lambda h, a, v, i: h.ok(service(), CallEnd(session_of(h, i))), "cancelled", "supervisor_ended"),
+    "L2": l2,
+    "L5": l5,
     "V2": waits(lambda h, v, s: None, "queued"),
     "V7": waits(lambda h, v, s: h.agent(), "ringing"),
     "V8": waits(lambda h, v, s: h.ok(v, CallCancel(s)), "ended", "visitor_cancelled"),
@@ -545,7 +567,9 @@ SCENARIOS: dict[str, Scenario] = {
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_row_is_taken(name: str) -> None:
     queue_size = 1 if name in ("V2", "V7", "V8", "V9", "V10") else 0
-    house = House(CallConfiguration(recording="on_request", queue_size=queue_size, queue_timeout_s=60.0))
+    house = House(
+        CallConfiguration(recording="on_request", queue_size=queue_size, queue_timeout_s=60.0), frozenset({"fcm"})
+    )
     ana, vic = house.agent(), house.visitor()
     SCENARIOS[name](house, ana, vic)
     taken = {*house.world.rows_taken, *house.world.claims.rows_taken}
