@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -83,7 +82,7 @@ class Conversation:
     backlog: list[ConversationMessage] = field(default_factory=list)
     snoozed_until: float | None = None
     given_away_by: str | None = None
-    noted_at: float = -math.inf
+    noted_at: float | None = None
     reminders_sent: int = 0
     reminder_device: str | None = None
     unread_by_agent: deque[str] = field(default_factory=deque)

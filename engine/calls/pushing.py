@@ -81,7 +81,8 @@ def note_message(world: World, conversation: Conversation, message: str) -> None
 
     An agent at one device is not told by another one, but for the device that is in the call and has left the screen.
     """
-    if world.now - conversation.noted_at < world.configuration.note_period_s:
+    last = conversation.noted_at
+    if last is not None and world.now - last < world.configuration.note_period_s:
         return
     devices = world.rung_devices(conversation.assignee_principal)
     session = world.live_session(conversation)

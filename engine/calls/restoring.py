@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Final, Literal
 
-from triortc.engine.calls import invitations, queueing
+from triortc.engine.calls import invitations, queueing, ringing
 from triortc.engine.calls.capture import VOLATILE_TIMERS
 from triortc.engine.calls.claim_table import Claim
 from triortc.engine.calls.lifecycle import Lifecycle
@@ -198,3 +198,5 @@ def _take_over(world: World, lifecycle: Lifecycle, session: Session, alive_until
     }
     if lifecycle.apply(session.id, "int.adopted", "system", data) is None:
         lifecycle.apply(session.id, "int.crash", "system", {})
+    elif world.sessions[session.id].state == "ringing":
+        ringing.go_on(world, world.sessions[session.id])

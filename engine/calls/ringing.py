@@ -14,7 +14,17 @@ from triortc.engine.calls.session import Session
 from triortc.engine.calls.session_table import Value
 from triortc.engine.calls.world import Device, World
 
-__all__ = ["alerting_changed", "end_ring_leg", "end_rings", "fire", "ring_event", "tell", "tell_ringing", "tell_state"]
+__all__ = [
+    "alerting_changed",
+    "end_ring_leg",
+    "end_rings",
+    "fire",
+    "go_on",
+    "ring_event",
+    "tell",
+    "tell_ringing",
+    "tell_state",
+]
 
 _RING_REASONS: Final = {"no_answer": "timeout", "declined": "declined_elsewhere"}
 
@@ -83,6 +93,14 @@ def _ring_step(
                 _tell_ring_ended(world, session, ring, leg, device)
     world.rescheduled[session.id] = None
     return row
+
+
+def go_on(world: World, session: Session) -> None:
+    """After the death of the process before: who has to be woken is woken again; who was connected may come back."""
+    for address, leg in world.rings[session.id].legs.items():
+        device = world.devices.get(address)
+        if leg.state == "planned" and device is not None and device.information.app_state != "foreground":
+            ring_event(world, session, address, "int.start")
 
 
 def _facts(world: World, device: Device | None) -> RingFacts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from support.calls import House
+from triortc.engine.calls.actor import PushKind
 from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.effects import AppendHistory, AppendInvitation, Effect, KeepMessage
 from triortc.engine.calls.gate_table import GateState
@@ -19,8 +20,13 @@ __all__ = ["KeptHouse"]
 class KeptHouse(House):
     """A house whose every step is kept. `reborn` is the one after it."""
 
-    def __init__(self, configuration: CallConfiguration | None = None, store: MemoryStore | None = None) -> None:
-        super().__init__(configuration)
+    def __init__(
+        self,
+        configuration: CallConfiguration | None = None,
+        store: MemoryStore | None = None,
+        push_kinds: frozenset[PushKind] = frozenset(),
+    ) -> None:
+        super().__init__(configuration, push_kinds)
         self.store = store or MemoryStore(durable=True)
         self.keeper = Keeper(self.store, self.world)
 
@@ -64,7 +70,7 @@ class KeptHouse(House):
         """
         wall_ms = self.wall_ms + round(after_s * 1000)
         self.store.alive_ms = self.wall_ms - round(alive_s * 1000)
-        new = KeptHouse(self.world.configuration, self.store)
+        new = KeptHouse(self.world.configuration, self.store, self.world.push_rules.kinds)
         new.now = 7.5  # another machine's clock might say anything
         new.world.unix_ms_at_zero = wall_ms - 7500
         new.inbox, new.appended = self.inbox, self.appended

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from support.calls import information
+from support.calls import agent_actor, information
 from support.calls_restart import KeptHouse
-from triortc.engine.calls.actor import Actor, Principal
+from triortc.engine.calls.actor import Actor, Principal, PushEndpoint
 from triortc.engine.calls.commands import (
     CallAccept,
     CallDecline,
@@ -34,6 +36,7 @@ from triortc.engine.calls.notifications import (
     ConversationReminder,
     RingOffer,
 )
+from triortc.engine.calls.push_values import WithdrawPush
 
 ANA = Principal("org", "agent", "ana")
 
@@ -71,6 +74,28 @@ def test_v46_a_ring_goes_on_to_its_deadline_on_the_wall_clock() -> None:
     house.advance(0.1)
     assert outcome(house, requested.session) == ("no_answer", "ring_timeout")
     assert len(house.told(visitor, CallEnded)) == 1
+
+
+def test_v46_a_sleeping_phone_is_alerted_again_for_what_is_left_and_hears_the_end() -> None:
+    endpoint = PushEndpoint("apns", token="t")
+    house = KeptHouse(push_kinds=frozenset({"apns"}))
+    desk = house.agent()
+    phone = agent_actor("ana", "phone")
+    house.connect(phone, replace(information("phone", "ios"), push=(endpoint,), app_state="background"))
+    house.leave(phone)
+    session = house.request(house.visitor()).session
+    house.advance(12.0)
+    assert len(house.pushes) == 3
+    house = house.reborn(after_s=3.0)
+    started = house.now
+    house.connect(desk)
+    house.advance(7.0)
+    assert [at - started for at, _ in house.pushes] == [0.0, 5.0]
+    house.ok(desk, CallAccept(session))
+    assert isinstance(house.pushes[-1][1], WithdrawPush)
+    house = house.reborn()
+    assert house.world.agent(phone.principal).statuses["video"].effective == "busy"
+    assert phone.address in house.world.devices, "it can be rung again"
 
 
 def test_v46_a_ring_whose_deadline_is_over_ends_as_not_answered_at_once() -> None:
