@@ -259,13 +259,13 @@ class Requesting:
             if sub not in able:
                 continue
             agent = able[sub]
-            epoch = world.claims.acquire(agent.principal, session.id, "routed", assignable=True)
-            if not isinstance(epoch, Busy):
-                if world.can_ring(agent.principal):
+            if not world.can_ring(agent.principal):
+                unreachable = True
+            else:
+                epoch = world.claims.acquire(agent.principal, session.id, "routed", assignable=True)
+                if not isinstance(epoch, Busy):
                     threads.claim_conversation(world, conversation, sub)
                     return sub, epoch, ""
-                world.claims.release(agent.principal, session.id, epoch)
-                unreachable = True
             if session.state == "new":
                 self._lifecycle.apply(session.id, "int.candidate_lost", "system", {"agent": sub})
         if busy:

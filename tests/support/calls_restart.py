@@ -90,4 +90,5 @@ class KeptHouse(House):
         capture = self.keeper.capture
         assert capture is not None
         capture.look_at_everything()
-        assert not [change for change in capture.take() if change.entity in ENTITIES]
+        changes = [change for change in capture.take() if change.entity in ENTITIES]
+        assert not changes, changes
