@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from triortc.errors import ConfigurationError
+from triortc.signaling.turn_credentials import TurnConfiguration
 from triortc.signaling.wire import MAX_MESSAGE_BYTES
 
 __all__ = ["HttpConfiguration", "SignalingConfiguration"]
@@ -36,7 +37,8 @@ class SignalingConfiguration:
         max_sessions: signaling sessions, connected or resumable.
         max_devices: signaling sessions of one principal.
         node: the name of this node, shown in `welcome`.
-        ice_servers: what `welcome` offers to `RTCPeerConnection`.
+        ice_servers: what `welcome` offers to `RTCPeerConnection`, to everybody alike.
+        turn: a TURN server that each device gets credentials of its own for; None: none.
         features: words that `welcome.caps` holds besides the capabilities of the token.
     """
 
@@ -69,6 +71,7 @@ class SignalingConfiguration:
     max_devices: int = 16
     node: str = "node-1"
     ice_servers: tuple[Mapping[str, Any], ...] = ()
+    turn: TurnConfiguration | None = None
     features: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import fields
+from typing import Any
 
 import msgspec
 import trio
@@ -25,6 +26,7 @@ from triortc.signaling.mapping import device_information, engine_command
 from triortc.signaling.ports import CallControl, Keeper, SignalCounters
 from triortc.signaling.session import SignalingSession
 from triortc.signaling.tokens import CLOCK_SKEW_S, Claims, TokenError, TokenVerifier
+from triortc.signaling.turn_credentials import turn_server
 from triortc.signaling.wire import (
     PROTOCOL,
     Hello,
@@ -174,10 +176,19 @@ class SignalServer:
                 rate=RateLimit(burst=c.rate_burst, per_s=c.rate_per_s),
             ),
             caps=tuple(sorted({*session.actor.caps, *c.features})),
-            ice_servers=tuple(dict(server) for server in c.ice_servers),
+            ice_servers=self._ice_servers(session),
             snapshot=None if snapshot is None else msgspec.convert(plain(snapshot), WireSnapshot),
         )
         link.push(encode_signal("welcome", welcome, at_ms=self._wall_ms()), first=True)
+
+    def _ice_servers(self, session: SignalingSession) -> tuple[dict[str, Any], ...]:
+        """What the device may reach us through; its TURN credentials are renewed as long as it is connected."""
+        c = self._configuration
+        servers = tuple(dict(server) for server in c.ice_servers)
+        if c.turn is None:
+            return servers
+        session.set_ice_renewal(trio.current_time() + c.turn.renew_after_s, lambda: self._ice_servers(session))
+        return (*servers, turn_server(c.turn, session.address, self._wall_ms() / 1000))
 
     def parted(self, session: SignalingSession, link: Link) -> None:
         """A connection is over: its session is kept for a while, unless the device said that it leaves."""

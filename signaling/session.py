@@ -12,6 +12,7 @@ import hmac
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from triortc.engine.calls.actor import Actor, DeviceAddress
 from triortc.signaling.configuration import SignalingConfiguration
@@ -107,6 +108,8 @@ class SignalingSession:
         self._warn_at = float("inf")
         self._expiry_told = False
         self._exp_at_ms = 0
+        self._renew_ice_at = float("inf")
+        self._renewed_ice: Callable[[], tuple[dict[str, Any], ...]] = tuple
 
     # --- connections
 
@@ -382,6 +385,11 @@ class SignalingSession:
         self._warn_at = self._expires_at - skew_s - _EXPIRY_WARNING_S
         self._expiry_told = False
 
+    def set_ice_renewal(self, at: float, make: Callable[[], tuple[dict[str, Any], ...]]) -> None:
+        """Tell the device of other ICE servers at that time (seconds, monotonic), if it is connected then."""
+        self._renew_ice_at = at
+        self._renewed_ice = make
+
     def next_deadline(self) -> float:
         """When `handle_timeout` wants to be called while a connection is attached."""
         if self.link is None or self.link.closing is not None:
@@ -389,7 +397,7 @@ class SignalingSession:
         expiry = self._expires_at if self._expiry_told else self._warn_at
         if self._expiry_told and self.busy:
             expiry = float("inf")  # a running video is not cut because of a token
-        return min(self.link.next_deadline(), expiry)
+        return min(self.link.next_deadline(), expiry, self._renew_ice_at)
 
     def handle_timeout(self, now: float) -> None:
         """Heartbeats, the warning before the token runs out, and its end."""
@@ -400,5 +408,8 @@ class SignalingSession:
         if not self._expiry_told and now >= self._warn_at:
             self._expiry_told = True
             self.push_event("auth.expiring", {"exp_at": self._exp_at_ms})
+        if now >= self._renew_ice_at:
+            self._renew_ice_at = float("inf")  # until the new ones are made
+            self.push_event("session.ice_servers", {"ice_servers": self._renewed_ice()})
         if now >= self._expires_at and not self.busy:
             link.close(CloseCode.AUTHENTICATION, "the token has run out", error="auth.expired")

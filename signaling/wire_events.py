@@ -5,7 +5,7 @@ Clients ignore fields and event types they do not know. Enumerations that may gr
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from triortc.signaling.wire_values import (
     Candidate,
@@ -39,6 +39,10 @@ class AuthExpiring(Event, frozen=True):
 
 class SessionHeartbeat(Event, frozen=True):
     hb_ms: int
+
+
+class SessionIceServers(Event, frozen=True):
+    ice_servers: tuple[dict[str, Any], ...]
 
 
 class ServerDraining(Event, frozen=True):
@@ -271,6 +275,7 @@ class Snapshot(Payload, frozen=True):
 EVENTS: dict[str, type[Event]] = {
     "auth.expiring": AuthExpiring,
     "session.heartbeat": SessionHeartbeat,
+    "session.ice_servers": SessionIceServers,
     "server.draining": ServerDraining,
     "device.changed": DeviceChanged,
     "presence.changed": PresenceChanged,

@@ -63,8 +63,8 @@ _EVERYBODY: Final = ("agent", "visitor", "supervisor")
 _FOR_ALL: Final = frozenset(
     {
         "hello", "welcome", "ping", "pong", "ack", "bye", "ok", "err",
-        "auth.refresh", "auth.expiring", "session.heartbeat", "server.draining", "sync.get", "device.update",
-        "sdp.offer", "sdp.answer", "ice.candidates", "ice.restart", "call.state", "call.ended",
+        "auth.refresh", "auth.expiring", "session.heartbeat", "session.ice_servers", "server.draining", "sync.get",
+        "device.update", "sdp.offer", "sdp.answer", "ice.candidates", "ice.restart", "call.state", "call.ended",
     }
 )  # fmt: skip
 _FOR_VISITORS: Final = frozenset(

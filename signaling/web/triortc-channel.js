@@ -246,6 +246,7 @@ export class Channel {
     }
     this.#lastSeq = seq;
     if (message.t === "session.heartbeat") this.#setHeartbeat(message.p.hb_ms);
+    else if (message.t === "session.ice_servers" && this.welcome) this.welcome.ice_servers = message.p.ice_servers; // for legs to come
     else if (message.t === "auth.expiring") this.refresh().catch(() => {}); // the server says what an expired token forbids
     else this.options.onEvent(message);
     if (IMMEDIATE_ACK.test(message.t) || seq - this.#ackedSeq >= ACK_EVERY_EVENTS) this.#ack();

@@ -108,6 +108,14 @@ test("3.3 pings keep time, pongs answer, and silence is a lost connection", asyn
   assert.equal(server.sent("hello").length, 2);
 });
 
+test("3.8b renewed TURN credentials take the place of those of the welcome", async () => {
+  const renewed = [{ urls: ["turn:turn.example"], username: "2:x", credential: "y" }];
+  server.event("session.ice_servers", { ice_servers: renewed });
+  await settled();
+  assert.deepEqual(channel.welcome.ice_servers, renewed);
+  assert.equal(seen.events.length, 0);
+});
+
 test("3.6 superseded ends the tries, and says so to whoever waits", async () => {
   server.on["call.hangup"] = null;
   const waiting = channel.command("call.hangup");

@@ -20,6 +20,7 @@ from triortc.engine.calls.notifications import CallEnded, ConversationReminder, 
 from triortc.signaling.channel import ChannelClosedError, MessageChannel
 from triortc.signaling.client import CommandError
 from triortc.signaling.configuration import SignalingConfiguration
+from triortc.signaling.turn_credentials import TurnConfiguration
 from triortc.signaling.wire import Message, decode_message, encode_message
 
 
@@ -49,6 +50,31 @@ async def test_3_3_a_connection_without_hello_is_closed_after_5_s(autojump_clock
         assert trio.current_time() == pytest.approx(5.0)
     assert code == 4402
     assert messages[0].p["code"] == "proto.hello_timeout"
+
+
+TURN = TurnConfiguration(("turn:turn.example:3478",), "a-secret-of-the-turn-server", lifetime_s=600.0)
+
+
+async def test_3_8b_each_device_gets_turn_credentials_of_its_own_that_are_renewed_before_they_end(
+    autojump_clock: MockClock,
+) -> None:
+    stun = {"urls": ["stun:stun.example"]}
+    configuration = SignalingConfiguration(turn=TURN, ice_servers=(stun,), dead_after_s=10_000.0)
+    async with open_signaling_host(configuration=configuration) as host, host.open_channel() as channel:
+        welcome = await hello(host, channel)
+        assert welcome.p["ice_servers"][0] == stun
+        given = [welcome.p["ice_servers"][1]]
+        start = trio.current_time()
+        while len(given) < 3:
+            message = decode_message(await channel.receive())
+            if message.t != "ping":
+                assert message.t == "session.ice_servers"
+                assert message.p["ice_servers"][0] == stun
+                given.append(message.p["ice_servers"][1])
+        assert trio.current_time() - start == pytest.approx(2 * (600 - 300))
+        until = [int(server["username"].partition(":")[0]) - WALL_S - start for server in given]
+        assert until == pytest.approx([600, 900, 1200], abs=1)
+        assert len({server["credential"] for server in given}) == 3
 
 
 async def test_3_3_a_silent_connection_is_pinged_each_15_s_and_given_up_after_35_s(autojump_clock: MockClock) -> None:
