@@ -204,7 +204,7 @@ class Calling:
         if session.state != "ringing":
             raise invalid_state(session)
         ring_leg = world.rings[session.id].legs.get(device.address)
-        if ring_leg is None:
+        if ring_leg is None or ring_leg.state == "done":  # never rung, or removed from the ring (D2)
             raise RefusedError("call.not_participant", "this call does not ring on this device")
         leg = ring_leg.leg or world.new_id("leg")
         missing = check_permissions(world, device)

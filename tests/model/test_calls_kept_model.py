@@ -13,9 +13,8 @@ from triortc.engine.calls.session_table import IN_CALL
 
 
 class KeptCalls(Calls):
-    def __init__(self) -> None:
-        super().__init__()
-        self.house: KeptHouse = KeptHouse()
+    make_house = KeptHouse
+    house: KeptHouse
 
     @rule(after_s=st.sampled_from([0.0, 0.25, 3.0, 29.0, 31.0, 4000.0]), alive_s=st.sampled_from([0.0, 0.5]))
     def die(self, after_s: float, alive_s: float) -> None:

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from support.calls import House, agent_actor, information, visitor_actor
-from triortc.engine.calls.actor import Actor, AppState, DeviceInformation, Principal, PushEndpoint
+from support.calls import ALL_CAPS, House, agent_actor, information, visitor_actor
+from triortc.engine.calls.actor import Actor, AppState, DeviceInformation, Principal, PushEndpoint, PushKind
 from triortc.engine.calls.availability import presence_facts
 from triortc.engine.calls.commands import (
     CallAccept,
@@ -22,8 +22,12 @@ from triortc.engine.calls.commands import (
     Command,
     ConversationClose,
     ConversationMessageSend,
+    ConversationSnooze,
+    ConversationTransfer,
+    DeviceRevoke,
     DeviceUpdate,
     HandoffCancel,
+    HandoffOffer,
     HandoffRequest,
     InvitationAccept,
     InvitationCancel,
@@ -32,25 +36,55 @@ from triortc.engine.calls.commands import (
     InvitationSend,
     MediaSet,
     PresenceSet,
+    RecordingStart,
+    RecordingStop,
     RingAck,
     RingOpened,
     RingSilence,
+    TransferTarget,
 )
-from triortc.engine.calls.events import SessionCrashed
+from triortc.engine.calls.configuration import CallConfiguration
+from triortc.engine.calls.effects import RequestKeyframe, SetGate
+from triortc.engine.calls.events import SessionCrashed, ShutDown
 from triortc.engine.calls.gate_table import GateState
-from triortc.engine.calls.media_events import LegFailed, LegLost, LegReady, LegRecovered, LegUp
-from triortc.engine.calls.notifications import CallEnded, ConversationChanged, HandoffMoved, RingOffer
+from triortc.engine.calls.media_events import LegFailed, LegLost, LegReady, LegRecovered, LegUp, RecordingStopped
+from triortc.engine.calls.notifications import (
+    CallActive,
+    CallEnded,
+    ConversationChanged,
+    ConversationMessage,
+    ConversationReminder,
+    ConversationRemoved,
+    HandoffMoved,
+    InvitationChanged,
+    Notification,
+    RingEnded,
+    RingOffer,
+)
 from triortc.engine.calls.presence import CHANNELS, effective_status
 from triortc.engine.calls.push_values import NoticePush, WithdrawPush
 from triortc.engine.calls.replies import CallRequestedPayload, Ok, Reply
 from triortc.engine.calls.session_table import IN_CALL, OUTCOMES
 
 APNS, FCM = PushEndpoint("apns", token="a"), PushEndpoint("fcm", token="f")
-AGENTS = [agent_actor(sub, device) for sub in ("ana", "ben") for device in ("desk", "phone")]
+PUSHES: frozenset[PushKind] = frozenset({"apns", "fcm"})
+RECORDER = ALL_CAPS | {"record"}
+AGENTS = [agent_actor(sub, device, RECORDER) for sub in ("ana", "ben") for device in ("desk", "phone")]
 VISITORS = [visitor_actor(sub, tab, f"cv_{sub}") for sub in ("vic", "wim") for tab in ("one", "two")]
 SUPERVISOR = Actor("boss", "service", "org", caps=frozenset({"call.end"}))
 MEDIA_EVENTS: list[Any] = [LegUp, LegUp, LegReady, LegLost, LegRecovered, lambda leg: LegFailed(leg, "dtls")]
 INVITED: list[Any] = [*2 * [InvitationJoin, InvitationAccept], InvitationCancel, InvitationDecline]
+POLICIES: list[dict[str, Any]] = [
+    {},
+    {"recording": "on_request"},
+    {"recording": "always", "hold_channels_until": "video_ended"},
+    {"queue_size": 2, "queue_timeout_s": 60.0},
+    {"queue_size": 1, "queue_timeout_s": 60.0, "on_no_answer": "reroute", "visitor_camera": "off_default"},
+    {"on_no_answer": "reroute", "auto_unavailable_after_missed": 1, "visitor_camera": "not_allowed"},
+    {"visitor_escalation": "ring_assignee", "require_permissions": "mic", "max_chats": 1},
+    {"fail_fast_when_unreachable": True, "visitor_sees_decline": True, "invite_requires_clear_desk": "enforce"},
+]
+"""What an embedder may have chosen: every run of the machine draws one."""
 PENDING_EVENTS: list[Any] = [LegReady, LegReady, LegUp, MEDIA_EVENTS[-1]]
 
 
@@ -80,9 +114,11 @@ def session_command(kind: int, session: str, n: int) -> Command:
 
 
 class Calls(RuleBasedStateMachine):
+    make_house: type[House] = House
+
     def __init__(self) -> None:
         super().__init__()
-        self.house = House(push_kinds=frozenset({"apns", "fcm"}))
+        self.house = self.make_house(push_kinds=PUSHES)
         self.n = 0
         self.declared: dict[tuple[str, str], str] = {}
         self.epochs: dict[Principal, int] = {}
@@ -91,9 +127,17 @@ class Calls(RuleBasedStateMachine):
         self.versions: dict[tuple[str, str], int] = {}
         self.declines: set[str] = set()
         self.joined: dict[str, set[type]] = {}
+        self.read: dict[Any, int] = {}
+        self.ended_at_device: set[tuple[Any, str]] = set()
+        self.ring_ended_at_device: set[tuple[Any, str]] = set()
+        self.expiry: dict[tuple[Any, str], int] = {}
+        self.active_told: set[str] = set()
+        self.assignees: dict[tuple[str, str], str | None] = {}
+        self.transferred = False
 
-    @initialize()
-    def people(self) -> None:
+    @initialize(policy=st.sampled_from(POLICIES))
+    def people(self, policy: dict[str, Any]) -> None:
+        self.house = self.make_house(CallConfiguration(**policy), push_kinds=PUSHES)
         for actor in (*AGENTS, *VISITORS):
             self.house.connect(actor, about(actor))
         for actor in AGENTS[::2]:
@@ -116,7 +160,9 @@ class Calls(RuleBasedStateMachine):
         self._note_join(reply, InvitationAccept)
         for session in set(world.sessions) - known:
             assert isinstance(reply, Ok)
-            if world.sessions[session].state == "ringing" and world.sessions[session].origin == "routed":
+            made = world.sessions[session]
+            escalated = world.configuration.visitor_escalation == "ring_assignee" and not made.was_unassigned
+            if made.state == "ringing" and made.origin == "routed" and not escalated:
                 assert world.sessions[session].agent_principal in free, "I31: no ring starts beside a chat or a call"
 
     def _note_join(self, reply: Reply, side: type) -> None:
@@ -148,12 +194,15 @@ class Calls(RuleBasedStateMachine):
         if before.state != "ringing" or device.principal != before.agent_principal:
             return
         record = None if device.address is None else house.world.devices.get(device.address)
-        if record is None or device.address not in house.world.rings[before.id].legs:
+        ring_leg = house.world.rings[before.id].legs.get(device.address)  # type: ignore[arg-type]  # it has one
+        if record is None or ring_leg is None or ring_leg.state == "done":
             return
         reply = house.send(device, CallAccept(before.id), before.deadline + late)
         if isinstance(reply, Ok):
             self.joined.setdefault(before.id, set()).add(InvitationJoin)
-        granted = record.information.camera == record.information.mic == "granted"
+        granted = record.information.mic == "granted"
+        if house.world.configuration.require_permissions == "camera+mic":
+            granted = granted and record.information.camera == "granted"
         assert isinstance(reply, Ok) == (late <= 0 and granted)
         assert house.session(before.id).answered == isinstance(reply, Ok)
 
@@ -162,8 +211,11 @@ class Calls(RuleBasedStateMachine):
         """I34: an invitation succeeds exactly if it may."""
         world = self.house.world
         conversation = world.conversations.get(("org", f"cv_{whose}"))
+        desk = len(world.agents[actor.principal].chats - {("org", f"cv_{whose}")})
+        clear = world.configuration.invite_requires_clear_desk != "enforce" or not desk
         may = (
             conversation is not None
+            and clear
             and conversation.assignee == actor.sub
             and conversation.state == "open"
             and conversation.live_session is None
@@ -247,7 +299,11 @@ class Calls(RuleBasedStateMachine):
         address = session.agent_address if agent else session.visitor_address
         actor = next(item for item in AGENTS + VISITORS if item.address == address)
         self.n += 1
-        self.house.ok(actor, MediaSet(session.id, self.n, camera=camera, mic=mic))
+        forbidden = camera and not agent and self.house.world.configuration.visitor_camera == "not_allowed"
+        reply = self.house.send(actor, MediaSet(session.id, self.n, camera=camera, mic=mic))
+        assert isinstance(reply, Ok) == (not forbidden)
+        if forbidden:
+            return
         leg = session.agent_leg if agent else session.visitor_leg
         assert leg is not None
         assert camera or self.house.gate(leg, "video") != "open"
@@ -282,10 +338,92 @@ class Calls(RuleBasedStateMachine):
     def message(self, actor: Actor, whose: str) -> None:
         self.house.send(actor, ConversationMessageSend(f"cv_{whose}", "hello"))
 
+    @precondition(lambda self: self.house.world.conversations)
+    @rule(data=st.data(), what=st.sampled_from(["snooze", "snooze a while", "to ana", "to ben", "to group"]))
+    def put_away(self, data: st.DataObject, what: str) -> None:
+        """I33, K2, K3: by whoever has the conversation."""
+        key = data.draw(st.sampled_from(sorted(self.house.world.conversations)))
+        actor = next((item for item in AGENTS if item.sub == self.house.world.conversations[key].assignee), AGENTS[0])
+        end_video = data.draw(st.booleans())
+        if what.startswith("snooze"):
+            until = self.house.world.unix_ms(self.house.now + 20.0) if "while" in what else None
+            self._decide(actor, ConversationSnooze(key[1], until, end_video))
+            return
+        self.transferred = True
+        target = TransferTarget(group="default") if "group" in what else TransferTarget(agent=what.removeprefix("to "))
+        self._decide(actor, ConversationTransfer(key[1], target, "a note", end_video))
+
+    def _decide(self, actor: Actor, command: Command) -> Reply:
+        """I33: the visitor hears that video or invitation are off before any event of the conversation."""
+        lengths = {address: len(inbox) for address, inbox in self.house.inbox.items()}
+        reply = self.house.send(actor, command)
+        for address, inbox in self.house.inbox.items():
+            kinds = [type(item) for item in inbox[lengths.get(address, 0) :]]
+            if address.role == "visitor" and ConversationChanged in kinds:
+                later = kinds[kinds.index(ConversationChanged) :]
+                assert CallEnded not in later
+                assert InvitationChanged not in later
+        return reply
+
+    @precondition(lambda self: self.house.world.conversations)
+    @rule(data=st.data(), sub=st.sampled_from(["ana", "ben"]))
+    def assign(self, data: st.DataObject, sub: str) -> None:
+        """I30: a server cannot give a chat to an agent in a routed video."""
+        world = self.house.world
+        key = data.draw(st.sampled_from(sorted(world.conversations)))
+        claim = world.claims.get(Principal("org", "agent", sub))
+        waits = world.conversations[key].assignee is None and world.conversations[key].state == "open"
+        reply = self.house.perform(self.house.control.assign_conversation(*key, sub, self.house.now))
+        if waits and claim is not None and claim.origin == "routed":
+            assert not isinstance(reply, Ok)
+
+    @rule(sub=st.sampled_from(["ana", "ben"]), kind=st.sampled_from(["call", "third_party"]), begins=st.booleans())
+    def outside(self, sub: str, kind: str, begins: bool) -> None:
+        change = self.house.control.occupy if begins else self.house.control.vacate
+        self.house.perform(change(Principal("org", "agent", sub), kind, "x", self.house.now))
+
+    @precondition(lambda self: self._running())
+    @rule(data=st.data(), on=st.sampled_from(["start", "stop", "broken"]))
+    def record(self, data: st.DataObject, on: str) -> None:
+        session = self.house.session(data.draw(st.sampled_from(self._running())))
+        actor = next(item for item in AGENTS if item.address == session.agent_address)
+        if on == "broken":
+            self.house.media(RecordingStopped(session.id, session.recording or "rec_0", "the disk is full"))
+        else:
+            self.house.send(actor, RecordingStart(session.id) if on == "start" else RecordingStop(session.id))
+
+    @precondition(lambda self: self._running())
+    @rule(data=st.data(), actor=st.sampled_from(AGENTS), device=st.sampled_from(["desk", "phone"]))
+    def suggest(self, data: st.DataObject, actor: Actor, device: str) -> None:
+        self.house.send(actor, HandoffOffer(data.draw(st.sampled_from(self._running())), device))
+
+    @rule(actor=st.sampled_from(AGENTS), device=st.sampled_from(["desk", "phone"]))
+    def revoke(self, actor: Actor, device: str) -> None:
+        self.house.send(actor, DeviceRevoke(device))
+
+    @precondition(lambda self: self.house.world.sessions)
+    @rule(data=st.data(), actor=st.sampled_from(AGENTS + VISITORS), kind=st.integers(0, 9))
+    def twice(self, data: st.DataObject, actor: Actor, kind: int) -> None:
+        """2.10, I37: the same command again changes nothing more, whatever became of the first."""
+        house, session = self.house, self._pick_session(data)
+        self.n += 1
+        command = session_command(kind, session, self.n)
+        if isinstance(command, CallDecline):
+            self.declines.add(session)
+        for _ in range(2):
+            reply = house.send(actor, command)
+            if isinstance(reply, Ok) and isinstance(command, CallAccept):
+                self.joined.setdefault(session, set()).add(InvitationJoin)
+            state = house.session(session)
+            seen = (state.state, state.outcome, state.agent_device, state.visitor_device, state.pending)
+            if _ == 0:
+                first = seen
+        assert seen == first
+
     @rule(actor=st.sampled_from(AGENTS), whose=st.sampled_from(["vic", "wim"]), end_video=st.booleans())
     def close_and_reopen(self, actor: Actor, whose: str, end_video: bool) -> None:
         house = self.house
-        if isinstance(house.send(actor, ConversationClose(f"cv_{whose}", end_video=end_video)), Ok):
+        if isinstance(self._decide(actor, ConversationClose(f"cv_{whose}", end_video=end_video)), Ok):
             key = ("org", f"cv_{whose}")
             assert house.world.conversations[key].state == "closed"
             house.world.conversations.pop(key)
@@ -311,9 +449,12 @@ class Calls(RuleBasedStateMachine):
         """I1, I2, I6, I24: one live session per agent and per conversation; a claim for each, and no other claim."""
         world = self.house.world
         live = [session for session in world.sessions.values() if not session.ended]
+        assert len({session.conversation for session in live}) == len(live)
+        queued = [session for session in live if session.state == "queued"]
+        assert len(queued) <= world.configuration.queue_size + 1
+        live = [session for session in live if session.state != "queued"]
         agents = [session.agent_principal for session in live]
         assert len(agents) == len(set(agents))
-        assert len({session.conversation for session in live}) == len(live)
         assert len(world.claims) == len(live)
         for session in live:
             assert session.agent_principal is not None
@@ -422,21 +563,58 @@ class Calls(RuleBasedStateMachine):
 
     @invariant()
     def told(self) -> None:
-        """I9, I23, I42: one end per device and session, time to live never grows, no move after the end."""
-        for inbox in self.house.inbox.values():
-            ended: set[str] = set()
-            expiry: dict[str, int] = {}
-            for item in inbox:
-                if isinstance(item, CallEnded):
-                    assert item.session not in ended
-                    ended.add(item.session)
-                elif isinstance(item, RingOffer):
-                    assert item.ttl_ms <= expiry.get(item.ring, item.ttl_ms)
-                    expiry[item.ring] = item.ttl_ms
-                elif isinstance(item, HandoffMoved):
-                    assert item.session not in ended
-                elif isinstance(item, ConversationChanged) and item.live_session is not None:
-                    assert item.live_session.session not in ended
+        """I9, I12, I23, I25, I27, I40, I42: what devices hear, one after another."""
+        world = self.house.world
+        fresh: list[tuple[Any, Notification]] = []
+        for address, inbox in self.house.inbox.items():
+            fresh += [(address, item) for item in inbox[self.read.get(address, 0) :]]
+            self.read[address] = len(inbox)
+        removed = {(address.sub, item.conversation) for address, item in fresh if isinstance(item, ConversationRemoved)}
+        for address, item in fresh:
+            self._hear(address, item)
+            if isinstance(item, ConversationChanged | ConversationMessage | ConversationReminder):
+                conversation = world.conversations.get(("org", item.conversation))
+                if address.role == "visitor":
+                    assert item.conversation == f"cv_{address.sub}", "I40"
+                elif address.role == "agent" and conversation is not None:
+                    mine = address.sub in (conversation.assignee, self.assignees.get(conversation.key))
+                    assert mine or (address.sub, item.conversation) in removed, "I40"
+        for key, conversation in world.conversations.items():
+            assert conversation.state in ("open", "snoozed"), "I27"
+            before = self.assignees.get(key)
+            if before is not None and conversation.assignee not in (None, before):
+                assert self.transferred or (before, key[1]) in removed, "I27"
+        self.assignees = {key: conversation.assignee for key, conversation in world.conversations.items()}
+        self.transferred = False
+
+    def _hear(self, address: Any, item: Notification) -> None:
+        if isinstance(item, CallEnded):
+            assert (address, item.session) not in self.ended_at_device, "I23"
+            self.ended_at_device.add((address, item.session))
+            assert item.session in self.active_told or not item.talk_ms, "I25"
+        elif isinstance(item, CallActive):
+            self.active_told.add(item.session)
+            assert (address, item.session) not in self.ended_at_device
+        elif isinstance(item, RingEnded):
+            assert (address, item.ring) not in self.ring_ended_at_device, "I12"
+            self.ring_ended_at_device.add((address, item.ring))
+        elif isinstance(item, RingOffer):
+            assert (address, item.ring) not in self.ring_ended_at_device, "I12"
+            assert item.ttl_ms <= self.expiry.get((address, item.ring), item.ttl_ms), "I9"
+            self.expiry[address, item.ring] = item.ttl_ms
+        elif isinstance(item, HandoffMoved):
+            assert (address, item.session) not in self.ended_at_device, "I42, R13"
+        elif isinstance(item, ConversationChanged) and item.live_session is not None:
+            assert (address, item.live_session.session) not in self.ended_at_device
+
+    @invariant()
+    def keyframes(self) -> None:
+        """I18: whatever opens a gate for pictures asks for a keyframe in the same step."""
+        recent, self.house.recent = self.house.recent, []
+        asked = {effect.leg for effect in recent if isinstance(effect, RequestKeyframe)}
+        for effect in recent:
+            if isinstance(effect, SetGate) and effect.kind == "video" and effect.state is GateState.OPEN:
+                assert effect.leg in asked
 
     @invariant()
     def pushes(self) -> None:
@@ -473,6 +651,8 @@ class Calls(RuleBasedStateMachine):
                 effective = effective_status(channel, facts)
                 assert (status.effective, status.color, status.api, status.reasons) == effective
                 key = (agent.principal.sub, channel)
+                if world.configuration.auto_unavailable_after_missed and channel == "video":
+                    self.declared[key] = "unavailable" if status.declared == "unavailable" else self.declared[key]
                 assert status.declared == self.declared.get(key, "unavailable")
                 assert self.versions.get(key, 0) <= status.version
                 self.versions[key] = status.version
@@ -489,14 +669,17 @@ class Calls(RuleBasedStateMachine):
         for session in list(house.world.sessions.values()):
             house.check_replay(session.id)
             assert session.ended or session.state in ("active", "waiting")
-            house.ok(SUPERVISOR, CallEnd(session.id))
+            if len(house.world.sessions) % 2:
+                house.ok(SUPERVISOR, CallEnd(session.id))
+        house.handle(ShutDown())
+        assert all(session.ended for session in house.world.sessions.values())
         assert len(house.world.claims) == 0
         assert all(house.control.next_deadline(session) is None for session in house.world.sessions)
 
 
 Calls.TestCase.settings = settings(
-    max_examples=120,
-    stateful_step_count=40,
+    max_examples=2000,
+    stateful_step_count=14,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

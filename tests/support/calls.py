@@ -98,6 +98,7 @@ class House:
         self.now = 100.0
         self.inbox: dict[DeviceAddress, list[Notification]] = {}
         self.effects: list[Effect] = []
+        self.recent: list[Effect] = []
         self.appended: Counter[str] = Counter()
         self.gates: dict[tuple[str, Kind], GateState] = {}
         self.sources: dict[tuple[str, Side], str] = {}
@@ -108,6 +109,7 @@ class House:
 
     def perform(self, effects: list[Effect]) -> Reply | None:
         self.effects = effects
+        self.recent += effects
         reply = None
         for effect in effects:
             match effect:

@@ -280,6 +280,15 @@ def test_L13_after_the_end_a_ring_takes_nothing_in(command: type[RingAck] | type
     assert phone_leg(found) == ("done", "declined_elsewhere")
 
 
+def test_D2_a_device_that_was_removed_from_the_ring_cannot_answer_it() -> None:
+    """I4: whoever answers has won the ring."""
+    found = scene("ringing")
+    found.house.ok(found.ana, DeviceRevoke("phone"))
+    assert found.house.fault(found.phone, CallAccept(found.session)).code == "call.not_participant"
+    assert found.state == "ringing"
+    found.house.ok(found.ana, CallAccept(found.session))
+
+
 # --- claims and gates
 
 ANA = Principal("org", "agent", "ana")
