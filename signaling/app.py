@@ -145,6 +145,24 @@ class RunningServer:
     use_certificate: Callable[[ServerCertificate], None]
     connections: trio.Nursery
 
+    async def drain(self, within_s: float, *, reconnect: str | None = None) -> bool:
+        """Take no new calls, tell every device to go elsewhere, and wait for the calls that run.
+
+        Devices of running calls stay, and come back if they are lost. Leave the server's block afterwards.
+
+        Args:
+            within_s: how long the calls may last.
+            reconnect: where devices should go; None: they know.
+
+        Returns:
+            Whether every call has ended by itself.
+        """
+        self.signaling.announce_draining(round(within_s * 1000), reconnect)
+        self.calls.drain()
+        with trio.move_on_after(within_s) as waiting:
+            await self.calls.wait_until_idle()
+        return not waiting.cancelled_caught
+
     @property
     def url(self) -> str:
         """Where the page is, by the first bound address.
@@ -250,6 +268,7 @@ async def open_server(
             issuer=issuer,
             push_key=_push_key(configuration.push),
             offer=lambda: None if webtransport is None else webtransport.offer(),
+            allowed_origins=configuration.http.allowed_origins,
         ),
         upgraded=partial(_serve_channel, signaling),
         may_upgrade=signaling.may_greet,

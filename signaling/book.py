@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from triortc.engine.calls.actor import Actor, DeviceAddress, Principal
@@ -35,6 +36,7 @@ class SessionBook:
         self._wall_ms = wall_ms
         self._by_address: dict[DeviceAddress, SignalingSession] = {}
         self._by_principal: dict[Principal, set[DeviceAddress]] = {}
+        self._per_organization: Counter[str] = Counter()
         self._replies: dict[DeviceAddress, ReplyCache] = {}
         self._lost: list[tuple[float, int, SignalingSession]] = []
         self._waiting: set[SignalingSession] = set()
@@ -50,6 +52,10 @@ class SessionBook:
     def full(self) -> bool:
         """Whether no further device fits."""
         return len(self._by_address) >= self._configuration.max_sessions
+
+    def is_full_for(self, organization: str) -> bool:
+        """Whether no further device of a tenant fits."""
+        return self._per_organization[organization] >= self._configuration.max_sessions_per_organization
 
     def of(self, address: DeviceAddress) -> SignalingSession | None:
         """The session of a device."""
@@ -74,6 +80,8 @@ class SessionBook:
             wall_ms=self._wall_ms,
             now=now,
         )
+        if address not in self._by_address:
+            self._per_organization[address.org] += 1
         self._by_address[address] = session
         self._by_principal.setdefault(address.principal, set()).add(address)
         return session
@@ -102,6 +110,9 @@ class SessionBook:
         if self._by_address.get(session.address) is not session:
             return False
         del self._by_address[session.address]
+        self._per_organization[session.address.org] -= 1
+        if not self._per_organization[session.address.org]:
+            del self._per_organization[session.address.org]
         addresses = self._by_principal[session.address.principal]
         addresses.discard(session.address)
         if not addresses:

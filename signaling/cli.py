@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-import logging
-import signal
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import entry_points, version
@@ -29,11 +28,15 @@ from triortc.engine.session.configuration import SessionConfiguration
 from triortc.errors import ConfigurationError, StoreError
 from triortc.signaling.app import RunningServer, ServerConfiguration
 from triortc.signaling.certificates import self_signed_certificate
+from triortc.signaling.config_command import config
 from triortc.signaling.doctor import doctor
 from triortc.signaling.documents import asyncapi, schema
 from triortc.signaling.engine import EngineConfiguration, open_engine
+from triortc.signaling.logs import configure_logs
+from triortc.signaling.production import prepare, serve_production, wait_for_end
 from triortc.signaling.push.file import load_push_configuration, new_web_push_key
 from triortc.signaling.replay import replay
+from triortc.signaling.settings import load_settings
 from triortc.signaling.sqlite_store import SqliteStore, StoreConfiguration
 from triortc.signaling.webtransport.configuration import WebTransportConfiguration
 
@@ -70,6 +73,13 @@ def main() -> None:
 
 
 @main.command()
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=None,
+    metavar="FILE",
+    help="Serve what this TOML file says (docs/operating.md); `triortc config` prints one.",
+)
 @click.option("--dev", is_flag=True, help="Give tokens to whoever asks. For your own machine.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of HTTP and WebSocket.")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535))
@@ -126,6 +136,7 @@ def main() -> None:
     help="Room, with --data, for what the database cannot take at the moment.",
 )
 def serve(
+    config: Path | None,
     dev: bool,
     host: str,
     port: int,
@@ -141,12 +152,17 @@ def serve(
     journal_mib: int,
 ) -> None:
     """Serve the pages, signaling and media."""
+    if config is not None:
+        if dev:
+            raise click.ClickException("give either --config or --dev: a file names its own token issuers")
+        _serve_file(config)
+        return
     if not dev:
         raise click.ClickException(
-            "a production server is embedded, since its keys, tenants and storage are yours: see open_server in the "
-            "documentation. To try things out: triortc serve --dev"
+            "say what to serve: --config FILE for a server of your own tenants (see `triortc config` and "
+            "docs/operating.md), or --dev to try things out. To embed it in a program: triortc.open_engine"
         )
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure_logs("text", "info")
     try:
         configuration = development_configuration(
             host, port, public_host=public_host, force=force, record=record is not None
@@ -165,7 +181,17 @@ def serve(
         raise click.ClickException(str(error)) from None
 
 
+def _serve_file(path: Path) -> None:
+    try:
+        settings = load_settings(path, os.environ)
+        configure_logs(settings.server.log_format, settings.server.log_level)
+        trio.run(serve_production, prepare(settings), lambda server: click.echo(f"serving  {server.url}"))
+    except (ConfigurationError, StoreError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+
+
 main.add_command(replay)
+main.add_command(config)
 main.add_command(schema)
 main.add_command(asyncapi)
 main.add_command(doctor)
@@ -254,9 +280,7 @@ async def _serve(configuration: EngineConfiguration, public_host: str | None, st
     async with open_engine(configuration, store=store) as server:
         settle_collector()
         _announce(server, configuration.server, public_host)
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async for _ in signals:
-                break
+        await wait_for_end(server, drain_s=0.0)
         click.echo("ending calls and closing connections …")
 
 

@@ -35,6 +35,7 @@ class SignalingConfiguration:
         close_timeout_s: how long a closing connection may take to write what is left and to shake hands.
         max_handshakes: connections that have not said `hello` yet.
         max_sessions: signaling sessions, connected or resumable.
+        max_sessions_per_organization: the same of one tenant.
         max_devices: signaling sessions of one principal.
         node: the name of this node, shown in `welcome`.
         ice_servers: what `welcome` offers to `RTCPeerConnection`, to everybody alike.
@@ -68,6 +69,7 @@ class SignalingConfiguration:
     close_timeout_s: float = 2.0
     max_handshakes: int = 1000
     max_sessions: int = 20_000
+    max_sessions_per_organization: int = 20_000
     max_devices: int = 16
     node: str = "node-1"
     ice_servers: tuple[Mapping[str, Any], ...] = ()
@@ -101,6 +103,8 @@ class HttpConfiguration:
         keep_alive_s: how long an idle connection is kept for the next request.
         write_timeout_s: how long an answer may take to be taken by the client.
         max_connections: TCP connections at a time; more are closed at once.
+        max_connections_per_address: the same from one address; 0: no limit, for a server behind a proxy. Connections
+            from this machine are not counted.
         allowed_origins: further values of `Origin` whose pages may connect; the own origin always may.
         hosts: host names and addresses accepted besides those that the server is bound to.
     """
@@ -111,5 +115,6 @@ class HttpConfiguration:
     keep_alive_s: float = 15.0
     write_timeout_s: float = 10.0
     max_connections: int = 10_000
+    max_connections_per_address: int = 1_000
     allowed_origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = field(default=())

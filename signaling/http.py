@@ -24,7 +24,7 @@ from triortc.signaling.site import Request, Responder, Response
 from triortc.signaling.streams import PushBackStream
 from triortc.signaling.wire import PROTOCOL
 
-__all__ = ["SIGNAL_PATH", "HttpCounters", "HttpServer", "UpgradeContext"]
+__all__ = ["SIGNAL_PATH", "HttpCounters", "HttpServer", "UpgradeContext", "peer_host"]
 
 SIGNAL_PATH: Final = "/v1/signal"
 #: Above our own limit of 64 KiB, so that we can answer `proto.too_large` before the library closes with 1009.
@@ -96,6 +96,7 @@ class HttpServer:
         self._host_names = host_names
         self._scheme = scheme
         self._idle: set[trio.CancelScope] = set()
+        self._per_host: dict[str, int] = {}
         self.open_connections = 0
         self.counters = HttpCounters()
 
@@ -107,19 +108,31 @@ class HttpServer:
     async def serve(self, stream: trio.abc.Stream) -> None:
         """Serve one connection to its end and close it."""
         self.counters.connections += 1
+        host = peer_host(stream)
         try:
-            if self.open_connections >= self._configuration.max_connections:
+            if not self._has_room(host):
                 self.counters.refused_connections += 1
                 return
             self.open_connections += 1
+            self._per_host[host] = self._per_host.get(host, 0) + 1
             try:
                 await self._requests(stream)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 pass  # the client went away
             finally:
                 self.open_connections -= 1
+                self._per_host[host] -= 1
+                if not self._per_host[host]:
+                    del self._per_host[host]
         finally:
             await trio.aclose_forcefully(stream)
+
+    def _has_room(self, host: str) -> bool:
+        limits = self._configuration
+        if self.open_connections >= limits.max_connections:
+            return False
+        most = limits.max_connections_per_address
+        return not most or host in ("", "127.0.0.1", "::1") or self._per_host.get(host, 0) < most
 
     async def _requests(self, stream: trio.abc.Stream) -> None:
         limits = self._configuration
@@ -286,6 +299,20 @@ class HttpServer:
             if websocket is not None:
                 await self._upgraded(WebSocketChannel(websocket, replay), context)
             nursery.cancel_scope.cancel()
+
+
+def peer_host(stream: trio.abc.Stream) -> str:
+    """The address at the other end, without its port; empty: that is not a connection of the network."""
+    below: object = stream
+    while isinstance(below, trio.SSLStream):
+        below = below.transport_stream
+    if not isinstance(below, trio.SocketStream):
+        return ""
+    try:
+        name = below.socket.getpeername()
+    except OSError:
+        return ""  # it is gone already
+    return str(name[0]) if isinstance(name, tuple) else ""
 
 
 def _headers(head: h11.Request) -> dict[str, str]:

@@ -126,7 +126,7 @@ class SignalServer:
         in_call = known is not None and bool(known.busy)
         if self.calls is None or (self._draining and not in_call):
             raise RefusedError("server.draining", "connect elsewhere", CloseCode.RESTART, retryable=True)
-        if known is None and self._book.full:
+        if known is None and (self._book.full or self._book.is_full_for(actor.org)):
             raise RefusedError("server.overloaded", "too many devices", CloseCode.RESTART, retryable=True)
         device = device_information(hello.device)
         session = self._book.resume(address, hello.resume, now)

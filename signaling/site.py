@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Final, Protocol
 
 import msgspec
@@ -20,6 +20,7 @@ __all__ = ["PUSH_KEY_PATH", "Request", "Responder", "Response", "Site"]
 
 #: Where a page asks for the key that it subscribes to Web Push with; 404 without Web Push.
 PUSH_KEY_PATH: Final = "/v1/push-key"
+_STRICT_TRANSPORT: Final = ("strict-transport-security", "max-age=31536000")
 _SAFETY: Final[tuple[tuple[str, str], ...]] = (
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),
@@ -75,6 +76,7 @@ class Site:
         push_key: what pages subscribe to Web Push with (`/v1/push-key`); None: they cannot.
         offer: the WebTransport that `/v1/transports` tells pages of; gives None where it is not served.
         pages: path to file; None: those of this package.
+        allowed_origins: whose pages may read `/v1/transports` and `/v1/push-key`, beside our own.
     """
 
     def __init__(
@@ -85,30 +87,48 @@ class Site:
         push_key: str | None = None,
         offer: Callable[[], Mapping[str, object] | None] = lambda: None,
         pages: Mapping[str, PageFile] | None = None,
+        allowed_origins: Collection[str] = (),
     ) -> None:
         self._health = health
         self._issuer = issuer
         self._push_key = push_key
         self._offer = offer
+        self._allowed_origins = frozenset(allowed_origins)
         self._pages = load_pages() if pages is None else pages
 
     def respond(self, request: Request) -> Response:
         """Answer one request whose `Host` and `Origin` have been checked."""
+        response = self._respond(request)
+        if request.scheme == "https" and self._issuer is None:
+            return replace(response, headers=(*response.headers, _STRICT_TRANSPORT))
+        return response
+
+    def _respond(self, request: Request) -> Response:
         path = request.path.partition("?")[0]
         if path == "/dev/token" and self._issuer is not None:
             if request.method != "POST":
                 return Response(405, b"POST a JSON object\n", headers=(("allow", "POST"),))
             return self._token(request, self._issuer)
         if path == PUSH_KEY_PATH and self._push_key is not None:
-            return self._read_only(request, lambda: _json(200, {"public_key": self._push_key}))
+            return self._read_only(request, lambda: self._shared(request, {"public_key": self._push_key}))
         if path == "/health":
             return self._read_only(request, lambda: _json(200, {"status": "ok", **self._health()}))
         if path == "/v1/transports":
-            return self._read_only(request, lambda: _json(200, {"webtransport": self._offer()}))
+            return self._read_only(request, lambda: self._shared(request, {"webtransport": self._offer()}))
         file = self._pages.get(path)
         if file is None:
             return Response(404, b"nothing here\n", headers=_SAFETY)
         return self._read_only(request, lambda: self._page(request, file))
+
+    def _shared(self, request: Request, value: object) -> Response:
+        """What pages of other origins may read, if they may connect at all (CORS)."""
+        response = _json(200, value)
+        headers = tuple(pair for pair in response.headers if pair[0] != "cross-origin-resource-policy")
+        headers += (("vary", "origin"), ("cross-origin-resource-policy", "cross-origin"))
+        origin = request.headers.get("origin")
+        if origin in self._allowed_origins and origin is not None:
+            headers += (("access-control-allow-origin", origin),)
+        return replace(response, headers=headers)
 
     @staticmethod
     def _read_only(request: Request, answer: Callable[[], Response]) -> Response:

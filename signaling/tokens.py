@@ -238,7 +238,7 @@ class TokenVerifier:
         max_lifetime_s: float = MAX_LIFETIME_S,
     ) -> None:
         self._keys = keys
-        self._revocations = revocations or NoRevocations()
+        self._revocations = NoRevocations() if revocations is None else revocations
         self._wall_s = wall_s
         self._clock_skew_s = clock_skew_s
         self._max_lifetime_s = max_lifetime_s

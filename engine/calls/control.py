@@ -63,6 +63,7 @@ from triortc.engine.calls.events import (
     DeviceGone,
     DeviceLost,
     DeviceResumed,
+    Drain,
     Event,
     PushEndpointGone,
     SessionCrashed,
@@ -211,6 +212,8 @@ class CallControl:
             case SessionCrashed(session):
                 if session in self.world.sessions and not self.world.sessions[session].ended:
                     self._lifecycle.apply(session, "int.crash", "system", {})
+            case Drain():
+                self.world.draining = True
             case ShutDown():
                 self.world.draining = True
                 for session in [item.id for item in self.world.sessions.values() if not item.ended]:

@@ -15,6 +15,7 @@ __all__ = [
     "DeviceGone",
     "DeviceLost",
     "DeviceResumed",
+    "Drain",
     "Event",
     "PushEndpointGone",
     "SessionCrashed",
@@ -69,6 +70,11 @@ class SessionCrashed:
 
 
 @dataclass(slots=True, frozen=True)
+class Drain:
+    """Take no new sessions; those that run go on (R24)."""
+
+
+@dataclass(slots=True, frozen=True)
 class ShutDown:
     """End every session; take no new ones."""
 
@@ -82,5 +88,6 @@ Event: TypeAlias = (
     | PushEndpointGone
     | MediaEvent
     | SessionCrashed
+    | Drain
     | ShutDown
 )

@@ -53,6 +53,7 @@ from triortc.engine.calls.events import (
     DeviceGone,
     DeviceLost,
     DeviceResumed,
+    Drain,
     Event,
     PushEndpointGone,
     SessionCrashed,
@@ -522,6 +523,16 @@ class CallSupervisor:
         run = self._runs.get(session)
         if run is not None:
             run.over.set()
+
+    def drain(self) -> None:
+        """Take no new calls; those that ring or run go on (R24). `wait_until_idle` returns when the last has ended."""
+        self._step(Drain())
+        if not self._runs:
+            self._all_over.set()
+
+    async def wait_until_idle(self) -> None:
+        """After `drain` or `shut_down`: wait until no call is left."""
+        await self._all_over.wait()
 
     def shut_down(self) -> None:
         """End every session as failed/server_shutdown. Leaving the supervisor does this."""

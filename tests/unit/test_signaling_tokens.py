@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from triortc.errors import ConfigurationError, SignalingError
+from triortc.signaling.revocations import RevocationList
 from triortc.signaling.tokens import (
     ALL_CAPABILITIES,
     Claims,
@@ -208,3 +209,13 @@ async def test_the_development_issuer_gives_every_capability_and_the_default_gro
     other = await verifier.verify(issuer.issue(role="visitor", sub="v", org="acme", cap=[], grp=["x"]))
     assert (other.org, other.cap, other.grp) == ("acme", (), ("x",))
     assert await refused(issuer.issue(role="visitor", sub="v")) == "auth.invalid"
+
+
+async def test_3_8_a_list_of_revocations_that_is_empty_at_the_start_is_asked_all_the_same() -> None:
+    revocations = RevocationList(wall_s=lambda: NOW)
+    verifier = TokenVerifier(KEYS, wall_s=lambda: NOW, revocations=revocations)
+    assert (await verifier.verify(token())).sub == "ana"
+    revocations.revoke_person("acme", "ana")
+    with pytest.raises(TokenError) as error:
+        await verifier.verify(token())
+    assert error.value.code == "auth.invalid"

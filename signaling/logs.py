@@ -1,0 +1,79 @@
+"""Logs for people and for machines: what a record is about (`session`, `org`, `device` …) has fields of its own."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+import msgspec
+
+__all__ = ["FIELDS", "JsonFormatter", "TextFormatter", "configure_logs"]
+
+#: What a record may say of its subject, by `extra={…}`.
+FIELDS: Final = (
+    "event",
+    "session",
+    "signaling_session",
+    "org",
+    "role",
+    "sub",
+    "device",
+    "conversation",
+    "agent",
+    "state",
+    "outcome",
+    "reason",
+    "talk_ms",
+    "code",
+)
+
+
+def _subject(record: logging.LogRecord) -> dict[str, Any]:
+    return {name: value for name in FIELDS if (value := getattr(record, name, None)) is not None}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: `at`, `level`, `logger`, `message`, the subject, and `error` with a traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        line: dict[str, Any] = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_subject(record),
+        }
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line, enc_hook=str).decode()
+
+
+class TextFormatter(logging.Formatter):
+    """A line for people, the subject last."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        subject = " ".join(f"{name}={value}" for name, value in _subject(record).items())
+        first, newline, rest = super().format(record).partition("\n")
+        return f"{first}{f' [{subject}]' if subject else ''}{newline}{rest}"
+
+
+def configure_logs(form: Literal["text", "json"], level: str) -> None:
+    """Send what is logged to the standard error stream.
+
+    Args:
+        form: for people or for machines.
+        level: the least that is logged: `debug`, `info`, `warning`, `error`.
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for noisy in ("httpx", "httpcore", "quic", "http3"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))

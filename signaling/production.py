@@ -1,0 +1,200 @@
+"""`triortc serve --config FILE`: an engine made of settings, its signals, and what is read again while it runs."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import trio
+
+from triortc.engine.calls.event_log_files import EventLogConfiguration
+from triortc.engine.calls.leg_configuration import MediaConfiguration
+from triortc.engine.collector import settle_collector
+from triortc.errors import ConfigurationError
+from triortc.signaling.app import RunningServer, ServerConfiguration
+from triortc.signaling.certificates import ServerCertificate, load_certificate
+from triortc.signaling.engine import EngineConfiguration, open_engine
+from triortc.signaling.jwks import CachedKeys
+from triortc.signaling.push.file import load_push_configuration
+from triortc.signaling.revocations import RevocationList
+from triortc.signaling.settings import Settings
+from triortc.signaling.sqlite_store import SqliteStore
+
+__all__ = ["Production", "prepare", "serve_production", "wait_for_end"]
+
+_logger: Final = logging.getLogger("triortc.serve")
+
+
+@dataclass(frozen=True, slots=True)
+class Production:
+    """What settings come to.
+
+    Attributes:
+        settings: as they were read.
+        engine: the engine's configuration.
+        keys: the token issuers' key sets.
+        revocations: what the file of revocations says.
+        store: the database; None: memory.
+    """
+
+    settings: Settings
+    engine: EngineConfiguration
+    keys: CachedKeys
+    revocations: RevocationList
+    store: SqliteStore | None
+
+
+def prepare(settings: Settings) -> Production:
+    """Make an engine's configuration of settings, reading the files that they name.
+
+    Raises:
+        ConfigurationError: a file cannot be used; the message says which.
+    """
+    keys = CachedKeys([issuer.source for issuer in settings.issuers], configuration=settings.jwks)
+    revocations = RevocationList(wall_s=time.time)
+    _read_revocations(settings, revocations)
+    origins = {item.name: frozenset(item.origins) for item in settings.organizations}
+    everywhere = frozenset(settings.http.allowed_origins)
+    listed = everywhere.union(*origins.values())
+    server = ServerConfiguration(
+        host=settings.server.host,
+        port=settings.server.port,
+        keys=keys,
+        revocations=revocations,
+        certificate=_certificate(settings),
+        webtransport=settings.webtransport,
+        scheme=settings.server.scheme,
+        host_names=settings.server.host_names or None,
+        origin_allowed=lambda org, origin: origin in everywhere or origin in origins.get(org, ()),
+        signaling=settings.signaling,
+        http=replace(settings.http, allowed_origins=tuple(sorted(listed))),
+        calls=settings.calls,
+        push=None if settings.server.push is None else load_push_configuration(settings.server.push),
+    )
+    media = MediaConfiguration(
+        endpoint=replace(settings.media, media_first=True),
+        plane=settings.relay.plane,
+        slate=settings.relay.slate,
+        thumbnail_bps=settings.relay.thumbnail_bps,
+        max_legs=settings.relay.max_legs,
+        recording=settings.recording,
+    )
+    logs = settings.server.event_logs
+    engine = EngineConfiguration(server, media, event_logs=None if logs is None else EventLogConfiguration(logs))
+    data = settings.server.data
+    return Production(settings, engine, keys, revocations, None if data is None else SqliteStore(data, settings.store))
+
+
+def _certificate(settings: Settings) -> ServerCertificate | None:
+    tls = settings.tls
+    return None if tls is None else load_certificate(tls.certificate_file, tls.key_file)
+
+
+def _read_revocations(settings: Settings, revocations: RevocationList) -> None:
+    path = settings.server.revocations
+    if path is None:
+        return
+    try:
+        revocations.read(path.read_bytes())
+    except (OSError, ConfigurationError) as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+
+
+async def serve_production(production: Production, announce: Callable[[RunningServer], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then as long as calls last, `drain_s` at most; a second signal ends it at once.
+
+    SIGHUP reads the certificate, the key sets and the revocations again.
+
+    Args:
+        production: see `prepare`.
+        announce: told when the server listens.
+    """
+    await production.keys.load()  # what cannot be read is logged, and tried again when a token needs it
+    async with open_engine(production.engine, store=production.store) as server:
+        settle_collector()
+        announce(server)
+        await wait_for_end(
+            server,
+            drain_s=production.settings.server.drain_s,
+            reconnect=production.settings.server.reconnect_url,
+            reload=lambda: _reload(production, server),
+        )
+
+
+async def wait_for_end(
+    server: RunningServer,
+    *,
+    drain_s: float,
+    reconnect: str | None = None,
+    reload: Callable[[], object] = lambda: None,
+) -> None:
+    """Wait for the signals that end a server; see `serve_production`.
+
+    Args:
+        server: it is drained by the first signal.
+        drain_s: how long its calls may last.
+        reconnect: where devices are sent.
+        reload: gives what is awaited at SIGHUP, or None.
+    """
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        async with trio.open_nursery() as nursery:
+
+            async def drain() -> None:
+                left = server.calls.running_sessions
+                _logger.info("draining: no new calls, %d on, %g s at most", left, drain_s)
+                whole = await server.drain(drain_s, reconnect=reconnect)
+                _logger.info("drained: every call has ended" if whole else "drained: calls are ended now")
+                nursery.cancel_scope.cancel()
+
+            draining = False
+            async for number in signals:
+                if number == signal.SIGHUP:
+                    await _called(reload)
+                elif draining or drain_s <= 0:
+                    nursery.cancel_scope.cancel()
+                    break
+                else:
+                    draining = True
+                    nursery.start_soon(drain)
+
+
+async def _called(reload: Callable[[], object]) -> None:
+    outcome = reload()
+    if hasattr(outcome, "__await__"):
+        await outcome
+
+
+async def _reload(production: Production, server: RunningServer) -> None:
+    """Read again what changes while a server runs. What cannot be read leaves what was before."""
+    settings = production.settings
+    failures: list[str] = await production.keys.load()
+    steps: Mapping[str, Callable[[], None]] = {
+        "certificate": lambda: _use_certificate(settings, server),
+        "revocations": lambda: _revoke(production, server),
+    }
+    for step in steps.values():
+        try:
+            step()
+        except (ConfigurationError, OSError) as error:
+            failures.append(str(error))
+    for failure in failures:
+        _logger.error("not read again: %s", failure)
+    if not failures:
+        _logger.info("certificate, key sets and revocations were read again")
+
+
+def _use_certificate(settings: Settings, server: RunningServer) -> None:
+    certificate = _certificate(settings)
+    if certificate is not None:
+        server.use_certificate(certificate)
+
+
+def _revoke(production: Production, server: RunningServer) -> None:
+    _read_revocations(production.settings, production.revocations)
+    ended = server.signaling.revoke(production.revocations.is_revoked)
+    if ended:
+        _logger.info("%d signaling sessions were ended by revocations", ended)
