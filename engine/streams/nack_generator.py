@@ -13,13 +13,23 @@ __all__ = ["DEFAULT_RTT_S", "NackGenerator"]
 DEFAULT_RTT_S: Final = 0.1
 
 
-class _Missing:
-    __slots__ = ("next_at", "requests", "since")
+#: Between two looks at so many missing packets: in an outage, every other packet would be a reason for one.
+_PAUSE_S: Final = 0.005
+_MANY: Final = 32
+#: Numbers that are asked for together stay together if they have been missing since about the same time.
+_ROUND_S: Final = 0.05
 
-    def __init__(self, now: float, next_at: float) -> None:
-        self.since = now
+
+class _Round:
+    """Missing packets that are asked for together."""
+
+    __slots__ = ("next_at", "numbers", "requests", "since")
+
+    def __init__(self, numbers: list[int], since: float, next_at: float, requests: int = 0) -> None:
+        self.numbers = numbers
+        self.since = since
         self.next_at = next_at
-        self.requests = 0
+        self.requests = requests
 
 
 class NackGenerator:
@@ -30,12 +40,25 @@ class NackGenerator:
     sequence number.
     """
 
-    __slots__ = ("_configuration", "_missing", "_tracker", "_unasked", "deadline", "given_up", "recovered", "rtt_s")
+    __slots__ = (
+        "_configuration",
+        "_looked_at",
+        "_missing",
+        "_rounds",
+        "_tracker",
+        "_unasked",
+        "deadline",
+        "given_up",
+        "recovered",
+        "rtt_s",
+    )
 
     def __init__(self, configuration: NackConfiguration | None = None) -> None:
         self._configuration = configuration or NackConfiguration()
         self._tracker = SequenceTracker()
-        self._missing: dict[int, _Missing] = {}
+        self._missing: dict[int, _Round] = {}
+        self._rounds: list[_Round] = []
+        self._looked_at = -inf
         self._unasked = inf
         self.deadline = inf
         """When `due` wants to be called; infinity if nothing is missing."""
@@ -72,26 +95,33 @@ class NackGenerator:
         if newest >= 0 and extended > newest + 1:
             self._gap(newest + 1, extended, now)
         if extended - self._unasked >= self._configuration.reorder_tolerance_packets:
-            self.deadline = min(self.deadline, now)
+            pause_s = _PAUSE_S if len(self._missing) > _MANY else 0.0
+            self.deadline = min(self.deadline, max(now, self._looked_at + pause_s))
 
     def _arrived(self, extended: int) -> None:
         missing = self._missing.pop(extended, None)
         if missing is not None and missing.requests:
             self.recovered += 1
         if not self._missing:
-            self.deadline = self._unasked = inf
+            self._clear()
+
+    def _clear(self) -> None:
+        self._missing.clear()
+        self._rounds.clear()
+        self.deadline = self._unasked = inf
 
     def _gap(self, first: int, end: int, now: float) -> None:
         limit = self._configuration.maximum_missing_packets
         if end - first > limit or len(self._missing) + end - first > limit:
             # Filling this would take longer than a keyframe; a restarted sender's jump ends here too.
             self.given_up += len(self._missing)
-            self._missing.clear()
-            self.deadline = self._unasked = inf
+            self._clear()
             return
         next_at = now + self._configuration.reorder_wait_ms / 1000
-        for extended in range(first, end):
-            self._missing[extended] = _Missing(now, next_at)
+        gap = _Round(list(range(first, end)), now, next_at)
+        self._rounds.append(gap)
+        for extended in gap.numbers:
+            self._missing[extended] = gap
         self._unasked = min(self._unasked, first)
         self.deadline = min(self.deadline, next_at)
 
@@ -103,29 +133,45 @@ class NackGenerator:
         """Return the 16-bit sequence numbers to ask for now, oldest first; empty if none is due."""
         if now < self.deadline:
             return []
-        configuration = self._configuration
+        configuration, missing = self._configuration, self._missing
         too_old = now - configuration.maximum_age_ms / 1000
         certain = self._tracker.newest - configuration.reorder_tolerance_packets
-        due: list[int] = []
-        gone: list[int] = []
-        self.deadline = self._unasked = inf
-        for extended, missing in self._missing.items():
-            if missing.since <= too_old or (
-                missing.requests >= configuration.maximum_requests and missing.next_at <= now
+        rounds, self._rounds = self._rounds, []
+        self._looked_at = now
+        asked: dict[tuple[int, int], _Round] = {}
+        for waiting in rounds:
+            waiting.numbers = [extended for extended in waiting.numbers if missing.get(extended) is waiting]
+            if waiting.since <= too_old or (
+                waiting.requests >= configuration.maximum_requests and waiting.next_at <= now
             ):
-                gone.append(extended)
+                self.given_up += len(waiting.numbers)
+                for extended in waiting.numbers:
+                    del missing[extended]
                 continue
-            if missing.next_at <= now or (not missing.requests and extended <= certain):
-                due.append(extended & 0xFFFF)
-                missing.next_at = now + self._interval_s(missing.requests)
-                missing.requests += 1
-            elif not missing.requests:
-                self._unasked = min(self._unasked, extended)
-            self.deadline = min(self.deadline, missing.next_at)
-        for extended in gone:
-            del self._missing[extended]
-        self.given_up += len(gone)
-        return due
+            numbers = waiting.numbers
+            if waiting.next_at > now:
+                numbers = [extended for extended in numbers if extended <= certain] if not waiting.requests else []
+            if len(numbers) < len(waiting.numbers):
+                waiting.numbers = waiting.numbers[len(numbers) :]
+                self._rounds.append(waiting)
+            if numbers:
+                self._join(asked, numbers, waiting, now)
+        self._rounds += asked.values()
+        self.deadline = min((waiting.next_at for waiting in self._rounds), default=inf)
+        self._unasked = min((waiting.numbers[0] for waiting in self._rounds if not waiting.requests), default=inf)
+        return [extended & 0xFFFF for extended in sorted(n for joined in asked.values() for n in joined.numbers)]
+
+    def _join(self, asked: dict[tuple[int, int], _Round], numbers: list[int], waiting: _Round, now: float) -> None:
+        """Ask for these now, and next together with others that are as old and were asked for as often."""
+        key = waiting.requests, int(waiting.since / _ROUND_S)
+        joined = asked.get(key)
+        if joined is None:
+            next_at = now + self._interval_s(waiting.requests)
+            joined = asked[key] = _Round([], waiting.since, next_at, waiting.requests + 1)
+        joined.since = min(joined.since, waiting.since)
+        joined.numbers += numbers
+        for extended in numbers:
+            self._missing[extended] = joined
 
     def _interval_s(self, requests: int) -> float:
         configuration = self._configuration
@@ -139,4 +185,4 @@ class NackGenerator:
         for extended in [extended for extended in self._missing if extended < limit]:
             del self._missing[extended]
         if not self._missing:
-            self.deadline = self._unasked = inf
+            self._clear()
