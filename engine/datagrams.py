@@ -29,12 +29,14 @@ class DatagramBatch:
     Whoever fills `buffer` sets `lengths` and `sources`, then calls :meth:`filled`.
     """
 
-    __slots__ = ("buffer", "count", "heads", "lengths", "now", "slots", "sources", "stamps", "wall_ns")
+    __slots__ = ("buffer", "count", "fixed", "heads", "lengths", "now", "slots", "sources", "stamps", "wall_ns")
 
     def __init__(self) -> None:
         self.buffer = bytearray(BATCH_DATAGRAMS * MAX_DATAGRAM_BYTES)
         view = memoryview(self.buffer)
         self.slots = [view[i * MAX_DATAGRAM_BYTES : (i + 1) * MAX_DATAGRAM_BYTES] for i in range(BATCH_DATAGRAMS)]
+        #: The first twelve bytes of each slot: an RTP header without extensions.
+        self.fixed = [slot[:12] for slot in self.slots]
         self.count = 0
         #: Bytes of each datagram; -1 for one that was cut off.
         self.lengths: Sequence[int] = ()

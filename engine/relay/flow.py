@@ -14,7 +14,7 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 
 from triortc.engine.address import Address
-from triortc.engine.datagrams import DatagramBatch
+from triortc.engine.datagrams import MAX_DATAGRAM_BYTES, DatagramBatch
 from triortc.engine.relay.gate import Gate, GateState
 from triortc.engine.relay.header_shape import HeaderShape
 from triortc.engine.relay.payloads import renumber_pictures
@@ -39,9 +39,9 @@ _EXTENSION_WORDS: Final = Struct("!HH")
 _unpack_extension = _EXTENSION_WORDS.unpack_from
 _FIXED: Final = 12
 _HAS_EXTENSION: Final = 0x1000
-#: Room for a header's extensions and the tag behind each packet, and the packets of one call: they fit one chunk.
-_GROWTH_BYTES: Final = 128
-_MAX_RUN: Final = 40
+#: Behind this position of the outbox there may be no room for one more packet, extensions and tag included.
+_LAST_POSITION: Final = OUTBOX_BYTES - MAX_DATAGRAM_BYTES - 512
+_MAX_RUN: Final = 64
 #: Written back at the latest after so many packets, so that numbers stay within half their range.
 _SETTLE_PACKETS: Final = 4096
 #: What is left of a jitter after so many packets that came with the one before.
@@ -65,6 +65,7 @@ class Flow:
     __slots__ = (
         "_at",
         "_bytes",
+        "_clock_rate",
         "_decrypt_into",
         "_encrypt_into",
         "_gate",
@@ -78,7 +79,6 @@ class Flow:
         "_last_timestamp",
         "_outbound",
         "_packets",
-        "_recorder",
         "_rewriter",
         "_shape",
         "_srtp_in",
@@ -125,8 +125,8 @@ class Flow:
         self._history = target.history
         self._with_rtx = target.has_rtx
         self._shape = shape
-        self._recorder = session.media.feedback_recorder
         self._timestamp_shift = rewriter.timestamp_shift
+        self._clock_rate = stream.statistics.clock_rate
         # By a header's first 16 bits, those of the packet that goes out: version, no padding, no CSRC, marker, type.
         self._heads = {
             (extended | marker | theirs): (0x8000 | marker | ours)
@@ -163,7 +163,7 @@ class Flow:
     def forward(  # noqa: C901, PLR0915  # see above
         self, batch: DatagramBatch, first: int, end: int, now: float
     ) -> int:
-        """Take the datagrams `first` to `end` of a batch, all of this stream's source and SSRC.
+        """Take what is this stream's of the datagrams `first` to `end` of a batch, all from its source.
 
         Returns:
             The first one that was not taken; `end` if all were.
@@ -174,34 +174,43 @@ class Flow:
             return first
         end = min(end, first + _MAX_RUN)
         target, history, shape, is_gcm = self._target, self._history, self._shape, self._is_gcm
-        outbox, numbered = target.outbox, shape.numbered
-        lengths, heads, slots = batch.lengths, batch.heads, batch.slots
-        if not outbox.make_room(min(sum(lengths[first:end]) + (end - first) * _GROWTH_BYTES, OUTBOX_BYTES)):
+        outbox, numbered, stamped = target.outbox, shape.numbered, shape.stamped
+        if outbox.position > _LAST_POSITION and not outbox.make_room(OUTBOX_BYTES):
             return first
-        inbound, outbound, get_head = self._inbound, self._outbound, self._heads.get
+        lengths, heads, slots, fixed, ssrc = batch.lengths, batch.heads, batch.slots, batch.fixed, self._stream.ssrc
+        inbound, outbound, get_head, is_vp8 = self._inbound, self._outbound, self._heads.get, self._is_vp8
         index, out_index, iv_in, iv_out = inbound.highest, outbound.highest, inbound.iv, outbound.iv
         seen_in, mask_in, seen_out, mask_out = inbound.seen, inbound.mask, outbound.seen, outbound.mask
         tag_in, tag_out, shift, ssrc_out = self._tag_in, self._tag_out, self._timestamp_shift, target.ssrc
         out, position = outbox.view, outbox.position
         kept = history is not None and self._with_rtx
-        chunk, place = (history.chunk, history.position) if history is not None and kept else (_SCRATCH, 0)
-        positions, mask = (history.positions, history.mask) if history is not None else (seen_out, mask_out)
-        segment = size = size_bytes = 0
+        chunk, place, number_of_chunk = _SCRATCH, 0, 0
+        if history is not None and kept:
+            chunk, place, number_of_chunk = history.chunk, history.position, history.number << 16
+            positions, mask = history.positions, history.mask
+        segment = size_bytes = 0
         sizes: list[int] = []
         numbers: list[tuple[int, float]] = []
         if is_gcm:
             decrypt_into, encrypt_into = self._decrypt_into, self._encrypt_into
+        extension, extension_length, transport_number = b"", 0, -1
+        next_number = target.transport_sequence_number
         n = first
         try:
-            while n < end:
+            for n in range(first, end):
                 word = 4 * n
-                head = get_head(heads[word])
-                length = lengths[n]
-                if head is None or heads[word + 1] != (index + 1) & 0xFFFF:
+                first_word = heads[word]
+                head = get_head(first_word)
+                index += 1
+                if (
+                    head is None
+                    or heads[word + 1] != index & 0xFFFF
+                    or heads[word + 3] != ssrc
+                    or position > _LAST_POSITION
+                ):
                     break
-                slot = slots[n]
-                header_length, transport_number, extension = _FIXED, -1, b""
-                if heads[word] & _HAS_EXTENSION:
+                slot, length, header_length = slots[n], lengths[n], _FIXED
+                if first_word & _HAS_EXTENSION:
                     profile, words = _unpack_extension(slot, _FIXED)
                     header_length = 16 + 4 * words
                     if profile != ONE_BYTE_PROFILE or header_length + tag_in >= length:
@@ -212,100 +221,94 @@ class Flow:
                 if size < 1:
                     break
                 if numbered:
-                    extension = shape.number(target.transport_sequence_number + len(sizes), extension)
-                elif shape.makes_extension:
+                    extension = shape.number(next_number, extension)
+                elif stamped:
                     extension = shape.stamp(now, extension)
                 elif extension:
                     extension = shape.block(extension)
                 extension_length = len(extension)
-                if place + RECORD_BYTES + _FIXED + extension_length + size > CHUNK_BYTES:
-                    if history is None or not kept:
-                        place = 0
-                    else:
-                        history.position = place
-                        history.next_chunk(now)
-                        chunk, place = history.chunk, 0
                 header_at = place + RECORD_BYTES
                 payload_at = header_at + _FIXED + extension_length
+                if payload_at + size > CHUNK_BYTES and history is not None:
+                    history.position = place
+                    history.next_chunk(now)
+                    chunk, place, number_of_chunk = history.chunk, 0, history.number << 16
+                    header_at, payload_at = RECORD_BYTES, RECORD_BYTES + _FIXED + extension_length
                 plain = chunk[payload_at : payload_at + size]
                 if is_gcm:
-                    decrypt_into(
-                        (iv_in ^ (index + 1)).to_bytes(12, "big"),
-                        slot[header_length:length],
-                        slot[:header_length],
-                        plain,
-                    )
-                elif not self._srtp_in.open_rtp(slot[:length], header_length, iv_in, index + 1, plain):
+                    header = fixed[n] if header_length == _FIXED else slot[:header_length]
+                    decrypt_into((iv_in ^ index).to_bytes(12, "big"), slot[header_length:length], header, plain)
+                elif not self._srtp_in.open_rtp(slot[:length], header_length, iv_in, index, plain):
                     break
-                if self._is_vp8 and plain[0] & 0x80:
+                if is_vp8 and plain[0] & 0x80:
                     renumber_pictures("vp8", plain, self._rewriter)
                 out_index += 1
-                index += 1
                 number = out_index & 0xFFFF
                 timestamp = (heads[word + 2] + shift) & 0xFFFFFFFF
-                out_header = _FIXED + extension_length
-                _pack_record(
-                    *(chunk, place, now, number, out_header, out_header + size),
-                    *(head, number, timestamp, ssrc_out),
-                )
+                length = _FIXED + extension_length
+                _pack_record(chunk, place, now, number, length, length + size, head, number, timestamp, ssrc_out)
                 if extension_length:
                     chunk[header_at] = 0x90
                     chunk[header_at + _FIXED : payload_at] = extension
                 header = chunk[header_at:payload_at]
-                out_length = out_header + size + tag_out
-                if out_length != segment:
-                    if segment and position > outbox.position:
+                body = position + length
+                length += size + tag_out
+                if length != segment:
+                    if position > outbox.position:
                         outbox.commit_run(position, segment)
-                    segment = out_length
-                sealed = position + out_length
+                    segment = length
+                sealed = position + length
                 if is_gcm:
-                    out[position : position + out_header] = header
-                    encrypt_into(
-                        (iv_out ^ out_index).to_bytes(12, "big"), plain, header, out[position + out_header : sealed]
-                    )
+                    out[position:body] = header
+                    encrypt_into((iv_out ^ out_index).to_bytes(12, "big"), plain, header, out[body:sealed])
                 else:
                     self._srtp_out.seal_rtp(bytes(header), plain, iv_out, out_index, out[position:sealed])
                 seen_in[index & mask_in] = index
                 seen_out[out_index & mask_out] = out_index
-                if history is not None:
-                    if kept:
-                        positions[number & mask] = history.number << 16 | place
-                        place = payload_at + size
-                    else:
-                        history.store(number, b"", out[position:sealed], now)
+                if kept:
+                    positions[number & mask] = number_of_chunk | place
+                    place = payload_at + size
+                elif history is not None:
+                    history.store(number, b"", out[position:sealed], now)
                 position = sealed
                 size_bytes += size
-                sizes.append(out_length)
-                if transport_number >= 0:
-                    numbers.append((transport_number, batch.arrived_at(n)))
-                n += 1
+                if numbered:
+                    next_number += 1
+                    sizes.append(length)
+                if extension_length or transport_number >= 0:
+                    if transport_number >= 0:
+                        numbers.append((transport_number, batch.arrived_at(n)))
+                    extension, transport_number = b"", -1
+            else:
+                n, index = end, index + 1
         except InvalidTag:
             pass  # the slow path counts it
         if n == first:
             return n
+        if kept and history is not None:
+            history.position = place
+        packets = n - first
+        inbound.highest, outbound.highest = index - 1, out_index
         if position > outbox.position:
             outbox.commit_run(position, segment)
-        if history is not None and kept:
-            history.position = place
-        inbound.highest, outbound.highest = index, out_index
         self._note(heads, first, n, size_bytes, now)
-        if numbers and self._recorder is not None:
-            self.session.media.note_transport_sequence_numbers(numbers, self._stream.ssrc)
-        target.sent_run(sizes, numbered, now)
+        if numbers:
+            self.session.media.note_transport_sequence_numbers(numbers, ssrc)
+        target.sent_run(packets, size_bytes + packets * (_FIXED + tag_out), sizes, now)
         return n
 
     def _note(self, heads: tuple[int, ...], first: int, end: int, size_bytes: int, now: float) -> None:
         """Count a run, and its jitter packet by packet as RFC 3550 section 6.4.1 says."""
-        statistics, jitter, last = self._stream.statistics, self._jitter, self._last_timestamp
-        clock_rate = statistics.clock_rate
-        elapsed_ticks = (now - self._at) * clock_rate
-        timestamp = heads[4 * first + 2]
-        difference = abs(elapsed_ticks - timestamp_difference(timestamp, last))
+        clock_rate, packets, jitter = self._clock_rate, end - first, self._jitter
+        timestamp, newest = heads[4 * first + 2], heads[4 * end - 2]
+        difference = (now - self._at) * clock_rate - timestamp_difference(timestamp, self._last_timestamp)
+        if difference < 0:
+            difference = -difference
         if difference < DISCONTINUITY_S * clock_rate:
             jitter += (difference - jitter) / 16
-        newest = heads[4 * end - 2]
         if newest == timestamp:
-            jitter *= _DECAY[end - first - 1]  # they have come together: no difference
+            if packets > 1:
+                jitter *= _DECAY[packets - 1]  # they have come together: no difference
         else:
             for n in range(first + 1, end):
                 difference = abs(timestamp_difference(heads[4 * n + 2], heads[4 * n - 2]))
@@ -313,7 +316,7 @@ class Flow:
                     jitter += (difference - jitter) / 16
         self._jitter, self._last_timestamp, self._at = jitter, newest, now
         self._bytes += size_bytes
-        self._packets += end - first
+        self._packets += packets
         if self._packets >= _SETTLE_PACKETS:
             self.settle()
 

@@ -35,9 +35,9 @@ class HeaderShape:
         "_stamp_prefix",
         "_transport_cc_in",
         "_value",
-        "makes_extension",
         "numbered",
         "passed_on",
+        "stamped",
     )
 
     def __init__(
@@ -49,9 +49,9 @@ class HeaderShape:
         passed: Sequence[tuple[int, int]],
     ) -> None:
         self._transport_cc_in = transport_cc_in
-        #: Whether packets that go out carry a transport-wide number, or any extension of our own.
+        #: Whether packets that go out carry a transport-wide number, or abs-send-time.
         self.numbered = transport_cc_out != 0
-        self.makes_extension = self.numbered or abs_send_time_out != 0
+        self.stamped = not self.numbered and abs_send_time_out != 0
         self._passed = tuple(passed)
         self._number_prefix = ONE_BYTE_PROFILE << 48 | 1 << 32 | (transport_cc_out << 4 | 1) << 24
         self._stamp_prefix = ONE_BYTE_PROFILE << 48 | 1 << 32 | (abs_send_time_out << 4 | 2) << 24

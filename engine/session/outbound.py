@@ -170,14 +170,14 @@ class OutboundStream:
         if self.flow is not None:
             self.flow.close()
 
-    def sent_run(self, sizes_bytes: list[int], numbered: bool, now: float) -> None:
-        """A flow has put packets of these lengths into the outbox, with transport-wide numbers from the next one on."""
-        sender, first = self._sender, None
-        if numbered:
-            first = sender.transport_sequence_number
-            sender.transport_sequence_number = (first + len(sizes_bytes)) & 0xFFFF
+    def sent_run(self, packets: int, size_bytes: int, numbered_sizes_bytes: list[int], now: float) -> None:
+        """A flow has put packets into the outbox; those with transport-wide numbers, from the next one on, by size."""
+        sender = self._sender
+        first = sender.transport_sequence_number
+        if numbered_sizes_bytes:
+            sender.transport_sequence_number = (first + packets) & 0xFFFF
         if sender.estimator is not None:
-            sender.estimator.on_sent_run(first, sizes_bytes, now)
+            sender.estimator.on_sent_run(first, numbered_sizes_bytes, size_bytes, now)
         sender.wake_media()
 
     def send(

@@ -55,7 +55,7 @@ class SessionFlow(OpenFlow, Protocol):
     source: Address
 
     def forward(self, batch: DatagramBatch, first: int, end: int, now: float) -> int:
-        """Take the datagrams `first` to `end`, all from `source` and of one SSRC; returns the first one not taken."""
+        """Take what it can of the datagrams `first` to `end`, all from `source`; returns the first one not taken."""
 
 
 @dataclass(slots=True)
@@ -260,13 +260,9 @@ class Session:
             if not flows:
                 rest = [(slots[i][: lengths[i]], remote, batch.arrived_at(i)) for i in range(n, end) if lengths[i] >= 0]
                 return authenticated + self.receive(rest, local, now)
-            ssrc = heads[4 * n + 3]
-            flow = flows.get(ssrc)
+            flow = flows.get(heads[4 * n + 3])
             if flow is not None and flow.source == remote:
-                last = n + 1
-                while last < end and heads[4 * last + 3] == ssrc:
-                    last += 1
-                taken = flow.forward(batch, n, last, now)
+                taken = flow.forward(batch, n, end, now)
                 if taken > n:
                     n = taken
                     continue
