@@ -27,6 +27,7 @@ from triortc.errors import ConfigurationError
 __all__ = ["OWN", "REFERENCE", "Peers", "find_peers", "measure_relays_beside", "measure_setups_beside"]
 
 OWN: Final = "triortc"
+OWN_ACCELERATED: Final = "triortc-accelerated"
 #: What ratios are to.
 REFERENCE: Final = "pion"
 START_TIMEOUT_S: Final = 20.0
@@ -65,6 +66,7 @@ def find_peers(only: Sequence[str] = (), *, own_arguments: Sequence[str] = ()) -
     own = [sys.executable, "-m", "triortc.signaling.cli", "bench", "serve-relay", "--port", "{port}", *own_arguments]
     servers = {
         OWN: own,
+        OWN_ACCELERATED: [*own, "--plane", "accelerated"],
         REFERENCE: [str(binaries / "relay_pion"), "-addr", "127.0.0.1:{port}"],
         "go-bound": [str(binaries / "relay_thin"), "-addr", "127.0.0.1:{port}"],
     }
@@ -75,8 +77,8 @@ def find_peers(only: Sequence[str] = (), *, own_arguments: Sequence[str] = ()) -
     unknown = [name for name in only if name not in servers]
     if unknown:
         raise ConfigurationError(
-            f"no such server here: {', '.join(unknown)} (there are {', '.join(servers)}); bench/peers/README.md says how "
-            "the others are set up"
+            f"no such server here: {', '.join(unknown)} (there are {', '.join(servers)}); bench/peers/README.md says "
+            "how the others are set up"
         )
     return Peers(binaries / "loadgen", {name: servers[name] for name in only or servers})
 
@@ -137,14 +139,8 @@ def _generate(peers: Peers, name: str, arguments: list[str], timeout_s: float) -
     with _serve(peers.servers[name]) as (pid, port):
         done = subprocess.run(
             [
-                str(peers.generator),
-                "-url",
-                f"http://127.0.0.1:{port}/offer",
-                "-pid",
-                str(pid),
-                "-label",
-                name,
-                *arguments,
+                *(str(peers.generator), "-url", f"http://127.0.0.1:{port}/offer"),
+                *("-pid", str(pid), "-label", name, *arguments),
             ],
             capture_output=True,
             text=True,

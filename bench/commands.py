@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -14,18 +15,30 @@ import trio
 from rich.console import Console
 from rich.table import Table
 
+from triortc.bench.beside_peers import (
+    REFERENCE,
+    Peers,
+    find_peers,
+    measure_relays_beside,
+    measure_setups_beside,
+)
 from triortc.bench.demo import DemoConfiguration, run_demo
 from triortc.bench.demo_report import print_outcome
+from triortc.bench.ice import measure_ice
 from triortc.bench.kills import kill_often
 from triortc.bench.machine import describe_machine, spread
-from triortc.bench.measure import measure_relay, measure_setup
+from triortc.bench.measure import PROFILE_NAMES, measure_relay, measure_setup
 from triortc.bench.serve_relay import open_relay_server
 from triortc.bench.srtp import measure as measure_srtp
+from triortc.bench.tables import beside_table, compare_table, key_of
+from triortc.bench.udp import measure_udp
 from triortc.engine.relay.plane_choice import PlaneChoice
 from triortc.errors import ConfigurationError
 
 __all__ = ["bench", "demo"]
 
+#: Columns of tables that are wider than most terminals: cut figures are none.
+_WIDE: Final = 200
 #: Web fonts in Rich's picture of a terminal: a file of ours asks nobody for anything.
 _WEB_FONT: Final = re.compile(r"@font-face \{.*?\}", re.DOTALL)
 
@@ -63,32 +76,140 @@ def demo(out: Path, quiet: bool, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
+_plane_option = click.option(
+    "--plane",
+    default="python",
+    show_default=True,
+    type=click.Choice(["auto", "python", "accelerated"]),
+    help="What forwards packets; `triortc doctor` says what auto means here.",
+)
+_out_option = click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Append the figures as JSON lines."
+)
+
+
+def _beside_options(command: Callable[..., None]) -> Callable[..., None]:
+    only = click.option("--only", default="", help="With --beside-peers: names of servers by commas.")
+    beside = click.option(
+        "--beside-peers", is_flag=True, help="Measure Pion and aiortc in the same run, interleaved (bench/peers)."
+    )
+    return beside(only(_out_option(command)))
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise click.BadParameter("give numbers with commas between them, such as 1,10,20") from None
+    if min(numbers) < 1:
+        raise click.BadParameter("give numbers above zero")
+    return numbers
+
+
+def _peers(only: str) -> Peers:
+    try:
+        return find_peers([name for name in only.split(",") if name])
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from None
+
+
 @click.group()
 def bench() -> None:
     """Measure latency and cost; the figures are printed as a table and written as JSON."""
 
 
 @bench.command("setup")
-@click.option("--calls", default=25, show_default=True, type=click.IntRange(1, 10_000))
+@click.option("--calls", default=25, show_default=True, type=click.IntRange(1, 10_000), help="Calls of two legs each.")
+@click.option("--parallel", default="1,8,32", show_default=True, help="Calls set up at one time; several by commas.")
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 100))
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Append the figures as JSON lines.")
-def setup_command(calls: int, rounds: int, out: Path | None) -> None:
+@_beside_options
+def setup_command(calls: int, parallel: str, rounds: int, beside_peers: bool, only: str, out: Path | None) -> None:
     """Legs per second, milliseconds and CPU a leg, from the offer to the keys."""
-    _report([trio.run(measure_setup, calls) for _ in range(rounds)], out)
+    numbers = _numbers(parallel)
+    if beside_peers:
+        _report_beside(measure_setups_beside(_peers(only), calls=calls, parallel=numbers, rounds=rounds), out)
+        return
+    _report([trio.run(measure_setup, calls, number) for _ in range(rounds) for number in numbers], out)
 
 
 @bench.command("relay")
 @click.option("--calls", default="1,10,20", show_default=True, help="Calls at one time; several runs by commas.")
 @click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0.5, 600))
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 100))
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Append the figures as JSON lines.")
-def relay_command(calls: str, seconds: float, rounds: int, out: Path | None) -> None:
-    """CPU a packet and latency at so many calls, 350 packets a second each."""
+@click.option("--profiles", default="gcm", show_default=True, help="SRTP profiles by commas: gcm, gcm256, cm.")
+@click.option("--both-ways", is_flag=True, help="Both legs send (not with --beside-peers).")
+@click.option("--extended", is_flag=True, help="With --beside-peers: transport-wide numbers, mid, 0.5 % NACKs, too.")
+@_plane_option
+@_beside_options
+def relay_command(
+    calls: str,
+    seconds: float,
+    rounds: int,
+    profiles: str,
+    both_ways: bool,
+    extended: bool,
+    plane: PlaneChoice,
+    beside_peers: bool,
+    only: str,
+    out: Path | None,
+) -> None:
+    """CPU a packet and latency at so many calls, 350 packets a second each and way."""
+    numbers, names = _numbers(calls), profiles.split(",")
+    unknown = [name for name in names if name not in PROFILE_NAMES]
+    if unknown:
+        raise click.BadParameter(f"no such profile: {', '.join(unknown)}; there are {', '.join(PROFILE_NAMES)}")
+    if beside_peers:
+        if both_ways or "gcm256" in names:
+            raise click.UsageError("the peers' generator sends one way, with gcm or cm: leave out --beside-peers")
+        runs = measure_relays_beside(
+            _peers(only), calls=numbers, profiles=names, rounds=rounds, seconds=seconds, extended=extended
+        )
+        _report_beside(runs, out)
+        return
+    if extended:
+        raise click.UsageError("--extended is for the peers' generator: add --beside-peers")
+    measure = partial(measure_relay, seconds=seconds, both_ways=both_ways, plane=plane)
+    _report(
+        [
+            trio.run(partial(measure, number, profile=name))
+            for _ in range(rounds)
+            for name in names
+            for number in numbers
+        ],
+        out,
+    )
+
+
+@bench.command("compare")
+@click.argument("before", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("after", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def compare_command(before: Path, after: Path) -> None:
+    """Set two results (files that --out has written) side by side."""
     try:
-        numbers = [int(part) for part in calls.split(",")]
-    except ValueError:
-        raise click.BadParameter("give numbers with commas between them, such as 1,10,20") from None
-    _report([trio.run(measure_relay, number, seconds) for _ in range(rounds) for number in numbers], out)
+        results = [
+            [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] for path in (before, after)
+        ]
+    except ValueError as error:
+        raise click.ClickException(f"a line is no JSON: give files that --out has written ({error})") from None
+    Console(width=_WIDE).print(compare_table(*results))
+
+
+@bench.command("udp")
+@click.option("--packets", default=20_000, show_default=True, type=click.IntRange(100, 10_000_000))
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 100))
+@_out_option
+def udp_command(packets: int, rounds: int, out: Path | None) -> None:
+    """Microseconds a datagram to send and to receive in batches, by every way that this kernel has."""
+    _report([measure_udp(packets) for _ in range(rounds)], out)
+
+
+@bench.command("ice")
+@click.option("--checks", default=5_000, show_default=True, type=click.IntRange(100, 1_000_000))
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 100))
+@_out_option
+def ice_command(checks: int, rounds: int, out: Path | None) -> None:
+    """Connectivity checks that one agent answers in a second of CPU."""
+    _report([measure_ice(checks) for _ in range(rounds)], out)
 
 
 @bench.command("srtp")
@@ -118,13 +239,7 @@ def kills_command(times: int, seconds: float, visitors: int, seed: int, out: Pat
 
 @bench.command("serve-relay")
 @click.option("--port", default=8090, show_default=True, type=click.IntRange(0, 65535))
-@click.option(
-    "--plane",
-    default="python",
-    show_default=True,
-    type=click.Choice(["auto", "python", "accelerated"]),
-    help="What forwards packets; `triortc doctor` says what auto means here.",
-)
+@_plane_option
 def serve_relay_command(port: int, plane: PlaneChoice) -> None:
     """Serve the relay contract of bench/peers for a load generator, on loopback."""
     try:
@@ -144,19 +259,31 @@ async def _serve_relay(port: int, plane: PlaneChoice) -> None:
 def _report(rounds: list[dict[str, Any]], out: Path | None) -> None:
     """Print medians and spreads of equal runs, and write every run."""
     table = Table(title=f"{rounds[0]['what']} · median [min..max] of {len(rounds)} runs")
-    groups: dict[int, list[dict[str, Any]]] = {}
+    groups: dict[str, list[dict[str, Any]]] = {}
     for figures in rounds:
-        groups.setdefault(figures.get("calls", 0), []).append(figures)
+        words = (value if isinstance(value, str) else f"{value} {name}" for name, value in key_of(figures)[1:])
+        groups.setdefault(" ".join(words) or "triortc", []).append(figures)
     names = [name for name, value in rounds[0].items() if isinstance(value, float) and name != "seconds"]
     table.add_column("figure")
-    for calls in groups:
-        table.add_column(f"{calls} calls" if calls else "triortc", justify="right")
+    for heading in groups:
+        table.add_column(heading, justify="right")
     for name in names:
         table.add_row(name, *(spread([figures[name] for figures in group]) for group in groups.values()))
-    Console().print(table)
+    Console(width=_WIDE).print(table)
     machine = describe_machine()
     click.echo(json.dumps({"machine": machine, "runs": rounds}))
     _write([{**figures, "machine": machine} for figures in rounds], out)
+
+
+def _report_beside(runs: list[dict[str, Any]], out: Path | None) -> None:
+    """Print the table with the machine under it, and write every run."""
+    Console(width=_WIDE).print(beside_table(runs, REFERENCE))
+    machine = describe_machine()
+    click.echo(json.dumps({"machine": machine}))
+    for run in runs:
+        if "failed" in run:
+            click.echo(f"{run['label']}: {run['failed']}", err=True)
+    _write([{**run, "machine": machine} for run in runs], out)
 
 
 def _report_one(figures: dict[str, Any], out: Path | None) -> None:

@@ -19,8 +19,10 @@ import trio
 
 from triortc.codecs.registry import DEFAULT_CODECS
 from triortc.engine.dtls.certificate import Certificate
+from triortc.engine.dtls.configuration import DtlsConfiguration
 from triortc.engine.endpoint import Endpoint, EndpointConfiguration, open_endpoint
 from triortc.engine.ice.configuration import IceConfiguration
+from triortc.engine.protection_profile import PROFILES_BY_NAME
 from triortc.engine.rtp.header import RtpHeader
 from triortc.engine.sdp.grammar import parse
 from triortc.engine.sdp.negotiated import Direction
@@ -88,6 +90,9 @@ class Generator:
         self._url = url
         self._certificate = Certificate.generate(valid_from=datetime.now(UTC) - timedelta(days=1))
         self.traffic = Traffic()
+        #: The only SRTP profile that is offered to the relay; what legs b do, too.
+        self.profile = "AEAD_AES_128_GCM"
+        self.both_ways = False
 
     @asynccontextmanager
     async def connect(self, call: str, which: Literal["a", "b"], *, timeout_s: float = 10.0) -> AsyncGenerator[Leg]:
@@ -103,7 +108,10 @@ class Generator:
             session = Session(
                 controlling=True,
                 certificate=self._certificate,
-                configuration=SessionConfiguration(ice=IceConfiguration(allow_loopback=True)),
+                configuration=SessionConfiguration(
+                    ice=IceConfiguration(allow_loopback=True),
+                    dtls=DtlsConfiguration(srtp_profiles=(PROFILES_BY_NAME[self.profile],)),
+                ),
                 random_bytes=secrets.token_bytes,
             )
             leg = Leg(session, endpoint)
@@ -121,9 +129,15 @@ class Generator:
                 session.close(trio.current_time())
                 endpoint.remove(session)
 
+    async def counters(self) -> dict[str, int]:
+        """What the server counts."""
+        answer = await self._client.get(self._url.removesuffix("offer"))
+        found: dict[str, int] = answer.json()
+        return found
+
     async def _negotiate(self, leg: Leg, call: str, which: Literal["a", "b"]) -> None:
         session = leg.session
-        direction: Direction = "sendonly" if which == "a" else "recvonly"
+        direction: Direction = "sendrecv" if self.both_ways else "sendonly" if which == "a" else "recvonly"
         offer = create_offer(
             describe_transport(session),
             [

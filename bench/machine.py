@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-__all__ = ["cpu_seconds", "describe_machine", "percentile", "spread"]
+__all__ = ["cpu_seconds", "describe_machine", "percentile", "resident_kb", "spread"]
 
 _PACKAGES: Final = ("triortc", "trio", "cryptography", "pyOpenSSL", "av", "numpy", "msgspec")
 
@@ -45,6 +45,14 @@ def cpu_seconds(pid: int) -> float:
         except FileNotFoundError:
             continue  # a thread that ended just now
     return total / 1e9
+
+
+def resident_kb(pid: int) -> int:
+    """Memory of a process that is in RAM, in kB."""
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    return 0
 
 
 def percentile(values: Sequence[float], share: float) -> float:

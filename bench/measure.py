@@ -5,23 +5,30 @@ from __future__ import annotations
 import os
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import trio
 
 from triortc.bench.generator import Generator, Leg, Traffic, open_generator
-from triortc.bench.machine import cpu_seconds, percentile
+from triortc.bench.machine import cpu_seconds, percentile, resident_kb
 from triortc.bench.relay_process import RelayProcess, open_relay_process
 
-__all__ = ["measure_relay", "measure_setup"]
+__all__ = ["PROFILE_NAMES", "measure_relay", "measure_setup"]
 
+#: Short names of the SRTP profiles that can be asked for.
+PROFILE_NAMES: Final = {
+    "gcm": "AEAD_AES_128_GCM",
+    "gcm256": "AEAD_AES_256_GCM",
+    "cm": "AES128_CM_HMAC_SHA1_80",
+}
+_SHARES: Final = {"50": 0.5, "99": 0.99, "999": 0.999}
 WARM_UP_S = 1.0
 #: Packets that are on their way when the window ends.
 SETTLE_S = 0.5
 
 
-async def measure_setup(calls: int) -> dict[str, Any]:
-    """Set up `calls` calls one after the other, two legs each, against a relay process.
+async def measure_setup(calls: int, parallel: int) -> dict[str, Any]:
+    """Set up `calls` calls of two legs each against a relay process, `parallel` at one time.
 
     Returns:
         Milliseconds a leg (offer to keys), CPU milliseconds a leg of the relay, and legs per second of its core.
@@ -30,12 +37,20 @@ async def measure_setup(calls: int) -> dict[str, Any]:
         await _set_up(generator, "warm-up")
         before, began = cpu_seconds(relay.pid), trio.current_time()
         times_s: list[float] = []
-        for number in range(calls):
-            times_s += await _set_up(generator, f"setup-{number}")
+        limit = trio.CapacityLimiter(parallel)
+
+        async def set_up(number: int) -> None:
+            async with limit:
+                times_s.extend(await _set_up(generator, f"setup-{number}"))
+
+        async with trio.open_nursery() as nursery:
+            for number in range(calls):
+                nursery.start_soon(set_up, number)
         cpu_s, wall_s = cpu_seconds(relay.pid) - before, trio.current_time() - began
     return {
         "what": "setup",
         "label": "triortc",
+        "parallel": parallel,
         "legs": len(times_s),
         "leg_ms_p50": percentile(times_s, 0.5) * 1000,
         "leg_ms_p99": percentile(times_s, 0.99) * 1000,
@@ -50,14 +65,32 @@ async def _set_up(generator: Generator, call: str) -> list[float]:
         return [sending.setup_s, receiving.setup_s]
 
 
-async def measure_relay(calls: int, seconds: float) -> dict[str, Any]:
-    """Relay `calls` calls for some seconds: CPU microseconds a packet, latency, loss."""
-    async with open_relay_process() as relay, open_generator(relay.url) as generator, AsyncExitStack() as stack:
-        legs: list[Leg] = []
+async def measure_relay(
+    calls: int, *, seconds: float, profile: str = "gcm", both_ways: bool = False, plane: str = "python"
+) -> dict[str, Any]:
+    """Relay `calls` calls for some seconds: CPU microseconds a packet, latency, loss, memory, the longest pass."""
+    async with open_relay_process(plane) as relay, open_generator(relay.url) as generator, AsyncExitStack() as stack:
+        generator.profile = PROFILE_NAMES[profile]
+        generator.both_ways = both_ways
+        empty_kb = resident_kb(relay.pid)
+        pairs: list[tuple[Leg, Leg]] = []
         for number in range(calls):
-            await stack.enter_async_context(generator.connect(str(number), "b"))
-            legs.append(await stack.enter_async_context(generator.connect(str(number), "a")))
-        return await _relay_window(relay, generator, legs, seconds)
+            receiving = await stack.enter_async_context(generator.connect(str(number), "b"))
+            pairs.append((await stack.enter_async_context(generator.connect(str(number), "a")), receiving))
+        senders = [leg for pair in pairs for leg in (pair if both_ways else pair[:1])]
+        figures = await _relay_window(relay, generator, senders, seconds)
+        counters = await generator.counters()
+        return {
+            "what": "relay",
+            "label": "triortc" if plane == "python" else f"triortc-{plane}",
+            "calls": calls,
+            "seconds": seconds,
+            "profile": profile,
+            "direction": "both ways" if both_ways else "one way",
+            **figures,
+            "rss_kb_per_call": (resident_kb(relay.pid) - empty_kb) / calls,
+            "longest_callback_ms": counters.get("loop.longest_us", 0) / 1000,
+        }
 
 
 async def _relay_window(relay: RelayProcess, generator: Generator, legs: list[Leg], seconds: float) -> dict[str, Any]:
@@ -67,6 +100,7 @@ async def _relay_window(relay: RelayProcess, generator: Generator, legs: list[Le
             offset_s = number / len(legs) / 30
             nursery.start_soon(partial(generator.send, leg, seconds=seconds + WARM_UP_S, offset_s=offset_s))
         await trio.sleep(WARM_UP_S)
+        await generator.counters()  # the longest callback is that of the window
         generator.traffic = traffic = Traffic()
         relay_before, own_before, began = cpu_seconds(relay.pid), cpu_seconds(os.getpid()), trio.current_time()
         await trio.sleep(seconds)
@@ -81,15 +115,9 @@ async def _relay_window(relay: RelayProcess, generator: Generator, legs: list[Le
         }
     await trio.sleep(SETTLE_S)
     return {
-        "what": "relay",
-        "label": "triortc",
-        "calls": len(legs),
-        "seconds": seconds,
-        "profile": "AEAD_AES_128_GCM",
         "sent": traffic.sent,
         "received": traffic.received,
         "loss_percent": 100 * (1 - traffic.received / max(1, traffic.sent)),
-        "latency_ms_p50": percentile(traffic.latencies_s, 0.5) * 1000,
-        "latency_ms_p99": percentile(traffic.latencies_s, 0.99) * 1000,
+        **{f"latency_ms_p{name}": percentile(traffic.latencies_s, share) * 1000 for name, share in _SHARES.items()},
         **figures,
     }

@@ -33,7 +33,7 @@ class RelayProcess:
 
 
 @asynccontextmanager
-async def open_relay_process() -> AsyncGenerator[RelayProcess]:
+async def open_relay_process(plane: str = "python") -> AsyncGenerator[RelayProcess]:
     """Run `triortc bench serve-relay` on a core of its own, where there are two, and end it afterwards.
 
     Raises:
@@ -41,7 +41,7 @@ async def open_relay_process() -> AsyncGenerator[RelayProcess]:
     """
     cores = sorted(os.sched_getaffinity(0))
     process = await trio.lowlevel.open_process(
-        [sys.executable, "-m", "triortc.signaling.cli", "bench", "serve-relay", "--port", "0"],
+        [sys.executable, "-m", "triortc.signaling.cli", "bench", "serve-relay", "--port", "0", "--plane", plane],
         stdout=subprocess.PIPE,
         preexec_fn=lambda: os.sched_setaffinity(0, cores[-1:]),
     )

@@ -15,6 +15,7 @@ import msgspec
 import trio
 from msgspec import Meta
 
+from triortc.bench.loop_watch import LoopWatch
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.calls.legs import LegManager, Side, open_leg_manager
 from triortc.engine.collector import settle_collector
@@ -49,13 +50,15 @@ class _Offer(msgspec.Struct, frozen=True):
 class RelaySite:
     """Answers offers with legs whose gates are open."""
 
-    def __init__(self, legs: LegManager) -> None:
+    def __init__(self, legs: LegManager, watch: LoopWatch) -> None:
         self._legs = legs
+        self._watch = watch
 
     def respond(self, request: Request) -> Response:
         """Answer one HTTP request; see the module's contract."""
         if request.method != "POST" or request.path != "/offer":
-            return Response(200, msgspec.json.encode(self._legs.counters()), "application/json")
+            counters = {**self._legs.counters(), "loop.longest_us": self._watch.take_us()}
+            return Response(200, msgspec.json.encode(counters), "application/json")
         try:
             offer = msgspec.json.decode(request.body, type=_Offer)
             answer = self._answer(offer)
@@ -87,7 +90,9 @@ async def open_relay_server(port: int, plane: PlaneChoice = "python") -> AsyncGe
         OSError: the port is taken.
     """
     async with open_leg_manager(replace(BENCH_MEDIA, plane=plane)) as legs:
-        site = RelaySite(legs)
+        watch = LoopWatch(legs.endpoint)
+        trio.lowlevel.add_instrument(watch)
+        site = RelaySite(legs, watch)
         server = HttpServer(site=site, upgraded=_no_websocket, may_upgrade=lambda: False)
         settle_collector()
         async with trio.open_nursery() as nursery:

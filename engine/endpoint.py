@@ -101,6 +101,8 @@ class Endpoint:
         self._dirty: list[Session] = []
         self._media_dirty: list[Session] = []
         self._told = False
+        #: Waits for the sockets, where it was asked for and can.
+        self.media_loop: MediaLoop | None = None
         self.counters = EndpointCounters()
 
     @property
@@ -249,7 +251,9 @@ class Endpoint:
             readers = {plane.fileno(): partial(self._take_hand_ups, plane, batch)}
         if self._configuration.media_first:
             loop = MediaLoop(readers, next_due=self._next_due, run_due=self._run_due_now, must_yield=self._take_told)
+            self.media_loop = loop
             await loop.run()
+            self.media_loop = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.run_timer)
             for descriptor, read in readers.items():

@@ -57,6 +57,8 @@ class MediaLoop(trio.abc.Instrument):
         self._failed = trio.Event()
         #: How often media was waited for, and how often trio got its turn back.
         self.waits = self.yields = 0
+        #: The longest time that sockets and deadlines took between two waits, in seconds; a reader may set it back.
+        self.longest_s = 0.0
 
     async def run(self) -> bool:
         """Serve until cancelled.
@@ -108,17 +110,21 @@ class MediaLoop(trio.abc.Instrument):
         while True:
             due = self._next_due()
             wait_s = (due if due < trio_due else trio_due) - now
+            events = epoll.poll(wait_s if wait_s > 0 else 0)
             self.waits += 1
+            woken_at = trio.current_time()
             trio_has_events = False
-            for descriptor, _ in epoll.poll(wait_s if wait_s > 0 else 0):
+            for descriptor, _ in events:
                 reader = readers.get(descriptor)
                 if reader is None:
                     trio_has_events = True
                 else:
                     reader()
-            now = trio.current_time()
-            if due <= now:
+            if due <= woken_at:
                 self._run_due()
+            now = trio.current_time()
+            if now - woken_at > self.longest_s:
+                self.longest_s = now - woken_at
             yields = self._must_yield() or self._scheduled
             if timeout <= 0 or trio_has_events:
                 break  # trio does not wait now

@@ -14,12 +14,15 @@ from __future__ import annotations
 import ctypes
 import errno
 import ipaddress
+import logging
+import os
 import socket
 import struct
 import sys
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from enum import Enum
 
 import trio
 
@@ -28,6 +31,8 @@ from triortc.engine.datagrams import BATCH_DATAGRAMS, MAX_DATAGRAM_BYTES, STAMP_
 from triortc.errors import ConfigurationError
 
 __all__ = ["SocketCounters", "UdpSocket", "describe_sending"]
+
+_LOG = logging.getLogger("triortc.udp")
 
 SOL_UDP = 17
 UDP_SEGMENT = 103
@@ -96,7 +101,18 @@ def _load_recvmmsg() -> Callable[[int, int, int, int, None], int] | None:
     return receive
 
 
+def _load_sendmmsg() -> Callable[[int, int, int, int], int] | None:
+    function = getattr(ctypes.CDLL(None, use_errno=True), "sendmmsg", None)
+    if function is None:
+        return None
+    function.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
+    function.restype = ctypes.c_int
+    send: Callable[[int, int, int, int], int] = function
+    return send
+
+
 _recvmmsg = _load_recvmmsg()
+_sendmmsg = _load_sendmmsg()
 
 #: What the kernel writes of so many messages: flags and length of each, and where each came from.
 _RESULT = (
@@ -108,6 +124,14 @@ _RESULTS = [struct.Struct("=" + _RESULT * count) for count in range(BATCH_DATAGR
 #: A sockaddr_in's family, port and address as one number; a sockaddr_in6 as it is.
 _NAMES_IPV4 = [struct.Struct("=" + f"Q{NAME_BYTES - 8}x" * count) for count in range(BATCH_DATAGRAMS + 1)]
 _NAMES_IPV6 = [struct.Struct("=" + f"28s{NAME_BYTES - 28}x" * count) for count in range(BATCH_DATAGRAMS + 1)]
+
+
+class SendWay(Enum):
+    """How a run of datagrams leaves, the best way first."""
+
+    SEGMENTED = "by one sendmsg with UDP_SEGMENT a run"
+    MANY = "by one sendmmsg a run"
+    SINGLE = "one by one"
 
 
 @dataclass(slots=True)
@@ -151,12 +175,16 @@ class UdpSocket:
         self.counters = SocketCounters()
         self._ipv4 = version == 4
         self._stamped = self._ask_for_stamps()
-        self._segmentation = True
+        #: How runs leave; the best that works here.
+        self.way = SendWay.SEGMENTED
+        #: In words, what had to be done without.
+        self.fallbacks: list[str] = []
         self._has_segmented = False
         self._control: dict[int, list[tuple[int, int, bytes]]] = {}
         #: Raw socket addresses that were parsed before; emptied when strangers fill it.
         self._known: dict[Hashable, Address] = {}
         self._allocate()
+        self._probe_ways()
 
     def _ask_for_buffer(self, plain: int, forced: int, buffer_bytes: int) -> None:
         """All legs share one buffer: a pause of 10 ms at 50 calls is 170 packets, about the usual limit."""
@@ -178,6 +206,18 @@ class UdpSocket:
         except OSError:
             return False
         return True
+
+    def _probe_ways(self) -> None:
+        """Find the best ways that this kernel has, once, before anything is sent."""
+        if _recvmmsg is None:
+            self.fallbacks.append("no recvmmsg: datagrams are taken one by one")
+            _LOG.warning("%s:%d takes datagrams one by one: the C library has no recvmmsg", *self.address)
+        try:
+            self._socket.setsockopt(SOL_UDP, UDP_SEGMENT, 0)  # known since Linux 4.18; 0 leaves it off
+        except OSError as error:
+            self._fall_back(SendWay.MANY, f"no UDP_SEGMENT ({errno.errorcode.get(error.errno or 0, error.errno)})")
+        if self.way is SendWay.MANY and _sendmmsg is None:
+            self._fall_back(SendWay.SINGLE, "the C library has no sendmmsg")
 
     def _allocate(self) -> None:
         #: What :meth:`receive` has filled last.
@@ -204,6 +244,15 @@ class UdpSocket:
         # The kernel shortens the room for stamps to what it wrote; the next call wants it whole again.
         self._messages_view = memoryview(self._messages).cast("B")
         self._fresh_messages = memoryview(bytes(self._messages))
+        self._out_name = bytearray(NAME_BYTES)
+        self._out_vectors = (_Iovec * MAX_SEGMENTS)()
+        self._out_messages = (_MultipleMessageHeader * MAX_SEGMENTS)()
+        name = ctypes.addressof(ctypes.c_char.from_buffer(self._out_name))
+        for index in range(MAX_SEGMENTS):
+            header = self._out_messages[index].header
+            header.name = name
+            header.vector = ctypes.addressof(self._out_vectors) + index * ctypes.sizeof(_Iovec)
+            header.vector_length = 1
         self._name_structs = _NAMES_IPV4 if self._ipv4 else _NAMES_IPV6
 
     def fileno(self) -> int:
@@ -317,10 +366,14 @@ class UdpSocket:
         step = min(MAX_SEGMENTS, max(1, MAX_RUN_BYTES // segment_bytes)) * segment_bytes
         for start in range(0, length, step):
             part = run[start : start + step]
-            if len(part) <= segment_bytes or not self._segmentation:
-                self._send_each(part, segment_bytes, remote)
-            else:
+            if len(part) <= segment_bytes:
+                self.send(part, remote)
+            elif self.way is SendWay.SEGMENTED:
                 self._send_segmented(part, segment_bytes, remote)
+            elif self.way is SendWay.MANY:
+                self._send_many(part, segment_bytes, remote)
+            else:
+                self._send_each(part, segment_bytes, remote)
 
     def _send_segmented(self, part: memoryview, segment_bytes: int, remote: Address) -> None:
         control = self._control.get(segment_bytes)
@@ -332,10 +385,11 @@ class UdpSocket:
         try:
             self._socket.sendmsg((part,), control, 0, remote)
         except OSError as error:
-            if error.errno in (errno.EIO, errno.EINVAL, errno.ENOPROTOOPT, errno.EOPNOTSUPP):
+            if error.errno in (errno.EIO, errno.EINVAL, errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.EMSGSIZE):
                 # A device without checksum offload, or an old kernel: do without from here on. Where it has worked,
                 # EINVAL is about this run: its datagrams are longer than this way's MTU.
-                self._segmentation = error.errno == errno.EINVAL and self._has_segmented
+                if not (self._has_segmented and error.errno in (errno.EINVAL, errno.EMSGSIZE)):
+                    self._fall_back(SendWay.MANY, f"sendmsg with UDP_SEGMENT says {errno.errorcode[error.errno]}")
                 self._send_each(part, segment_bytes, remote)
             elif error.errno in _TRANSIENT:
                 counters.send_errors += datagrams
@@ -344,6 +398,52 @@ class UdpSocket:
         else:
             self._has_segmented = True
             counters.sent += datagrams
+
+    def _send_many(self, part: memoryview, segment_bytes: int, remote: Address) -> None:
+        """One `sendmmsg`: what a kernel without UDP_SEGMENT, or a device that cannot cut datagrams, still has."""
+        name = self._name_of(remote)
+        if _sendmmsg is None or name is None or part.readonly:
+            self._send_each(part, segment_bytes, remote)
+            return
+        self._out_name[: len(name)] = name
+        base, length, datagrams = ctypes.addressof(ctypes.c_char.from_buffer(part)), len(part), 0
+        for start in range(0, length, segment_bytes):
+            vector = self._out_vectors[datagrams]
+            vector.base, vector.length = base + start, min(segment_bytes, length - start)
+            self._out_messages[datagrams].header.name_length = len(name)
+            datagrams += 1
+        counters = self.counters
+        counters.send_calls += 1
+        sent = _sendmmsg(self._socket.fileno(), ctypes.addressof(self._out_messages), datagrams, MSG_DONTWAIT)
+        if sent < 0:
+            error = ctypes.get_errno()
+            if error in (errno.ENOSYS, errno.EOPNOTSUPP):
+                self._fall_back(SendWay.SINGLE, f"sendmmsg says {errno.errorcode[error]}")
+                self._send_each(part, segment_bytes, remote)
+                return
+            if error not in _TRANSIENT:
+                raise OSError(error, os.strerror(error))
+            sent = 0
+        counters.sent += sent
+        counters.send_errors += datagrams - sent
+
+    def _name_of(self, remote: Address) -> bytes | None:
+        """The sockaddr of an address, None for one of the other family."""
+        host, port = remote
+        try:
+            if self._ipv4:
+                head = struct.pack("=H", socket.AF_INET) + port.to_bytes(2, "big")
+                return head + socket.inet_pton(socket.AF_INET, host) + bytes(8)
+            head = struct.pack("=H", socket.AF_INET6) + port.to_bytes(2, "big")
+            return head + bytes(4) + socket.inet_pton(socket.AF_INET6, host) + bytes(4)
+        except OSError:
+            return None
+
+    def _fall_back(self, way: SendWay, reason: str) -> None:
+        """Slower, never wrong: from here on by another way, said once."""
+        self.way = way
+        self.fallbacks.append(reason)
+        _LOG.warning("%s:%d sends packets %s from here on: %s", *self.address, way.value, reason)
 
     def _send_each(self, part: memoryview, segment_bytes: int, remote: Address) -> None:
         for start in range(0, len(part), segment_bytes):

@@ -246,7 +246,11 @@ async def open_server(
     webtransport: WebTransportListener | None = None
 
     def health() -> Mapping[str, object]:
-        found = {**signaling.health(), "http": _counters(http.counters), **_by_room(media.counters())}
+        found = {
+            **signaling.health(),
+            "http": _counters(http.counters),
+            **_by_room(media.counters()),
+        }
         found["plane"] = media.plane()
         found.update({**gateways.health(), **further_health()})
         if webtransport is not None:

@@ -308,6 +308,11 @@ class LegManager:
             raise CallError(f"there is no session {session!r} with legs: a still is taken while the call is on")
         return await self._watch.snapshot(session, side, self._watched_legs(session))
 
+    @property
+    def endpoint(self) -> Endpoint:
+        """The sockets under the legs, for who measures them."""
+        return self._endpoint
+
     def counters(self) -> dict[str, int]:
         """Totals since the start, open legs included: gates, drops, sockets."""
         total = Counter(self._ended)
@@ -333,9 +338,10 @@ class LegManager:
         return dict(total)
 
     def plane(self) -> dict[str, str]:
-        """Which data plane runs, and why."""
+        """Which data plane runs, why, and in words what this kernel does not have and packets cost more without."""
         name, reason = describe_choice(self._configuration.plane)
-        return {"name": name, "reason": reason}
+        fallbacks = [words for socket in self._endpoint.sockets for words in socket.fallbacks]
+        return {"name": name, "reason": reason, "fallbacks": "; ".join(fallbacks)}
 
     def _count(self, leg: _Leg, total: Counter[str]) -> None:
         if leg.transport is None:

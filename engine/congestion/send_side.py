@@ -130,12 +130,11 @@ class SendSideEstimator:
             self._history.store(transport_sequence_number, size_bytes, now)
         self._note_sent(size_bytes, now)
 
-    def on_sent_run(self, first: int, numbered_sizes_bytes: list[int], size_bytes: int, now: float) -> None:
-        """Take note of packets sent at one time: of all, or of those with numbers from `first` on, each by its size."""
-        if numbered_sizes_bytes:
-            self._history.store_run(first, numbered_sizes_bytes, now)
-            size_bytes = sum(numbered_sizes_bytes)
-        self._note_sent(size_bytes, now)
+    def on_sent_run(self, first: int | None, sizes_bytes: list[int], now: float) -> None:
+        """Take note of packets sent at one time; `first` is the first of their transport-wide numbers, if there are."""
+        if first is not None:
+            self._history.store_run(first, sizes_bytes, now)
+        self._note_sent(sum(sizes_bytes), now)
 
     def _note_sent(self, size_bytes: int, now: float) -> None:
         self._sent.add(size_bytes, now)

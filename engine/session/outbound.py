@@ -173,11 +173,14 @@ class OutboundStream:
     def sent_run(self, packets: int, size_bytes: int, numbered_sizes_bytes: list[int], now: float) -> None:
         """A flow has put packets into the outbox; those with transport-wide numbers, from the next one on, by size."""
         sender = self._sender
-        first = sender.transport_sequence_number
+        estimator = sender.estimator
         if numbered_sizes_bytes:
+            first = sender.transport_sequence_number
             sender.transport_sequence_number = (first + packets) & 0xFFFF
-        if sender.estimator is not None:
-            sender.estimator.on_sent_run(first, numbered_sizes_bytes, size_bytes, now)
+            if estimator is not None:
+                estimator.on_sent_run(first, numbered_sizes_bytes, now)
+        elif estimator is not None:
+            estimator.on_sent(None, size_bytes, now)
         sender.wake_media()
 
     def send(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -9,9 +10,10 @@ from functools import partial
 import pytest
 import trio
 
+from triortc.engine import udp
 from triortc.engine.datagrams import BATCH_DATAGRAMS
 from triortc.engine.interfaces import local_addresses
-from triortc.engine.udp import UdpSocket
+from triortc.engine.udp import SendWay, UdpSocket
 from triortc.errors import ConfigurationError
 
 NOW = 1000.0
@@ -87,9 +89,73 @@ async def test_a_run_longer_than_the_kernel_takes_is_split(pair: tuple[UdpSocket
 
 async def test_without_segmentation_a_run_still_arrives(pair: tuple[UdpSocket, UdpSocket]) -> None:
     first, second = pair
-    first._segmentation = False
+    for way in SendWay:
+        first.way = way
+        first.send_run(memoryview(bytearray(b"a" * 10 + b"b" * 10 + b"c")), 10, second.address)
+        assert await receive(second, 3) == [b"a" * 10, b"b" * 10, b"c"]
+
+
+async def test_a_kernel_that_cannot_segment_is_found_out_by_its_first_run_and_said_once(
+    pair: tuple[UdpSocket, UdpSocket], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = pair
+
+    class Refuses:
+        def sendmsg(self, *arguments: object) -> int:
+            raise OSError(errno.EIO, "no checksum offload")
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(real, name)
+
+    real = first._socket
+    monkeypatch.setattr(first, "_socket", Refuses())
+    for _ in range(3):
+        first.send_run(memoryview(bytearray(b"a" * 10 + b"b" * 10)), 10, second.address)
+    assert len(await receive(second, 6)) == 6
+    assert first.way is SendWay.MANY
+    assert len(first.fallbacks) == len(caplog.records) == 1
+
+
+async def test_without_sendmmsg_and_recvmmsg_datagrams_go_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(udp, "_recvmmsg", None)
+    monkeypatch.setattr(udp, "_sendmmsg", None)
+    monkeypatch.setattr(udp, "UDP_SEGMENT", 9999)
+    first, second = (UdpSocket("127.0.0.1", 0, buffer_bytes=1 << 20) for _ in range(2))
+    assert first.way is SendWay.SINGLE
+    assert len(first.fallbacks) == 3
     first.send_run(memoryview(b"a" * 10 + b"b" * 10), 10, second.address)
     assert await receive(second, 2) == [b"a" * 10, b"b" * 10]
+    first.close()
+    second.close()
+
+
+@pytest.mark.parametrize("error", [errno.ENOBUFS, errno.EAGAIN, errno.EMSGSIZE])
+async def test_a_full_buffer_loses_datagrams_and_changes_nothing_else(
+    pair: tuple[UdpSocket, UdpSocket], monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    first, second = pair
+    run = memoryview(bytearray(b"a" * 10 + b"b" * 10))
+    first.send_run(run, 10, second.address)  # segmentation works here
+
+    class Full:
+        def sendmsg(self, *arguments: object) -> int:
+            raise OSError(error, "full")
+
+        def sendto(self, *arguments: object) -> int:
+            raise OSError(error, "full")
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(real, name)
+
+    real = first._socket
+    monkeypatch.setattr(first, "_socket", Full())
+    first.send_run(run, 10, second.address)
+    assert first.counters.send_errors == 2
+    monkeypatch.setattr(first, "_socket", real)
+    first.send_run(run, 10, second.address)
+    assert len(await receive(second, 4)) == 4
+    assert first.way is SendWay.SEGMENTED
+    assert not first.fallbacks
 
 
 def test_a_datagram_longer_than_a_slot_is_dropped_and_counted(pair: tuple[UdpSocket, UdpSocket]) -> None:

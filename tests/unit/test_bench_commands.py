@@ -1,0 +1,94 @@
+"""The benchmarks' command line: figures that can be read again, results side by side, mistakes in words."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from rich.console import Console
+
+from triortc.bench import beside_peers
+from triortc.bench.commands import bench
+from triortc.bench.tables import beside_table
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(bench, list(arguments))
+
+
+def test_figures_are_written_as_lines_that_compare_reads(tmp_path: Path) -> None:
+    before, after = tmp_path / "before.jsonl", tmp_path / "after.jsonl"
+    assert run("ice", "--rounds", "1", "--checks", "100", "--out", str(before)).exit_code == 0
+    [line] = before.read_text(encoding="utf-8").splitlines()
+    figures = json.loads(line)
+    assert figures["checks_per_second"] > 0
+    assert "cpu" in figures["machine"]
+    for path, cost in ((before, 40.0), (after, 20.0)):
+        lines = [
+            {"what": "relay", "label": "triortc", "calls": 10, "cpu_us_per_packet": cost + n, "loss_percent": 0.0}
+            for n in (-1, 0, 1)
+        ]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    result = run("compare", str(before), str(after))
+    assert result.exit_code == 0
+    assert "0.50" in result.output
+    assert "40.00 [39.00..41.00]" in result.output
+
+
+def test_every_way_to_send_is_measured() -> None:
+    result = run("udp", "--rounds", "1", "--packets", "100")
+    assert result.exit_code == 0
+    assert all(f"send_{way}_us" in result.output for way in ("segmented", "many", "single"))
+
+
+def test_beside_table_gives_ratios_to_the_reference_of_the_same_measurement() -> None:
+    runs = [
+        {"what": "relay", "label": label, "calls": calls, "cpu_us_per_packet": cost}
+        for calls, costs in ((10, (40.0, 30.0)), (50, (20.0, 15.0)))
+        for label, cost in zip(("pion", "triortc"), costs, strict=True)
+    ] + [{"what": "relay", "label": "other", "calls": 50, "failed": "it saturates"}]
+    console = Console(width=200, file=StringIO())
+    console.print(beside_table(runs, "pion"))
+    assert isinstance(console.file, StringIO)
+    text = console.file.getvalue()
+    assert text.count("0.75") == 2
+    assert text.count("1.00") == 2
+    assert "other (1 failed)" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("relay", "--calls", "1,x"), "numbers with commas"),
+        (("relay", "--calls", "0"), "above zero"),
+        (("relay", "--profiles", "des"), "no such profile"),
+        (("relay", "--extended"), "add --beside-peers"),
+        (("relay", "--both-ways", "--beside-peers"), "one way"),
+        (("setup", "--parallel", ""), "numbers with commas"),
+    ],
+)
+def test_mistakes_are_told_in_words(arguments: tuple[str, ...], words: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code != 0
+    assert words in result.output
+
+
+def test_without_peers_it_says_how_they_are_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beside_peers, "_CACHE", tmp_path)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    result = run("relay", "--beside-peers")
+    assert result.exit_code == 1
+    assert "bench/peers/build.sh" in result.output
+
+
+def test_a_server_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "loadgen").touch()
+    monkeypatch.setattr(beside_peers, "_CACHE", tmp_path)
+    result = run("setup", "--beside-peers", "--only", "pion,nobody")
+    assert result.exit_code == 1
+    assert "nobody" in result.output
