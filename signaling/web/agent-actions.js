@@ -44,9 +44,12 @@ export class ConversationActions {
   /** @param {string} conversation */
   isPending(conversation) { return this.#pending.has(conversation); }
 
-  /** Whether inviting makes sense now; the server decides. @param {import("./triortc-client.js").ConversationView} view */
-  render(view) {
-    const may = this.client.caps.has("video.invite") && view.state === "open" && !view.live_session && !this.client.invitationOf(view.conversation);
+  /**
+   * Whether inviting makes sense now; the server decides.
+   * @param {import("./triortc-client.js").ConversationView} view @param {boolean} offered whether a card offers it already
+   */
+  render(view, offered) {
+    const may = this.client.caps.has("video.invite") && !offered && !this.client.here && view.state === "open" && !view.live_session && !this.client.invitationOf(view.conversation);
     show(this.inviteButton, may);
   }
 

@@ -103,8 +103,9 @@ export class AgentView {
     setText($("#visitor-name"), view.visitor?.name || "Visitor");
     const facts = [view.visitor?.page, view.visitor?.online === false ? "left the page" : "", view.state === "snoozed" ? "snoozed" : "", ...view.tags.map((/** @type {string} */ name) => `#${name}`)];
     setText($("#visitor-facts"), facts.filter(Boolean).join(" · "));
-    this.parts.card.render(this.#card());
-    this.parts.actions.render(view);
+    const card = this.#card();
+    this.parts.card.render(card);
+    this.parts.actions.render(view, card?.kind === "after");
     show($("#conversation-actions"), liveOf(client)?.conversation !== view.conversation);
   }
 

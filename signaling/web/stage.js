@@ -115,6 +115,7 @@ export class Stage {
     );
     this.go = /** @type {HTMLButtonElement} */ (host.querySelector("#go"));
     makeDraggable(this.selfBox, host, () => host.dataset.mode === "call");
+    this.remote.addEventListener("playing", () => this.#alone());
     this.render({ mode: "off" });
   }
 
@@ -122,6 +123,9 @@ export class Stage {
   setSelf(stream) {
     if (this.self.srcObject !== stream) this.self.srcObject = stream;
   }
+
+  /** Nobody else is on the screen yet. */
+  #alone() { this.host.toggleAttribute("data-alone", this.host.dataset.mode === "waiting" && this.remote.readyState < HAVE_CURRENT_DATA); }
 
   /** Keep the last picture on the screen while no new one comes, whatever happens to the stream. @param {boolean} on */
   #hold(on) {
@@ -152,6 +156,7 @@ export class Stage {
     this.#hold(model.dim === true);
     this.host.toggleAttribute("data-dim", model.dim === true);
     show(this.host, model.mode !== "off");
+    this.#alone();
     setText(this.title, model.title ?? "");
     setText(this.subtitle, model.subtitle ?? "");
     setText(this.status, model.status ?? "");

@@ -89,7 +89,8 @@ export function errorWords(error) {
 
 /** @param {string[]} reasons @param {string|null} visitor name of the visitor of an open chat @returns {string} */
 export function busyWords(reasons, visitor) {
-  const words = reasons.map((reason) => {
+  const chief = reasons.includes("wrap_up") ? reasons.filter((reason) => !reason.startsWith("ongoing_chat")) : reasons; // the same conversation
+  const words = chief.map((reason) => {
     const kind = reason.split(":")[0];
     if (kind === "ongoing_chat") return `chat${visitor ? ` with ${visitor}` : ""} still open – close or snooze`;
     return BUSY_REASONS[kind] ?? kind.replaceAll("_", " ");
