@@ -131,6 +131,7 @@ class RunningServer:
         issuer: makes development tokens; None outside development.
         media: what `open_media` gave.
         use_certificate: shows another certificate to connections that begin from now on.
+        health: the counters of every room.
         connections: the nursery of connections that come in over TCP; they are closed when the server is left.
     """
 
@@ -143,7 +144,13 @@ class RunningServer:
     issuer: DevelopmentIssuer | None
     media: ObservableMedia
     use_certificate: Callable[[ServerCertificate], None]
+    health: Callable[[], Mapping[str, object]]
     connections: trio.Nursery
+
+    @property
+    def ready(self) -> bool:
+        """Whether new work may come here: the server is not going away."""
+        return not self.signaling.draining
 
     async def drain(self, within_s: float, *, reconnect: str | None = None) -> bool:
         """Take no new calls, tell every device to go elsewhere, and wait for the calls that run.
@@ -268,7 +275,8 @@ async def open_server(
         host_names = (*host_names, *configuration.http.hosts)
     http = HttpServer(
         site=Site(
-            health=health,
+            health=health if configuration.development else dict,
+            ready=lambda: not signaling.draining,
             issuer=issuer,
             push_key=_push_key(configuration.push),
             offer=lambda: None if webtransport is None else webtransport.offer(),
@@ -339,6 +347,7 @@ async def open_server(
                         issuer=issuer,
                         media=media,
                         use_certificate=use_certificate,
+                        health=health,
                         connections=connections,
                     )
                     # Listeners first, then calls; devices hear of it before their connections are closed.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import entry_points, version
@@ -33,6 +34,7 @@ from triortc.signaling.doctor import doctor
 from triortc.signaling.documents import asyncapi, schema
 from triortc.signaling.engine import EngineConfiguration, open_engine
 from triortc.signaling.logs import configure_logs
+from triortc.signaling.operations.listener import open_operations
 from triortc.signaling.production import prepare, serve_production, wait_for_end
 from triortc.signaling.push.file import load_push_configuration, new_web_push_key
 from triortc.signaling.replay import replay
@@ -85,6 +87,7 @@ def main() -> None:
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--media-port", default=0, type=click.IntRange(0, 65535), help="UDP port of media; 0: any.")
 @click.option("--public-host", default=None, help="The address that a 1:1 NAT maps onto this machine.")
+@click.option("--operations-port", default=None, type=click.IntRange(0, 65535), help="Metrics and operator's page.")
 @click.option("--force", is_flag=True, help="Serve development mode to the network, over TLS with its own certificate.")
 @click.option(
     "--record",
@@ -142,6 +145,7 @@ def serve(
     port: int,
     media_port: int,
     public_host: str | None,
+    operations_port: int | None,
     force: bool,
     record: Path | None,
     push: Path | None,
@@ -176,7 +180,7 @@ def serve(
         )
         kept = StoreConfiguration(synchronous=synchronous, journal_bytes=journal_mib << 20)
         store = None if data is None else SqliteStore(data, kept)
-        trio.run(_serve, engine, public_host, store)
+        trio.run(_serve, engine, public_host, store, operations_port)
     except (ConfigurationError, StoreError, OSError) as error:
         raise click.ClickException(str(error)) from None
 
@@ -276,10 +280,15 @@ def _media_configuration(
     return MediaConfiguration(endpoint=endpoint, session=session, recording=recording, plane=plane)
 
 
-async def _serve(configuration: EngineConfiguration, public_host: str | None, store: StateStore | None) -> None:
-    async with open_engine(configuration, store=store) as server:
+async def _serve(
+    configuration: EngineConfiguration, public_host: str | None, store: StateStore | None, operations_port: int | None
+) -> None:
+    async with open_engine(configuration, store=store) as server, AsyncExitStack() as stack:
         settle_collector()
         _announce(server, configuration.server, public_host)
+        if operations_port is not None:
+            operations = await stack.enter_async_context(open_operations(server, port=operations_port))
+            click.echo(f"operator {operations.url}")
         await wait_for_end(server, drain_s=0.0)
         click.echo("ending calls and closing connections …")
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
 
+from triortc.engine.calls.call_events import CallEvent
 from triortc.engine.calls.event_log_files import EventLogConfiguration
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.collector import settle_collector
@@ -19,6 +22,7 @@ from triortc.signaling.app import RunningServer, ServerConfiguration
 from triortc.signaling.certificates import ServerCertificate, load_certificate
 from triortc.signaling.engine import EngineConfiguration, open_engine
 from triortc.signaling.jwks import CachedKeys
+from triortc.signaling.operations.listener import RunningOperations, open_operations
 from triortc.signaling.push.file import load_push_configuration
 from triortc.signaling.revocations import RevocationList
 from triortc.signaling.settings import Settings
@@ -39,6 +43,7 @@ class Production:
         keys: the token issuers' key sets.
         revocations: what the file of revocations says.
         store: the database; None: memory.
+        sinks: told every call event: spans, where they are switched on.
     """
 
     settings: Settings
@@ -46,6 +51,7 @@ class Production:
     keys: CachedKeys
     revocations: RevocationList
     store: SqliteStore | None
+    sinks: tuple[Callable[[CallEvent], None], ...] = ()
 
 
 def prepare(settings: Settings) -> Production:
@@ -86,7 +92,19 @@ def prepare(settings: Settings) -> Production:
     logs = settings.server.event_logs
     engine = EngineConfiguration(server, media, event_logs=None if logs is None else EventLogConfiguration(logs))
     data = settings.server.data
-    return Production(settings, engine, keys, revocations, None if data is None else SqliteStore(data, settings.store))
+    store = None if data is None else SqliteStore(data, settings.store)
+    return Production(settings, engine, keys, revocations, store, _spans(settings))
+
+
+def _spans(settings: Settings) -> tuple[Callable[[CallEvent], None], ...]:
+    if not settings.operations.spans:
+        return ()
+    try:
+        # An extra that most do without: found by its name when it is asked for.
+        tracing = importlib.import_module("triortc.signaling.operations.tracing")
+    except ImportError:
+        raise ConfigurationError("operations.spans needs OpenTelemetry: pip install 'triortc[otel]'") from None
+    return (tracing.CallSpans().take,)
 
 
 def _certificate(settings: Settings) -> ServerCertificate | None:
@@ -116,13 +134,33 @@ async def serve_production(production: Production, announce: Callable[[RunningSe
     await production.keys.load()  # what cannot be read is logged, and tried again when a token needs it
     async with open_engine(production.engine, store=production.store) as server:
         settle_collector()
-        announce(server)
-        await wait_for_end(
-            server,
-            drain_s=production.settings.server.drain_s,
-            reconnect=production.settings.server.reconnect_url,
-            reload=lambda: _reload(production, server),
-        )
+        async with _opened_operations(production, server) as operations:
+            announce(server)
+            if operations is not None:
+                _logger.info("metrics and the operator's page are at %s", operations.url)
+            await wait_for_end(
+                server,
+                drain_s=production.settings.server.drain_s,
+                reconnect=production.settings.server.reconnect_url,
+                reload=lambda: _reload(production, server),
+            )
+
+
+@asynccontextmanager
+async def _opened_operations(production: Production, server: RunningServer) -> AsyncGenerator[RunningOperations | None]:
+    chosen = production.settings.operations
+    if chosen.port is None:
+        yield None
+        return
+    async with open_operations(
+        server,
+        host=chosen.host,
+        port=chosen.port,
+        host_names=chosen.host_names,
+        ring_timeout_s=production.settings.calls.ring_timeout_s,
+        sinks=production.sinks,
+    ) as operations:
+        yield operations
 
 
 async def wait_for_end(

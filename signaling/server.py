@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import fields
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import trio
@@ -41,6 +42,14 @@ from triortc.signaling.wire_commands import AuthRefresh, Command
 from triortc.signaling.wire_events import Snapshot as WireSnapshot
 
 __all__ = ["SignalServer", "open_signal_server"]
+
+_logger: Final = logging.getLogger("triortc.signaling")
+
+
+def _subject(session: SignalingSession) -> dict[str, str]:
+    """What a log line says of a signaling session."""
+    org, role, sub, device = session.address
+    return {"signaling_session": session.id, "org": org, "role": role, "sub": sub, "device": device}
 
 
 class SignalServer:
@@ -80,6 +89,11 @@ class SignalServer:
 
     # --- connections
 
+    @property
+    def draining(self) -> bool:
+        """Whether devices are sent elsewhere."""
+        return self._draining
+
     def may_greet(self) -> bool:
         """Whether one more connection may begin its handshake."""
         return self.counters.handshakes < self._configuration.max_handshakes
@@ -115,6 +129,7 @@ class SignalServer:
             actor = claims.actor(hello.device.id)
         except TokenError as error:
             self.counters.refused += 1
+            _logger.info("a token was refused", extra={"device": hello.device.id, "reason": error.code})
             raise RefusedError(error.code, error.message, CloseCode.AUTHENTICATION) from None
         if foreign_origin is not None and self._origin_allowed and not self._origin_allowed(claims.org, foreign_origin):
             self.counters.refused += 1
@@ -149,6 +164,7 @@ class SignalServer:
             session.start_busy(live, now)
         self._remember_claims(session, claims, now)
         self.counters.welcomed += 1
+        _logger.info("device %s", "came back" if snapshot is None else "connected", extra=_subject(session))
         self._welcome(session, link, snapshot)
         return session
 
@@ -195,6 +211,8 @@ class SignalServer:
         if session.link is not link:
             return  # a newer connection has taken over
         session.detach(trio.current_time())
+        code = None if link.closing is None else int(link.closing.code)
+        _logger.info("device disconnected", extra={**_subject(session), "code": code})
         if self._book.of(session.address) is not session:
             self._claims.pop(session, None)
         elif session.left or (link.closing is not None and link.closing.code == CloseCode.AUTHENTICATION):

@@ -160,11 +160,13 @@ class OperationsSettings:
         host: its address. Who can reach it sees every call: loopback, or a network of one's own.
         port: its TCP port; None: there is none.
         host_names: the names that its requests may use; beside the address itself and `localhost`.
+        spans: a span of OpenTelemetry for each call; needs `triortc[otel]`, and its environment says where they go.
     """
 
     host: str = "127.0.0.1"
     port: int | None = 9464
     host_names: tuple[str, ...] = ()
+    spans: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,7 @@ class Site:
 
     Args:
         health: counters shown by `/health`.
+        ready: whether new work may come here, for `/ready`.
         issuer: makes development tokens; None: `/dev/token` does not exist.
         push_key: what pages subscribe to Web Push with (`/v1/push-key`); None: they cannot.
         offer: the WebTransport that `/v1/transports` tells pages of; gives None where it is not served.
@@ -83,6 +84,7 @@ class Site:
         self,
         *,
         health: Callable[[], Mapping[str, object]],
+        ready: Callable[[], bool] = lambda: True,
         issuer: DevelopmentIssuer | None = None,
         push_key: str | None = None,
         offer: Callable[[], Mapping[str, object] | None] = lambda: None,
@@ -90,6 +92,7 @@ class Site:
         allowed_origins: Collection[str] = (),
     ) -> None:
         self._health = health
+        self._ready = ready
         self._issuer = issuer
         self._push_key = push_key
         self._offer = offer
@@ -113,6 +116,9 @@ class Site:
             return self._read_only(request, lambda: self._shared(request, {"public_key": self._push_key}))
         if path == "/health":
             return self._read_only(request, lambda: _json(200, {"status": "ok", **self._health()}))
+        if path == "/ready":
+            ready = self._ready()
+            return self._read_only(request, lambda: _json(200 if ready else 503, {"ready": ready}))
         if path == "/v1/transports":
             return self._read_only(request, lambda: self._shared(request, {"webtransport": self._offer()}))
         file = self._pages.get(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -22,6 +21,7 @@ import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from support.signaling_ports import free_port
 from triortc.signaling.certificates import ServerCertificate, self_signed_certificate
 from triortc.signaling.client import ClientDevice, CommandError, connect_websocket, open_signal_client
 from triortc.signaling.webtransport.client import connect_webtransport
@@ -78,18 +78,6 @@ class Served:
         trusting.verify_flags &= ~ssl.VERIFY_X509_STRICT
         channel = partial(connect_websocket, f"wss://127.0.0.1:{self.port}/v1/signal", tls=trusting)
         return open_signal_client(channel, token=token(sub, did, **more), device=ClientDevice(did))  # type: ignore[arg-type]
-
-
-def free_port() -> int:
-    """A port that is free for TCP and for UDP."""
-    while True:
-        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
-            try:
-                udp.bind(tcp.getsockname())
-            except OSError:
-                continue
-            return int(tcp.getsockname()[1])
 
 
 @asynccontextmanager
