@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 
-from support.real_calls import Party, agent, ask, leftovers, legs_of, open_house, talk, visitor
+from support.real_calls import Party, agent, ask, leftovers, legs_of, open_house, settled, talk, visitor
 from triortc.signaling.app import RunningServer
 from triortc.signaling.client import CommandError
 
@@ -195,12 +195,11 @@ async def test_i24_a_call_ended_this_way_leaves_no_leg_file_or_task(way: Ending,
     with trio.fail_after(30):
         async with open_house() as house:
             await way(house, "cv_warm")  # whatever is made once (codec threads, certificates) exists from here on
-            await trio.testing.wait_all_tasks_blocked(0.05)
-            before = leftovers()
+            before = await settled()
             assert await way(house, "cv_measured") == outcome
-            await trio.testing.wait_all_tasks_blocked(0.05)
+            after = await settled()
             assert legs_of(house).legs == 0
-            assert leftovers() == before
+            assert after == before
 
 
 @pytest.mark.parametrize("active", [False, True], ids=["ringing", "active"])

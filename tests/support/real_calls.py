@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import trio
+import trio.testing
 
 from triortc.codecs.frames import EncodedFrame
 from triortc.engine.calls.configuration import CallConfiguration
@@ -27,7 +28,7 @@ from triortc.signaling.client import ClientDevice, SignalClient, connect_websock
 from triortc.signaling.configuration import SignalingConfiguration
 from triortc.signaling.engine import EngineConfiguration, open_engine
 
-__all__ = ["Party", "agent", "leftovers", "open_house", "visitor"]
+__all__ = ["Party", "agent", "ask", "leftovers", "legs_of", "open_house", "settled", "talk", "visitor"]
 
 _LOOPBACK = SessionConfiguration(ice=IceConfiguration(allow_loopback=True))
 _PEER = PeerConfiguration(endpoint=EndpointConfiguration(media_host=("127.0.0.1",)), session=_LOOPBACK)
@@ -166,6 +167,16 @@ def leftovers() -> dict[str, int]:
         "threads": trio.to_thread.current_default_thread_limiter().borrowed_tokens + len(_own_threads()),
         "tasks": trio.lowlevel.current_statistics().tasks_living,
     }
+
+
+async def settled() -> dict[str, int]:
+    """`leftovers` once they change no more: a connection is closed by both its ends, and each takes a few turns."""
+    last: dict[str, int] = {}
+    found = leftovers()
+    while found != last:
+        await trio.testing.wait_all_tasks_blocked(0.1)
+        last, found = found, leftovers()
+    return found
 
 
 def _own_threads() -> list[str]:
