@@ -116,13 +116,14 @@ def negotiate(
     *,
     codecs: dict[MediaKind, Sequence[Codec]] | None = None,
     constraints: AnswerConstraints | None = None,
+    extensions: Sequence[str] | None = None,
 ) -> None:
-    """Exchange one offer and answer between two sessions."""
+    """Exchange one offer and answer between two sessions; `extensions` are those that are offered, None: all."""
     chosen = codecs or dict(DEFAULT_CODECS)
     offer = create_offer(
         describe_transport(offerer),
         [
-            describe_media(offerer, kind, direction="sendrecv", codecs=tuple(chosen[kind]))
+            describe_media(offerer, kind, direction="sendrecv", codecs=tuple(chosen[kind]), extensions=extensions)
             for kind in ("audio", "video")
         ],
         session_id=1,

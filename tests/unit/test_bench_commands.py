@@ -13,6 +13,7 @@ from rich.console import Console
 
 from triortc.bench import beside_peers
 from triortc.bench.commands import bench
+from triortc.bench.results import describe_runs, load_results, markdown_table, replace_section
 from triortc.bench.tables import beside_table
 
 
@@ -92,3 +93,25 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest
     result = run("setup", "--beside-peers", "--only", "pion,nobody")
     assert result.exit_code == 1
     assert "nobody" in result.output
+
+
+def test_a_section_of_the_results_page_is_replaced_and_the_words_around_it_stay(tmp_path: Path) -> None:
+    machine = {"at": "2026-11-27T20:00:00Z", "cpu": "x", "cores": 2, "kernel": "6", "python": "3.11"}
+    machine["packages"] = {"cryptography": "50"}
+    runs = [
+        {"what": "relay", "label": label, "calls": 10, "cpu_us_per_packet": cost, "machine": machine}
+        for label, cost in (("pion", 40.0), ("triortc", 30.0), ("pion", 44.0), ("triortc", 34.0))
+    ]
+    path = tmp_path / "runs.jsonl"
+    path.write_text("".join(json.dumps(run) + "\n" for run in runs), encoding="utf-8")
+    loaded = load_results(path)
+    table = markdown_table(loaded, "pion", by="calls")
+    assert "| 10 | triortc | **0.76** | 32.0 [30.0..34.0] |" in table
+    assert describe_runs(loaded).startswith("2 interleaved rounds, 2026-11-27")
+    page = "before\n<!-- relay -->\nold\n<!-- end of relay -->\nafter\n"
+    replaced = replace_section(page, "relay", table)
+    assert "old" not in replaced
+    assert replaced.startswith("before\n")
+    assert replaced.endswith("after\n")
+    assert replace_section(replaced, "relay", table) == replaced
+    assert "<!-- other -->" in replace_section(page, "other", "x")
