@@ -150,7 +150,8 @@ class SendSideEstimator:
         self._waiting_since = None
         first, fresh = self._history.newly_reported(feedback.base_sequence_number, feedback.packet_status_count)
         acknowledged_packets, arrived_at = self._note_arrivals(feedback)
-        lost = sum(self._history.is_pending((first + offset) & 0xFFFF) for offset in range(fresh))
+        whole = len(feedback.received) == feedback.packet_status_count  # then nothing of it can be pending
+        lost = 0 if whole else self._history.pending(first, fresh)
         self._expected += acknowledged_packets + lost
         self._lost += lost
         sampled = self._sample_loss(now)
@@ -199,18 +200,28 @@ class SendSideEstimator:
         Return how many were ours and the last arrival by the peer's clock, in seconds.
         """
         shift_s = self._unwrap_reference(feedback.reference_time)
-        count = 0
+        count = size_bytes = 0
+        sent_at = arrived_at = -inf
+        arrivals = list(feedback.arrivals_us())
+        taken = self._history.take_run([number for number, _ in arrivals])
         latest = -inf
-        for sequence_number, arrival_us in feedback.arrivals_us():
-            sent = self._history.take(sequence_number)
+        for sent, (_, arrival_us) in zip(taken, arrivals, strict=True):
             if sent is None:
                 continue
-            sent_at, size_bytes = sent
-            arrived_at = arrival_us / 1_000_000 + shift_s
-            latest = max(latest, arrived_at)
+            count += 1
+            if sent[0] != sent_at:
+                # What left at one time counts as one: the trend looks at groups of packets anyway.
+                if size_bytes:
+                    self._acknowledged.add(size_bytes, arrived_at)
+                    self._trend.note(sent_at, arrived_at)
+                sent_at, size_bytes, arrived_at = sent[0], 0, -inf
+            size_bytes += sent[1]
+            arrived_at = max(arrived_at, arrival_us / 1_000_000 + shift_s)
+            if arrived_at > latest:
+                latest = arrived_at
+        if size_bytes:
             self._acknowledged.add(size_bytes, arrived_at)
             self._trend.note(sent_at, arrived_at)
-            count += 1
         return count, latest
 
     def _unwrap_reference(self, reference: int) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from math import inf
+from array import array
+from collections.abc import Iterable
 
 from triortc.engine.rtp.sequence import sequence_difference
 
@@ -21,9 +22,9 @@ class SentHistory:
     def __init__(self, maximum_packets: int) -> None:
         size = min(1 << (maximum_packets - 1).bit_length(), 0x8000)
         self._mask = size - 1
-        self._sequence_numbers = [-1] * size
-        self._sizes = [0] * size
-        self._sent_at = [-inf] * size
+        self._sequence_numbers = array("i", [-1]) * size
+        self._sizes = array("i", [0]) * size
+        self._sent_at = array("d", [0.0]) * size
         self.highest_reported: int | None = None
 
     def store(self, sequence_number: int, size_bytes: int, now: float) -> None:
@@ -50,6 +51,24 @@ class SentHistory:
         self._sequence_numbers[slot] = -1
         return self._sent_at[slot], self._sizes[slot]
 
+    def take_run(self, sequence_numbers: Iterable[int]) -> list[tuple[float, int] | None]:
+        """The same for several, in order."""
+        mask, numbers, sizes, sent_at = self._mask, self._sequence_numbers, self._sizes, self._sent_at
+        found: list[tuple[float, int] | None] = []
+        for sequence_number in sequence_numbers:
+            slot = sequence_number & mask
+            if numbers[slot] == sequence_number:
+                numbers[slot] = -1
+                found.append((sent_at[slot], sizes[slot]))
+            else:
+                found.append(None)
+        return found
+
+    def pending(self, first: int, count: int) -> int:
+        """How many of these numbers were sent and not acknowledged."""
+        mask, numbers = self._mask, self._sequence_numbers
+        return sum([numbers[number & mask] == number & 0xFFFF for number in range(first, first + count)])
+
     def newly_reported(self, base: int, count: int) -> tuple[int, int]:
         """Return (first, count) of the numbers that no feedback spoke of before and that may have been sent.
 
@@ -66,7 +85,3 @@ class SentHistory:
         self.highest_reported = last
         fresh = min(advance, count, self._mask + 1)
         return (last - fresh + 1) & 0xFFFF, fresh
-
-    def is_pending(self, sequence_number: int) -> bool:
-        """Tell whether the packet was sent and not acknowledged."""
-        return self._sequence_numbers[sequence_number & self._mask] == sequence_number

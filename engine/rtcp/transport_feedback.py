@@ -95,6 +95,10 @@ def parse_transport_feedback(body: bytes) -> TransportFeedback:
     timing = int.from_bytes(body[12:16], "big")
     reference_time = ((timing >> 8) ^ 0x800000) - 0x800000
     symbols, offset = _parse_chunks(body, count)
+    if offset + len(symbols) <= len(body) and all(symbol == _SMALL for _, symbol in symbols):
+        deltas = body[offset : offset + len(symbols)]
+        received = [(position, delta) for (position, _), delta in zip(symbols, deltas, strict=True)]
+        return TransportFeedback(sender_ssrc, media_ssrc, base, count, reference_time, timing & 0xFF, tuple(received))
     received = []
     for position, symbol in symbols:
         end = offset + symbol

@@ -8,7 +8,8 @@ from triortc.engine.address import Address
 
 __all__ = ["CHUNK_BYTES", "Outbox"]
 
-CHUNK_BYTES = 96 * 1024
+#: A burst of a picture or two; of the memory behind it, no more is touched than that.
+CHUNK_BYTES = 32 * 1024
 
 
 class Outbox:

@@ -221,7 +221,6 @@ class Session:
                     counters.media_before_keys += 1
                 elif len(packet) > 1 and 192 <= packet[1] <= 223:
                     media.receive_rtcp(packet, now)
-                    control = True
                 else:
                     media.receive_rtp(packet, arrived_at, now)
                 if media.heard_at is not None:
@@ -321,6 +320,10 @@ class Session:
     def handle_timeout(self, now: float) -> None:
         """A deadline has passed."""
         if self.state is ConnectionState.CLOSED:
+            return
+        if self._control_deadline is None or now < self._control_deadline:
+            self.media.handle_timeout(now)  # reports and feedback are most of what is ever due
+            self._wake()
             return
         self.media.settle_flows()
         self.ice.handle_timeout(now)

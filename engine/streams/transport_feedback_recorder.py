@@ -65,8 +65,17 @@ class TransportFeedbackRecorder:
 
     def note_run(self, arrivals: list[tuple[int, float]]) -> None:
         """Record arrivals, as (transport-wide sequence number, time)."""
+        if self._deadline is None or len(self._arrivals) + len(arrivals) >= self._configuration.maximum_packets:
+            for transport_sequence_number, arrived_at in arrivals:
+                self.note(transport_sequence_number, arrived_at)
+            return
+        extend, noted = self._tracker.extend, self._arrivals
         for transport_sequence_number, arrived_at in arrivals:
-            self.note(transport_sequence_number, arrived_at)
+            extended = extend(transport_sequence_number)
+            if extended < 0:
+                self.dropped += 1
+            else:
+                noted.setdefault(extended, arrived_at)
 
     def next_deadline(self) -> float | None:
         """Return when feedback is due, None if nothing has arrived since the last one."""

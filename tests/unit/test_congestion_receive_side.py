@@ -92,7 +92,7 @@ def test_the_history_gives_each_packet_once_and_is_bounded() -> None:
     assert history.take(65500) is None
     assert history.take(99) == (65635.0, 65635)
     assert history.take(99) is None
-    assert not history.is_pending(99)
-    assert history.is_pending(98)
+    assert not history.pending(99, 1)
+    assert history.pending(98, 1)
     assert history.newly_reported(50, 65535)[1] <= 128
     assert history.newly_reported(40, 5)[1] == 0
