@@ -22,10 +22,10 @@ from triortc.bench.beside_peers import (
     measure_relays_beside,
     measure_setups_beside,
 )
+from triortc.bench.call_commands import call_command, kills_command, supervisor_command
 from triortc.bench.demo import DemoConfiguration, run_demo
 from triortc.bench.demo_report import print_outcome
 from triortc.bench.ice import measure_ice
-from triortc.bench.kills import kill_often
 from triortc.bench.machine import describe_machine, spread
 from triortc.bench.measure import PROFILE_NAMES, measure_relay, measure_setup
 from triortc.bench.serve_relay import open_relay_server
@@ -221,22 +221,6 @@ def srtp_command(out: Path | None) -> None:
     _write([figures], out)
 
 
-@bench.command("kills")
-@click.option("--times", default=20, show_default=True, type=click.IntRange(1, 10_000))
-@click.option("--seconds", default=1.5, show_default=True, type=click.FloatRange(0.5, 60), help="A life, on average.")
-@click.option("--visitors", default=12, show_default=True, type=click.IntRange(1, 200), help="At one time.")
-@click.option("--seed", default=0, show_default=True, type=int, help="Of what people do.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Append the figures as JSON lines.")
-def kills_command(times: int, seconds: float, visitors: int, seed: int, out: Path | None) -> None:
-    """Kill a server with -9 under load, and hold what it left against every `ok` that its clients had."""
-    figures = trio.run(partial(kill_often, times, seconds, visitors=visitors, seed=seed))
-    _report_one({name: value for name, value in figures.items() if name != "faults"}, out)
-    for fault in figures["faults"]:
-        click.secho(fault, fg="red")
-    if figures["faults"]:
-        raise click.exceptions.Exit(1)
-
-
 @bench.command("serve-relay")
 @click.option("--port", default=8090, show_default=True, type=click.IntRange(0, 65535))
 @_plane_option
@@ -286,22 +270,11 @@ def _report_beside(runs: list[dict[str, Any]], out: Path | None) -> None:
     _write([{**run, "machine": machine} for run in runs], out)
 
 
-def _report_one(figures: dict[str, Any], out: Path | None) -> None:
-    """Print the figures of one run, which are not to be averaged, and write them."""
-    table = Table(title=figures["what"])
-    table.add_column("figure")
-    table.add_column("triortc", justify="right")
-    for name, value in figures.items():
-        shown = [f"{key} {n}" for key, n in value.items()] if isinstance(value, dict) else [str(value)]
-        if name != "what":
-            table.add_row(name, "\n".join(shown))
-    Console().print(table)
-    machine = describe_machine()
-    click.echo(json.dumps({"machine": machine, "runs": [figures]}))
-    _write([{**figures, "machine": machine}], out)
-
-
 def _write(lines: list[dict[str, Any]], out: Path | None) -> None:
     if out is not None:
         with out.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+for _command in (call_command, kills_command, supervisor_command):
+    bench.add_command(_command)

@@ -25,7 +25,7 @@ from triortc.signaling.channel import MessageChannel
 from triortc.signaling.client import ClientDevice, CommandError, SignalClient, connect_websocket
 from triortc.signaling.wire import Message
 
-__all__ = ["Agent", "Server", "Visitor"]
+__all__ = ["Agent", "Device", "Server", "Visitor", "keep_visiting"]
 
 _PEER: Final = PeerConfiguration(
     endpoint=EndpointConfiguration(media_host=("127.0.0.1",)),
@@ -69,7 +69,7 @@ class Server:
         return token
 
 
-class _Person:
+class Device:
     """A device that comes back whenever the server does, and sends again what had no reply."""
 
     def __init__(self, server: Server, ledger: Ledger, nursery: trio.Nursery, chance: random.Random) -> None:
@@ -77,12 +77,13 @@ class _Person:
         self._ledger = ledger
         self._nursery = nursery
         self._chance = chance
-        self._client: SignalClient
+        self.client: SignalClient
         self._legs: dict[str, trio.CancelScope] = {}
         self._negs: dict[str, int] = {}
 
-    async def _arrive(self, device: ClientDevice, claims: dict[str, Any]) -> None:
-        self._client = SignalClient(self._server.open_channel, "", device, os.urandom)
+    async def arrive(self, device: ClientDevice, claims: dict[str, Any]) -> None:
+        """Connect, and stay."""
+        self.client = SignalClient(self._server.open_channel, "", device, os.urandom)
         await self._connect(claims)
         self._nursery.start_soon(self._come_back, claims)
 
@@ -90,8 +91,8 @@ class _Person:
         while True:
             await self._server.up.wait()
             try:
-                self._client.token = await self._server.token(did=self._client.device.id, **claims)
-                await self._client.connect(self._nursery)
+                self.client.token = await self._server.token(did=self.client.device.id, **claims)
+                await self.client.connect(self._nursery)
             except (TriortcError, OSError, trio.BrokenResourceError):
                 await trio.sleep(0.05)  # it died again
             else:
@@ -99,14 +100,14 @@ class _Person:
 
     async def _come_back(self, claims: dict[str, Any]) -> None:
         while True:
-            await self._client.ended()
-            self._drop_legs()
+            await self.client.ended()
+            self.drop_legs()
             await self._connect(claims)
 
     async def _ok(self, t: str, /, **payload: Any) -> dict[str, Any] | None:
         """Send a command; None: it was refused. A life may end in between, and another one answers."""
         try:
-            reply = await self._client.command(t, **payload)
+            reply = await self.client.command(t, **payload)
         except CommandError:
             return None
         self._ledger.acknowledged += 1
@@ -114,7 +115,11 @@ class _Person:
 
     # --- media
 
-    async def _negotiate(self, leg: str) -> None:
+    async def warm(self, leg: str) -> None:
+        """Bring a leg up, and wait until it is."""
+        await self._nursery.start(self._negotiate, leg)
+
+    async def _negotiate(self, leg: str, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Bring a leg up, with a transport of its own; a former one of the same leg goes."""
         neg = self._negs[leg] = self._negs.get(leg, 0) + 1
         former = self._legs.pop(leg, None)
@@ -130,16 +135,19 @@ class _Person:
                 reply = await self._ok("sdp.offer", leg=leg, neg=neg, sdp=connection.local_description.sdp)
                 if reply is not None:
                     connection.set_remote_description(RtcSessionDescription("answer", reply["answer"]))
+                    await connection.connected()
+                    task_status.started()
                     await trio.sleep_forever()
 
-    def _drop_legs(self) -> None:
+    def drop_legs(self) -> None:
+        """End the transports from this side."""
         for scope in self._legs.values():
             scope.cancel()
         self._legs.clear()
 
     def _renegotiate(self, event: Message) -> None:
         """V47: the process that had the transport is dead."""
-        views = [view for view in self._client.snapshot.get("sessions", ()) if view["session"] == event.p["session"]]
+        views = [view for view in self.client.snapshot.get("sessions", ()) if view["session"] == event.p["session"]]
         for view in views:
             if view.get("leg"):
                 self._nursery.start_soon(self._negotiate, view["leg"])
@@ -149,19 +157,19 @@ class _Person:
             self._nursery.start_soon(self._negotiate, leg)
 
 
-class Visitor(_Person):
+class Visitor(Device):
     """One visit: ask for a call and wait, or chat and be invited; then leave."""
 
     async def run(self, number: str) -> None:
         self.conversation = f"cv_{number}"
         device = ClientDevice(f"tab_{number}", "web")
-        await self._arrive(device, {"role": "visitor", "sub": f"v_{number}", "cv": [self.conversation]})
+        await self.arrive(device, {"role": "visitor", "sub": f"v_{number}", "cv": [self.conversation]})
         if self._chance.random() < 0.8:
             await self._call()
         else:
             await self._chat()
-        self._drop_legs()
-        await self._client.leave()
+        self.drop_legs()
+        await self.client.leave()
 
     async def _write(self, count: int) -> None:
         for _ in range(count):
@@ -195,7 +203,7 @@ class Visitor(_Person):
         """Until the call is over; after a restart the snapshot tells whether it is."""
         while True:
             with trio.move_on_after(1.0):
-                event = await self._client.event()
+                event = await self.client.event()
                 if event.t == "call.ended" and event.p["session"] == session:
                     return
                 if event.t == "call.peer" and event.p.get("renegotiate") and with_media:
@@ -205,7 +213,7 @@ class Visitor(_Person):
         await self._write(self._chance.randint(1, 3))
         with trio.move_on_after(self._chance.uniform(0.5, 4.0)):
             while True:
-                event = await self._client.event("invitation.changed")
+                event = await self.client.event("invitation.changed")
                 if event.p["state"] in ("pending", "agent_joined"):
                     answer = self._chance.choice(["invitation.accept", "invitation.accept", "invitation.decline"])
                     reply = await self._ok(answer, invitation=event.p["invitation"])
@@ -215,7 +223,7 @@ class Visitor(_Person):
         await self._write(1)
 
 
-class Agent(_Person):
+class Agent(Device):
     """One device of an agent: answers some rings, ends calls, tags and closes, invites, changes what it declares."""
 
     async def run(self, sub: str, device: str) -> None:
@@ -223,13 +231,13 @@ class Agent(_Person):
         self._name = f"{sub}/{device}"
         self._conversations: dict[str, None] = {}
         claims = {"role": "agent", "sub": sub}
-        await self._arrive(ClientDevice(device, "desktop" if device == "desk" else "ios"), claims)
+        await self.arrive(ClientDevice(device, "desktop" if device == "desk" else "ios"), claims)
         if device == "desk":
             await self._declare("chat", "available")
             await self._declare("video", "available")
             self._nursery.start_soon(self._work)
         while True:
-            await self._take(await self._client.event())
+            await self._take(await self.client.event())
 
     async def _take(self, event: Message) -> None:
         mine = event.t == "conversation.changed" and (event.p["assignee"], event.p["state"]) == (self._sub, "open")

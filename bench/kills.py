@@ -25,7 +25,7 @@ import trio
 from triortc.bench.kill_ledger import RING_MS, Ledger
 from triortc.bench.kill_people import Agent, Server, keep_visiting
 from triortc.errors import TriortcError
-from triortc.signaling.client import ClientDevice, SignalClient
+from triortc.signaling.client import ClientDevice, CommandError, SignalClient
 from triortc.signaling.sqlite_store import SqliteStore
 
 __all__ = ["Lives", "kill_often", "open_lives"]
@@ -208,7 +208,12 @@ async def _orange(server: Server) -> list[str]:
     async with trio.open_nursery() as nursery:
         await client.connect(nursery)
         for agent in _AGENTS:
-            for status in (await client.command("presence.get", agent=agent))["items"]:
+            try:
+                statuses = (await client.command("presence.get", agent=agent))["items"]
+            except CommandError as error:
+                faults.append(f"{agent}: {error}")
+                continue
+            for status in statuses:
                 left = {"ringing", "in_video", "invitation_live"} & set(status["reasons"])
                 if left - {"invitation_live"}:
                     faults.append(f"{agent} is {status['effective']} on {status['channel']}: {sorted(left)}")

@@ -5,6 +5,7 @@ The bytes are the same on every transport; only the frame around them differs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import trio
@@ -41,8 +42,8 @@ class MessageChannel(Protocol):
     def heard_at(self) -> float:
         """When the last bytes came, `trio.current_time()`."""
 
-    async def send(self, data: bytes) -> None:
-        """Send one message. Raises ChannelClosedError."""
+    async def send(self, *messages: bytes) -> None:
+        """Send messages, in their order. Raises ChannelClosedError."""
 
     async def receive(self) -> bytes:
         """Wait for the next message. Raises ChannelClosedError, with `error` where the peer has broken the framing."""
@@ -67,10 +68,11 @@ class MemoryChannel:
         """When the last message came."""
         return self._heard_at
 
-    async def send(self, data: bytes) -> None:
-        """Send one message. Raises ChannelClosedError."""
+    async def send(self, *messages: bytes) -> None:
+        """Send messages, in their order. Raises ChannelClosedError."""
         try:
-            await self._outgoing.send(data)
+            for data in messages:
+                await self._outgoing.send(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise ChannelClosedError(*self._closes.first) from None
 
@@ -118,6 +120,16 @@ def memory_channel_pair(queue: int = 16) -> tuple[MemoryChannel, MemoryChannel]:
     return MemoryChannel(to_b, from_b, log), MemoryChannel(to_a, from_a, log)
 
 
+def _text_frame(payload: bytes) -> bytes:
+    """One whole, unmasked text message (RFC 6455 section 5.2)."""
+    length = len(payload)
+    if length < 126:
+        return bytes((0x81, length)) + payload
+    if length < 65536:
+        return b"\x81\x7e" + length.to_bytes(2, "big") + payload
+    return b"\x81\x7f" + length.to_bytes(8, "big") + payload
+
+
 class WebSocketChannel:
     """A WebSocket as a message channel: one text frame is one message.
 
@@ -129,16 +141,32 @@ class WebSocketChannel:
     def __init__(self, connection: WebSocketConnection, stream: PushBackStream) -> None:
         self._connection = connection
         self._stream = stream
+        self._server = not connection.is_client
 
     @property
     def heard_at(self) -> float:
         """When the last bytes came."""
         return self._stream.heard_at
 
-    async def send(self, data: bytes) -> None:
-        """Send one message as a text frame. Raises ChannelClosedError."""
+    async def send(self, *messages: bytes) -> None:
+        """Send messages as text frames, all in one write. Raises ChannelClosedError.
+
+        A server's data frames need no mask and no state, so they are made here; the connection's own control frames
+        (close, pong) go through the same stream, one write at a time.
+        """
+        if not self._server:
+            return await self._send_masked(messages)
+        if self._connection.closed is not None:
+            raise self._closed()
         try:
-            await self._connection.send_message(data.decode("utf-8"))
+            await self._stream.send_all(b"".join(map(_text_frame, messages)))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise self._closed() from None
+
+    async def _send_masked(self, messages: Sequence[bytes]) -> None:
+        try:
+            for data in messages:
+                await self._connection.send_message(data.decode("utf-8"))
         except ConnectionClosed:
             raise self._closed() from None
 

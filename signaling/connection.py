@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
 
@@ -12,6 +12,9 @@ from triortc.signaling.configuration import SignalingConfiguration
 from triortc.signaling.link import CloseCode, Link
 from triortc.signaling.session import SignalingSession
 from triortc.signaling.wire import Hello, Incoming, WireError, parse_incoming
+
+_BATCH_MESSAGES: Final = 32
+_BATCH_BYTES: Final = 32 * 1024
 
 __all__ = ["Connection", "RefusedError", "SignalHandler"]
 
@@ -77,6 +80,7 @@ class Connection:
         self._session: SignalingSession | None = None
         self._wake = trio.Event()
         self._replies_written = trio.Event()
+        self._replies_in_batch = 0
         self._timer = trio.CancelScope()
         self._writing = trio.CancelScope()
 
@@ -150,7 +154,9 @@ class Connection:
     def _changed(self) -> None:
         """There is something to write, to close or to re-schedule."""
         self._wake.set()
-        self._timer.deadline = self._deadline()
+        deadline = self._deadline()
+        if self._timer.deadline != deadline:
+            self._timer.deadline = deadline
         closing = self._link.closing
         if closing is not None:
             patience_s = 0.0 if closing.code == CloseCode.SILENT else self._configuration.close_timeout_s
@@ -173,23 +179,37 @@ class Connection:
         with self._writing:
             try:
                 while not link.finished:
-                    data = link.poll_transmit()
-                    if data is None:
+                    batch = self._batch()
+                    if not batch:
                         self._wake = trio.Event()
                         await self._wake.wait()
                         continue
                     await self._handler.settled()
-                    await self._channel.send(data)
+                    await self._channel.send(*batch)
+                    self._replies_in_batch = 0
                     self._replies_written.set()
             except ChannelClosedError as closed:
                 link.close(closed.code, closed.reason, abrupt=True)
+
+    def _batch(self) -> list[bytes]:
+        """What is written in one go: what has come together, up to a bound."""
+        batch: list[bytes] = []
+        size, unwritten = 0, self._link.unwritten_replies
+        while len(batch) < _BATCH_MESSAGES and size < _BATCH_BYTES:
+            data = self._link.poll_transmit()
+            if data is None:
+                break
+            batch.append(data)
+            size += len(data)
+        self._replies_in_batch = unwritten - self._link.unwritten_replies
+        return batch
 
     async def _read(self, session: SignalingSession) -> None:
         """Take messages, while not too many commands wait for their replies to be written."""
         link = self._link
         try:
             while link.closing is None:
-                while link.unwritten_replies >= self._configuration.max_inflight:
+                while link.unwritten_replies + self._replies_in_batch >= self._configuration.max_inflight:
                     self._replies_written = trio.Event()
                     await self._replies_written.wait()
                 data = await self._channel.receive()

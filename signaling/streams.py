@@ -22,6 +22,7 @@ class PushBackStream(trio.abc.Stream):
         self._stream = stream
         self._first = first
         self._unfinished = 0
+        self._writing = trio.Lock()
         self.heard_at = trio.current_time()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
@@ -44,8 +45,9 @@ class PushBackStream(trio.abc.Stream):
         self._unfinished = 0
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send through to the stream."""
-        await self._stream.send_all(data)
+        """Send through to the stream; of several senders one after the other."""
+        async with self._writing:
+            await self._stream.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
         """Ask the stream."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -255,6 +256,12 @@ def _sentence(error: Exception) -> str:
 # --- encoding
 
 
+@cache
+def _wire_fields(kind: Any) -> tuple[tuple[str, str, bool], ...]:
+    """Of a dataclass: each field's name, its name on the wire, and whether it is there even if it is None."""
+    return tuple((field.name, field.name.rstrip("_"), field.default is MISSING) for field in fields(kind))
+
+
 def plain(value: object) -> Any:
     """Turn the values of call control into what JSON holds.
 
@@ -269,9 +276,9 @@ def plain(value: object) -> Any:
         return msgspec.to_builtins(value)
     if is_dataclass(value) and not isinstance(value, type):
         return {
-            field.name.rstrip("_"): plain(item)
-            for field in fields(value)
-            if (item := getattr(value, field.name)) is not None or field.default is MISSING
+            name: plain(item)
+            for attribute, name, required in _wire_fields(type(value))
+            if (item := getattr(value, attribute)) is not None or required
         }
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}

@@ -28,6 +28,8 @@ def open_chats(world: World, agent: Agent) -> int:
 
     A chat that an agent has taken to video goes on as a chat (A-2).
     """
+    if not agent.chats:
+        return 0
     sessions = (world.live_session(world.conversations[key]) for key in agent.chats)
     return sum(session is None or session.origin == "invited" for session in sessions)
 
@@ -108,7 +110,7 @@ def recompute_presence(world: World, principal: Principal) -> None:
 
 def agents_of_group(world: World, org: str, group: str) -> Iterator[Agent]:
     """The tenant's agents of a routing group."""
-    return (agent for agent in world.agents.values() if agent.principal.org == org and group in agent.groups)
+    return iter(world.agents_of_group.get((org, group), {}).values())
 
 
 def candidate(world: World, agent: Agent) -> Candidate:

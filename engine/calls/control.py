@@ -288,9 +288,8 @@ class CallControl:
         """
         self.world.now = now
         if session is None:
-            for key, at in sorted(self.world.timers.items(), key=lambda item: item[1]):
-                if at <= now and self.world.timers.pop(key, None) is not None:
-                    self._fire_house(key)
+            while (key := self.world.take_due()) is not None:
+                self._fire_house(key)
             return self._settle()
         while True:
             found = self.world.sessions.get(session)

@@ -65,7 +65,10 @@ class People:
         world.of_principal.setdefault(actor.principal, {})[information.id] = device
         if actor.role == "agent":
             agent = world.agent(actor.principal)
-            agent.groups, agent.caps, agent.name, agent.avatar = actor.groups, actor.caps, actor.name, actor.avatar
+            world.join_groups(agent, actor.groups)
+            agent.caps, agent.name, agent.avatar = actor.caps, actor.name, actor.avatar
+        elif actor.role == "supervisor":
+            world.supervisors_of.setdefault(actor.org, {})[actor.principal] = None
         self._is_back(device, silent=True)
         for session in self._own_sessions(actor.principal):
             if session.state != "ringing" if actor.role == "agent" else session.state != "waiting":
@@ -148,6 +151,7 @@ class People:
         del of_principal[address.device]
         if not of_principal:
             del world.of_principal[address.principal]
+            world.supervisors_of.get(address.org, {}).pop(address.principal, None)
 
     def push_endpoint_gone(self, address: DeviceAddress, endpoint: PushEndpoint) -> None:
         """The provider of an endpoint says that it is no more."""
@@ -185,13 +189,7 @@ class People:
 
     def _own_sessions(self, principal: Principal) -> list[Session]:
         """Sessions that are on and that this principal is a party to."""
-        world = self._world
-        if principal.role == "visitor":
-            keys = world.conversations_of_visitor.get(principal, ())
-            found = [world.live_session(world.conversations[key]) for key in keys]
-            return [session for session in found if session is not None]
-        claim = world.claims.get(principal) if principal.role == "agent" else None
-        return [] if claim is None else [world.sessions[claim.session]]
+        return views.live_sessions_of(self._world, principal)
 
     def _without_signaling(self, device: Device) -> None:
         world, address = self._world, device.address

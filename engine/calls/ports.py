@@ -6,8 +6,7 @@ Every method is synchronous and returns at once; an implementation that has to w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from triortc.engine.calls.actor import DeviceAddress, PushKind
 from triortc.engine.calls.notifications import InvitationRecord, Notification, SessionRecord
@@ -90,8 +89,7 @@ class ClientPort(Protocol):
         """
 
 
-@dataclass(slots=True, frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """An agent that a router may pick, with what it may want to know."""
 
     sub: str

@@ -112,6 +112,7 @@ def _restore_agent(world: World, row: AgentRow) -> None:
     agent: Agent = _shifted(row.agent, _shift_s(world, row.zero_ms))
     agent.chats.clear()  # of a conversation that is not restored nothing is left; the others add themselves
     world.agents[agent.principal] = agent
+    world.join_groups(agent, agent.groups)
     world.claims.restore_epoch(agent.principal, row.epoch)
 
 
@@ -132,6 +133,8 @@ def _restore_conversation(world: World, row: ConversationRow, live: set[str]) ->
     key = conversation.key
     world.conversations[key] = conversation
     world.conversations_of_visitor.setdefault(conversation.visitor_principal, {})[key] = None
+    if conversation.assignee_principal is not None:
+        world.conversations_of_agent.setdefault(conversation.assignee_principal, {})[key] = None
     if conversation.state == "closed":
         world.closed_conversations.append(key)
     elif conversation.assignee_principal is not None and conversation.state == "open":

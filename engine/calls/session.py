@@ -6,10 +6,10 @@ folds to the same states on any machine, at any time.
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from triortc.engine.calls.actor import DeviceAddress, Principal
@@ -137,6 +137,9 @@ class Session:
     @property
     def talk_ms(self) -> int:
         return round(self.talk_s * 1000)
+
+
+_FIELDS: Final = attrgetter(*(field.name for field in fields(Session)))
 
 
 @dataclass(slots=True, frozen=True)
@@ -376,7 +379,7 @@ def step(session: Session, event: SessionEvent, now: float) -> Step:
     row = SESSIONS.select(before, event.name, facts)
     if row is None:
         return Step(session, None, None)
-    after = copy.copy(session)
+    after = Session(*_FIELDS(session))  # several times as fast as copy.copy
     after.grace, after.timers = dict(session.grace), dict(session.timers)
     if row.next != SAME:
         after.phase = "in_call" if row.next == "active" else row.next

@@ -81,12 +81,14 @@ def _set_assignee(world: World, conversation: Conversation, sub: str | None) -> 
     old = conversation.assignee_principal
     if old is not None:
         world.agent(old).chats.discard(conversation.key)
+        world.conversations_of_agent.get(old, {}).pop(conversation.key, None)
         world.touch(old)
     conversation.assignee = sub
     new = conversation.assignee_principal
     if new is not None:
         agent = world.agent(new)
         agent.chats.add(conversation.key)
+        world.conversations_of_agent.setdefault(new, {})[conversation.key] = None
         agent.idle_since = world.now
         conversation.given_away_by = None
         world.waiting_chats.pop(conversation.key, None)
@@ -316,6 +318,8 @@ def close_conversation(world: World, conversation: Conversation, tags: tuple[str
 
 def _forget(world: World, key: tuple[str, str]) -> None:
     conversation = world.conversations.pop(key)
+    if conversation.assignee_principal is not None:
+        world.conversations_of_agent.get(conversation.assignee_principal, {}).pop(key, None)
     of_visitor = world.conversations_of_visitor[conversation.visitor_principal]
     del of_visitor[key]
     if not of_visitor:

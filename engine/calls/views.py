@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeVar
 
-from triortc.engine.calls.actor import Actor
+from triortc.engine.calls.actor import Actor, Principal
 from triortc.engine.calls.conversation_table import Conversation
 from triortc.engine.calls.invitation_table import Invitation
 from triortc.engine.calls.notifications import (
@@ -28,7 +28,6 @@ from triortc.engine.calls.notifications import (
 from triortc.engine.calls.permissions import permission_view
 from triortc.engine.calls.ring_table import Ring
 from triortc.engine.calls.session import Session
-from triortc.engine.calls.session_table import IN_CALL
 from triortc.engine.calls.world import Device, World
 
 __all__ = [
@@ -40,6 +39,7 @@ __all__ = [
     "invitation_changed",
     "invitation_view",
     "listed_conversations",
+    "live_sessions_of",
     "place_in_list",
     "recorded_by",
     "ring_offer",
@@ -49,6 +49,9 @@ __all__ = [
     "snapshot",
     "visitor_outcome",
 ]
+
+
+ViewT = TypeVar("ViewT", bound=ConversationView)
 
 
 def visitor_outcome(world: World, outcome: str, reason: str) -> tuple[str, str]:
@@ -171,8 +174,17 @@ def _live_session(world: World, conversation: Conversation, device: Device) -> L
 
 def conversation_view(world: World, conversation: Conversation, device: Device) -> ConversationView:
     """The conversation as this device sees it."""
+    return _conversation_as(ConversationView, world, conversation, device)
+
+
+def conversation_changed(world: World, conversation: Conversation, device: Device) -> ConversationChanged:
+    """The conversation as this device sees it, as an event."""
+    return _conversation_as(ConversationChanged, world, conversation, device)
+
+
+def _conversation_as(made: type[ViewT], world: World, conversation: Conversation, device: Device) -> ViewT:
     unread = conversation.unread_by_visitor if device.address.role == "visitor" else conversation.unread_by_agent
-    return ConversationView(
+    return made(
         conversation=conversation.id,
         state=conversation.state,
         assignee=conversation.assignee,
@@ -196,11 +208,6 @@ def _last_video(world: World, conversation: Conversation, device: Device) -> Las
     return LastVideo(last.session, outcome)
 
 
-def conversation_changed(world: World, conversation: Conversation, device: Device) -> ConversationChanged:
-    view = conversation_view(world, conversation, device)
-    return ConversationChanged(**{name: getattr(view, name) for name in ConversationView.__dataclass_fields__})
-
-
 def device_view(device: Device) -> DeviceView:
     information = device.information
     return DeviceView(
@@ -215,16 +222,11 @@ def device_view(device: Device) -> DeviceView:
 
 def listed_conversations(world: World, actor: Actor) -> list[Conversation]:
     """What this principal may list, newest first: their own; all of the tenant for a supervisor."""
-    found = [
-        conversation
-        for conversation in world.conversations.values()
-        if conversation.org == actor.org
-        and (
-            (actor.role == "agent" and conversation.assignee == actor.sub)
-            or (actor.role == "visitor" and conversation.visitor == actor.sub)
-            or actor.role in ("supervisor", "service")
-        )
-    ]
+    if actor.role in ("supervisor", "service"):
+        found = [conversation for conversation in world.conversations.values() if conversation.org == actor.org]
+    else:
+        own = world.conversations_of_agent if actor.role == "agent" else world.conversations_of_visitor
+        found = [world.conversations[key] for key in own.get(actor.principal, ())]
     return sorted(found, key=place_in_list)
 
 
@@ -242,28 +244,31 @@ def first_page(world: World, listed: list[Conversation]) -> tuple[list[Conversat
     return page, f"{-created}.{last}"
 
 
+def live_sessions_of(world: World, principal: Principal) -> list[Session]:
+    """The sessions of an agent or a visitor that have not ended."""
+    if principal.role == "visitor":
+        keys = world.conversations_of_visitor.get(principal, ())
+        found = [world.live_session(world.conversations[key]) for key in keys]
+        return [session for session in found if session is not None]
+    claim = world.claims.get(principal) if principal.role == "agent" else None
+    return [] if claim is None else [world.sessions[claim.session]]
+
+
 def _own_sessions(world: World, device: Device) -> list[Session]:
     """Sessions that this device takes part in or may take over."""
-    return [
-        session
-        for session in world.sessions.values()
-        if not session.ended
-        and session.state != "new"
-        and (
-            (device.address.principal == session.visitor_principal and session.state != "waiting")
-            or (device.address.principal == session.agent_principal and session.state in ("waiting", *IN_CALL))
-        )
-    ]
+    hidden = ("new", "ended", "waiting") if device.address.role == "visitor" else ("new", "ended", "ringing")
+    sessions = live_sessions_of(world, device.address.principal)
+    return [session for session in sessions if session.state not in hidden]
 
 
 def snapshot(world: World, device: Device) -> Snapshot:
     """Everything a device needs to know when it starts from nothing."""
     actor = device.actor
     rings: list[RingView] = []
-    for session_id, ring in world.rings.items():
-        session = world.sessions[session_id]
-        leg = ring.legs.get(device.address)
-        if session.state == "ringing" and leg is not None and leg.state != "done":
+    for session in live_sessions_of(world, actor.principal):
+        ring = world.rings.get(session.id)
+        leg = None if ring is None else ring.legs.get(device.address)
+        if ring is not None and session.state == "ringing" and leg is not None and leg.state != "done":
             rings.append(ring_offer(world, session, ring, device))
     sessions: list[SessionView] = [session_state(world, session, device) for session in _own_sessions(world, device)]
     listed = [item for item in listed_conversations(world, actor) if item.state in ("open", "snoozed")]

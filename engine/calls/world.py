@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
@@ -162,6 +163,9 @@ class World:
         self.legs_of_session: dict[str, dict[str, Leg]] = {}
         self.used_devices: dict[str, dict[str, None]] = {}
         self.notices: dict[str, dict[DeviceAddress, Notice]] = {}
+        self.agents_of_group: dict[tuple[str, str], dict[Principal, Agent]] = {}
+        self.supervisors_of: dict[str, dict[Principal, None]] = {}
+        self.conversations_of_agent: dict[Principal, dict[tuple[str, str], None]] = {}
         self.conversations_of_visitor: dict[Principal, dict[tuple[str, str], None]] = {}
         self.waiting_chats: dict[tuple[str, str], None] = {}
         self.closed_conversations: deque[tuple[str, str]] = deque()
@@ -185,6 +189,7 @@ class World:
         self._random_bytes = random_bytes
         self.unix_ms_at_zero = unix_ms_at_zero
         self._batch: list[tuple[Order, Effect]] = []
+        self._due: list[tuple[float, tuple[str, ...]]] = []
 
     # --- ids and time
 
@@ -263,9 +268,17 @@ class World:
 
     def supervisors(self, org: str) -> Iterator[Device]:
         """Connected devices of the tenant's supervisors."""
-        for principal, devices in self.of_principal.items():
-            if principal.org == org and principal.role == "supervisor":
-                yield from (device for device in devices.values() if device.signaling != "gone")
+        for principal in self.supervisors_of.get(org, ()):
+            yield from self.devices_of(principal)
+
+    def join_groups(self, agent: Agent, groups: frozenset[str]) -> None:
+        """The agent takes calls of these groups from now on, and of no others."""
+        principal = agent.principal
+        for group in agent.groups - groups:
+            self.agents_of_group[principal.org, group].pop(principal, None)
+        for group in groups:
+            self.agents_of_group.setdefault((principal.org, group), {})[principal] = agent
+        agent.groups = groups
 
     def legs_in(self, session: str) -> list[Leg]:
         """The open legs of a session."""
@@ -302,6 +315,10 @@ class World:
 
     def set_timer(self, key: tuple[str, ...], at: float) -> None:
         self.timers[key] = at
+        heapq.heappush(self._due, (at, key))
+        if len(self._due) > 2 * len(self.timers) + 64:  # most were dropped or moved since
+            self._due = [(due, name) for name, due in self.timers.items()]
+            heapq.heapify(self._due)
 
     def drop_timer(self, key: tuple[str, ...]) -> None:
         self.timers.pop(key, None)
@@ -319,6 +336,22 @@ class World:
         found, self.rescheduled = self.rescheduled, {}
         return list(found)
 
+    def _next_due(self) -> float | None:
+        """The earliest timer; those that were dropped or moved since they were set are forgotten on the way."""
+        due, timers = self._due, self.timers
+        while due and timers.get(due[0][1]) != due[0][0]:
+            heapq.heappop(due)
+        return due[0][0] if due else None
+
+    def take_due(self) -> tuple[str, ...] | None:
+        """The earliest timer of the house whose time has come: it is taken away."""
+        at = self._next_due()
+        if at is None or at > self.now:
+            return None
+        key = heapq.heappop(self._due)[1]
+        del self.timers[key]
+        return key
+
     def next_deadline(self, session: str | None = None) -> float | None:
         """The next instant at which `handle_timeout` wants to be called.
 
@@ -326,7 +359,7 @@ class World:
             session: only this session's timers; None: those that belong to no session.
         """
         if session is None:
-            return min(self.timers.values(), default=None)
+            return self._next_due()
         found = self.sessions.get(session)
         earliest = math.inf if found is None else min(found.timers.values(), default=math.inf)
         ring = self.rings.get(session) if found is not None and found.phase == "ringing" else None

@@ -119,13 +119,15 @@ class WebTransportChannel:
         """When the last datagram came."""
         return self._owner.heard_at
 
-    async def send(self, data: bytes) -> None:
-        """Send one message; waits while too much has not arrived yet. Raises ChannelClosedError."""
+    async def send(self, *messages: bytes) -> None:
+        """Send messages; waits while too much has not arrived yet. Raises ChannelClosedError."""
         await trio.lowlevel.checkpoint()
-        while self._session.closed is None and self._session.unsent_bytes > self._unsent_bytes:
-            await self._owner.changed.wait()
-        if not self._session.send_message(data):
-            raise self._closed()
+        for data in messages:
+            while self._session.closed is None and self._session.unsent_bytes > self._unsent_bytes:
+                self._owner.wake()
+                await self._owner.changed.wait()
+            if not self._session.send_message(data):
+                raise self._closed()
         self._owner.wake()
 
     async def receive(self) -> bytes:

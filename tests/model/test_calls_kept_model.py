@@ -10,6 +10,7 @@ from model.test_calls_model import Calls
 
 from support.calls_restart import KeptHouse
 from triortc.engine.calls.session_table import IN_CALL
+from triortc.engine.calls.store import delete
 
 
 class KeptCalls(Calls):
@@ -20,6 +21,9 @@ class KeptCalls(Calls):
     def die(self, after_s: float, alive_s: float) -> None:
         """Nothing that was decided is forgotten, nothing happens twice."""
         before = self.house.world
+        # The model makes closed conversations unheard of, so that it can use their names again.
+        closed = [row.key for row in self.house.rows("conversations") if row.key not in before.conversations]
+        self.house.store.write([delete("conversations", key) for key in closed])
         known = {session.id: (session.outcome, session.reason) for session in before.sessions.values()}
         epochs = {agent: before.claims.epoch(agent) for agent in before.agents}
         self.house = self.house.reborn(after_s, alive_s)

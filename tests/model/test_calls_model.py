@@ -429,9 +429,13 @@ class Calls(RuleBasedStateMachine):
             house.world.conversations.pop(key)
             house.world.closed_conversations.clear()
             house.world.conversations_of_visitor.clear()
+            house.world.conversations_of_agent.clear()
             for conversation in house.world.conversations.values():
                 visitor = conversation.visitor_principal
                 house.world.conversations_of_visitor.setdefault(visitor, {})[conversation.key] = None
+                if conversation.assignee_principal is not None:
+                    of_agent = house.world.conversations_of_agent.setdefault(conversation.assignee_principal, {})
+                    of_agent[conversation.key] = None
 
     @precondition(lambda self: self.house.world.sessions)
     @rule(data=st.data(), how=st.integers(0, 7))

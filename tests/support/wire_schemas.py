@@ -44,12 +44,12 @@ class CheckedChannel:
     def heard_at(self) -> float:
         return self._channel.heard_at
 
-    async def send(self, data: bytes) -> None:
-        message = json.loads(data)
-        check_message(message, side="client")
-        if "id" in message:
-            self._asked[message["id"]] = message["t"]
-        await self._channel.send(data)
+    async def send(self, *messages: bytes) -> None:
+        for message in map(json.loads, messages):
+            check_message(message, side="client")
+            if "id" in message:
+                self._asked[message["id"]] = message["t"]
+        await self._channel.send(*messages)
 
     async def receive(self) -> bytes:
         data = await self._channel.receive()

@@ -263,8 +263,8 @@ async def test_3_7_at_most_32_commands_without_a_written_reply_are_read(autojump
             for number in range(90):
                 await channel.send(encode_message("presence.get", {}, id=f"c{number}"))
                 sent += 1
-        # 16 replies fit the client's queue, one is being sent, 32 wait; 16 commands wait in the server's queue.
-        assert len(host.calls.commands) == 16 + 1 + 32
+        # What the channel holds has been written; of the rest no more than 32 have been read.
+        assert 32 < len(host.calls.commands) <= 16 + 32
         assert sent == len(host.calls.commands) + 16
         for _ in range(sent):
             await channel.receive()

@@ -1,0 +1,105 @@
+"""`triortc bench supervisor`, `call` and `kills`: call control and its store, measured and tormented."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import trio
+from rich.console import Console
+from rich.table import Table
+
+from triortc.bench.call import measure_go
+from triortc.bench.kills import kill_often
+from triortc.bench.machine import describe_machine
+from triortc.bench.signaling import measure_calls, measure_idle
+from triortc.bench.supervisor import measure_memory, measure_reducer, measure_rings
+
+__all__ = ["call_command", "kills_command", "supervisor_command"]
+
+CommandT = TypeVar("CommandT", bound=Callable[..., None])
+
+
+def _out(command: CommandT) -> CommandT:
+    kind = click.Path(dir_okay=False, path_type=Path)
+    return click.option("--out", type=kind, help="Append the figures as JSON lines.")(command)
+
+
+@click.command("supervisor")
+@click.option("--rings", default=10_000, show_default=True, type=click.IntRange(0, 100_000), help="In progress.")
+@click.option("--pairs", default="8,32", show_default=True, help="Visitors who ask and cancel, at one time.")
+@click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0.5, 600))
+@click.option("--idle", default=5000, show_default=True, type=click.IntRange(0, 15_000), help="Idle connections.")
+@click.option("--calls", default=20_000, show_default=True, type=click.IntRange(0, 1_000_000), help="For memory.")
+@_out
+def supervisor_command(rings: int, pairs: str, seconds: float, idle: int, calls: int, out: Path | None) -> None:
+    """Rings in progress, calls a second through WebSocket, idle connections, the reducer's step, memory over calls."""
+    try:
+        numbers = [int(part) for part in pairs.split(",") if part]
+    except ValueError:
+        raise click.BadParameter("give numbers with commas between them, such as 8,32") from None
+    runs = [measure_reducer(4000)]
+    for number in numbers:
+        runs.append(trio.run(measure_calls, number, seconds))
+        with tempfile.TemporaryDirectory(prefix="triortc-bench-") as name:
+            runs.append(trio.run(measure_calls, number, seconds, name))
+    if idle:
+        runs.append(trio.run(measure_idle, idle))
+    if calls:
+        runs.append(trio.run(measure_memory, calls))
+    if rings:
+        runs.append(trio.run(measure_rings, rings))
+    _report(runs, out)
+
+
+@click.command("call")
+@click.option("--calls", default=50, show_default=True, type=click.IntRange(1, 10_000))
+@_out
+def call_command(calls: int, out: Path | None) -> None:
+    """From "Go" to call.active with warm legs, through a whole server that keeps its state on disk."""
+    _report([trio.run(measure_go, calls)], out)
+
+
+@click.command("kills")
+@click.option("--times", default=20, show_default=True, type=click.IntRange(1, 10_000))
+@click.option("--seconds", default=1.5, show_default=True, type=click.FloatRange(0.5, 60), help="A life, on average.")
+@click.option("--visitors", default=12, show_default=True, type=click.IntRange(1, 200), help="At one time.")
+@click.option("--seed", default=0, show_default=True, type=int, help="Of what people do.")
+@_out
+def kills_command(times: int, seconds: float, visitors: int, seed: int, out: Path | None) -> None:
+    """Kill a server with -9 under load, and hold what it left against every `ok` that its clients had."""
+    figures = trio.run(partial(kill_often, times, seconds, visitors=visitors, seed=seed))
+    _report([figures], out)
+    if figures["faults"]:
+        raise click.exceptions.Exit(1)
+
+
+def _report(runs: list[dict[str, Any]], out: Path | None) -> None:
+    """A table for each run, one line of JSON for all."""
+    console = Console()
+    for figures in runs:
+        table = Table(title=figures["what"])
+        table.add_column("figure")
+        table.add_column("triortc", justify="right")
+        for name, value in figures.items():
+            if name not in ("what", "label"):
+                table.add_row(name, _shown(value))
+        console.print(table)
+    machine = describe_machine()
+    click.echo(json.dumps({"machine": machine, "runs": runs}))
+    if out is not None:
+        with out.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps({**figures, "machine": machine}) + "\n" for figures in runs)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{key} {number}" for key, number in value.items())
+    if isinstance(value, list):
+        return "\n".join(map(str, value)) or "none"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,124 @@
+"""Signaling and call control without media, as a process of its own: `python -m triortc.bench.signal_process`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from triortc.bench.supervisor import NullMedia
+from triortc.engine.calls.configuration import CallConfiguration
+from triortc.engine.collector import settle_collector
+from triortc.errors import TriortcError
+from triortc.signaling.app import ServerConfiguration, open_server
+from triortc.signaling.configuration import HttpConfiguration, SignalingConfiguration
+from triortc.signaling.sqlite_store import SqliteStore
+
+__all__ = ["SignalProcess", "open_signal_process"]
+
+START_TIMEOUT_S = 30.0
+END_TIMEOUT_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class SignalProcess:
+    """A signaling server that listens.
+
+    Attributes:
+        pid: for its CPU time and memory.
+        host, port: where.
+    """
+
+    pid: int
+    host: str
+    port: int
+
+    @property
+    def rss_kib(self) -> int:
+        """Resident memory."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+@asynccontextmanager
+async def open_signal_process(*options: str) -> AsyncGenerator[SignalProcess]:
+    """Run the server on the last core, where there are two, and end it afterwards.
+
+    Arguments:
+        options: a directory to keep state in; without, in memory.
+
+    Raises:
+        TriortcError: it did not start listening in time.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-m", "triortc.bench.signal_process", *options],
+        stdout=subprocess.PIPE,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores[-1:]),
+    )
+    try:
+        line = b""
+        with trio.move_on_after(START_TIMEOUT_S):
+            assert process.stdout is not None
+            while not line.endswith(b"\n"):
+                chunk = await process.stdout.receive_some()
+                if not chunk:
+                    break
+                line += chunk
+        host, _, port = line.decode().strip().partition(" ")
+        if not port.isdigit():
+            raise TriortcError("the signaling server did not start: run python -m triortc.bench.signal_process")
+        yield SignalProcess(process.pid, host, int(port))
+    finally:
+        with trio.move_on_after(END_TIMEOUT_S, shield=True):
+            process.terminate()
+            await process.wait()
+        if process.returncode is None:
+            process.kill()
+        if process.stdout is not None:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+                await process.stdout.aclose()
+
+
+@asynccontextmanager
+async def _open_null_media() -> AsyncGenerator[NullMedia]:
+    yield NullMedia()
+
+
+async def _serve(directory: str | None) -> None:
+    configuration = ServerConfiguration(
+        port=0,
+        development=True,
+        calls=CallConfiguration(requests_per_minute=1_000_000),
+        # Programs are faster than people: limits of a device are tested elsewhere.
+        signaling=SignalingConfiguration(
+            rate_burst=1_000_000, rate_per_s=1e6, signal_burst=1_000_000, signal_per_s=1e6, max_handshakes=10_000
+        ),
+        http=HttpConfiguration(max_connections=20_000),
+    )
+    store = None if directory is None else SqliteStore(Path(directory))
+    async with open_server(configuration, open_media=_open_null_media, store=store) as server:
+        settle_collector()
+        host, port = server.addresses[0]
+        print(host, port, flush=True)
+        await trio.sleep_forever()
+
+
+async def _until_terminated(directory: str | None) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_serve, directory)
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for _ in signals:
+                break
+        nursery.cancel_scope.cancel()
+
+
+if __name__ == "__main__":
+    trio.run(_until_terminated, sys.argv[1] if len(sys.argv) > 1 else None)
