@@ -58,6 +58,7 @@ class ClientDevice:
     app_state: Literal["foreground", "background", "locked", "terminated"] = "foreground"
     perms: Mapping[str, str] = field(default_factory=lambda: {"camera": "granted", "mic": "granted"})
     caps: tuple[str, ...] = ()
+    push: tuple[Mapping[str, str], ...] = field(default=(), repr=False)
 
 
 class _Pending:

@@ -1,3 +1,4 @@
+# ruff: noqa: N802 - test names carry the numbers of docs/calls.md as they are written there
 """Pushes over real TLS and HTTP/2 to services on loopback that check what they get, and misbehave."""
 
 from __future__ import annotations
@@ -7,11 +8,12 @@ import socket
 import ssl
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+import httpx
 import jwt
 import pytest
 import trio
@@ -33,13 +35,17 @@ from support.push_fakes import (
     a_ring,
     a_withdrawal,
 )
+from support.signaling_host import NAMES
+from support.signaling_house import open_signaling_house
 from triortc.engine.calls.actor import DeviceAddress, PushEndpoint
+from triortc.signaling.app import ServerConfiguration
 from triortc.signaling.dialing import DialingRules
 from triortc.signaling.https_client import HttpsClient, HttpsError, HttpsRequest, open_https_client
 from triortc.signaling.push.configuration import PushConfiguration
 from triortc.signaling.push.encryption import base64url, public_bytes
 from triortc.signaling.push.sender import PushSender, open_push_sender
 
+MEDIA = {"audio": True, "video": True}
 LOOPBACK = ("127.0.0.0/8",)
 
 
@@ -249,6 +255,47 @@ async def test_many_pushes_share_a_connection(tmp_path: Path) -> None:
         assert bench.service.connections <= 4
         rings = {json.loads(received.body)["ring"] for received in bench.service.requests}
         assert rings == {f"rg_{number}" for number in range(200)}
+
+
+async def test_S1_6a_a_server_with_credentials_rings_a_closed_page_and_forgets_it_when_it_is_gone(
+    tmp_path: Path,
+) -> None:
+    authority = trustme.CA()
+    arrived, arrivals = trio.open_memory_channel[Received](10)
+    answers = [Answer(201), Answer(201), Answer(410)]
+
+    def answer(received: Received) -> Answer:
+        arrived.send_nowait(received)
+        return answers.pop(0) if answers else Answer(410)
+
+    async with open_http2_service(answer, authority) as service:
+        browser = Browser(f"{service.origin}/send/one")
+        web_push = replace(WEB_PUSH, hosts=(f"localhost:{service.port}",))
+        authorities = authority_file(authority, tmp_path)
+        push = PushConfiguration(web_push=web_push, networks=LOOPBACK, authorities_file=authorities)
+        configuration = ServerConfiguration(port=0, development=True, host_names=NAMES, push=push)
+        async with open_signaling_house("websocket", configuration) as house, house.visitor() as visitor:
+            async with house.agent("desk", "web") as page:
+                assert "push.web" in page.welcome["caps"]
+                endpoint = {name: value for name, value in asdict(browser.endpoint).items() if value is not None}
+                await page.command("device.update", push=[endpoint])
+                await page.leave()
+                await page.ended()
+            world = house.server.calls.control.world
+            with trio.fail_after(20):
+                asked = await visitor.command("call.request", conversation="cv_9", media=MEDIA)
+                rang = browser.decrypt((await arrivals.receive()).body)
+                assert (rang["type"], rang["session"]) == ("ring", asked["session"])
+                await visitor.command("call.cancel", session=asked["session"])
+                withdrawn = browser.decrypt((await arrivals.receive()).body)
+                assert withdrawn["withdraw"] == asked["session"]
+                await visitor.command("call.request", conversation="cv_9", media=MEDIA)
+                await arrivals.receive()
+                while any(address.role == "agent" for address in world.devices):
+                    await trio.testing.wait_all_tasks_blocked()
+                async with httpx.AsyncClient() as client:
+                    counted = (await client.get(house.server.url + "health")).json()["push"]["webpush"]
+                assert (counted["asked"], counted["delivered"], counted["gone"]) == (3, 2, 1)
 
 
 # --- the rules of dialing, on the client itself

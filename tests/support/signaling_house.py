@@ -14,6 +14,7 @@ from support.calls import FakeMedia
 from support.signaling_host import NAMES, Transport, wall_s
 from support.wire_schemas import CheckedChannel
 from triortc.engine.calls.media_events import LegReady, LegUp, MediaEvent
+from triortc.engine.calls.ports import PushPort
 from triortc.engine.calls.store import StateStore
 from triortc.signaling.app import RunningServer, ServerConfiguration, open_server
 from triortc.signaling.channel import MessageChannel, memory_channel_pair
@@ -113,6 +114,7 @@ async def open_signaling_house(
     configuration: ServerConfiguration | None = None,
     *,
     store: StateStore | None = None,
+    push: PushPort | None = None,
 ) -> AsyncGenerator[SignalingHouse]:
     """Run a development server on a port of its own, and check that nothing is left of it."""
     media = PretendedMedia()
@@ -126,7 +128,7 @@ async def open_signaling_house(
 
     served = WebTransportConfiguration(linger_s=0.1) if transport == "webtransport" else None
     chosen = configuration or ServerConfiguration(port=0, development=True, webtransport=served, host_names=NAMES)
-    opened = open_server(chosen, open_media=open_media, store=store, wall_s=wall_s)
+    opened = open_server(chosen, open_media=open_media, store=store, push=push, wall_s=wall_s)
     async with opened as server, trio.open_nursery() as nursery:
         yield SignalingHouse(transport, server, media, nursery)
         nursery.cancel_scope.cancel()
