@@ -468,6 +468,7 @@ class Lifecycle:
                 tell(world, session, target, HandoffFailed(session.id, "ended"), Order.LOSERS)
         conversation = world.conversation_of(session)
         conversation.live_session = None
+        world.touch(conversation.assignee_principal)  # an open chat again, whoever was to take the video
         invitations.session_ended(world, session)
         self._release(before, session)
         self._tell_ended(session)

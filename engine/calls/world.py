@@ -229,7 +229,7 @@ class World:
     def take_effects(self) -> list[Effect]:
         """The step's effects in their order; the step is over."""
         batch, self._batch = self._batch, []
-        return [effect for _, effect in sorted(batch, key=lambda entry: entry[0])]
+        return _newest_views([effect for _, effect in sorted(batch, key=lambda entry: entry[0])])
 
     def drop_effects(self) -> None:
         """The step went wrong half-way: its effects do not happen."""
@@ -366,3 +366,19 @@ class World:
         if ring is not None and ring.next_at is not None:
             earliest = min(earliest, ring.next_at)
         return None if earliest == math.inf else earliest
+
+
+def _newest_views(effects: list[Effect]) -> list[Effect]:
+    """Of several views of one thing that a step shows to one device only the last: the others are out of date by then.
+
+    One of them might even come behind the event that made it so, since events are told in the order of `Order`.
+    """
+    last: dict[tuple[DeviceAddress, tuple[str, ...]], int] = {}
+    older: set[int] = set()
+    for place, effect in enumerate(effects):
+        key = getattr(effect.notification, "coalesce_key", None) if isinstance(effect, Notify) else None
+        if key is not None and isinstance(effect, Notify):
+            if (effect.address, key) in last:
+                older.add(last[effect.address, key])
+            last[effect.address, key] = place
+    return [effect for place, effect in enumerate(effects) if place not in older] if older else effects

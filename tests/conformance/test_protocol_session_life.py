@@ -155,6 +155,7 @@ async def test_3_4_ping_is_answered_with_pong_and_its_number(host: SignalingHost
 
 
 async def test_3_2_events_are_numbered_from_one_without_a_gap(host: SignalingHost) -> None:
+    """R20: what a client misses it can tell by the numbers."""
     async with host.client() as client:
         for number in range(30):
             host.server.notify(address(), ConversationReminder("cv_9", "close_after_video", number))
@@ -239,6 +240,7 @@ async def test_3_6_recording_is_answered_by_call_control_like_every_other_comman
 
 
 async def test_3_6_a_newer_connection_of_the_device_supersedes_the_older_with_4010(host: SignalingHost) -> None:
+    """R25: the newest connection of a device has it."""
     async with host.open_channel() as first:
         await hello(host, first)
         async with host.open_channel() as second:

@@ -128,7 +128,7 @@ class TableCoverage:
         self._faults = [f"no test takes {entry}" for entry, tests in self.taken.items() if not tests]
         named = {*naming_tests(), *(entry.number for entry, tests in self.taken.items() if tests)}
         missing = sorted(documented_numbers() - named - NOT_YET)
-        self._faults += [f"no test names {number} of docs/calls.md" for number in missing]
+        self._faults += [f"no test names {number} of docs/calls-numbers.md or docs/calls.md" for number in missing]
         if self._faults and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -148,7 +148,7 @@ class TableCoverage:
             example = next(iter(tests), "[bold red]none").partition("::")[2] or "[bold red]none"
             table.add_row(entry.number, entry.state, entry.event, entry.guard, str(len(tests)), example)
         console.print(table)
-        numbers = Table("number", "tests", "for example", title="Numbers of docs/calls.md and their tests")
+        numbers = Table("number", "tests", "for example", title="Numbers and their tests")
         named = naming_tests()
         for number in sorted(documented_numbers(), key=_natural):
             rows = [test for entry, tests in self.taken.items() if entry.number == number for test in tests]

@@ -9,6 +9,7 @@ import pytest
 
 from support.calls import ALL_CAPS, House, agent_actor, visitor_actor
 from support.calls_scenes import scene
+from triortc.engine.calls import threads
 from triortc.engine.calls.actor import Actor, Principal
 from triortc.engine.calls.commands import (
     CallAccept,
@@ -370,6 +371,29 @@ def test_S1_5d_a_server_cannot_assign_a_chat_to_an_agent_in_a_routed_video(house
     house.finish(vic, ana, session)
     assert assigned(house, "ana") == Ok()
     assert thread(house, "cv_7").assignee == "ana"
+
+
+def test_I28_a_chat_whose_queued_video_ended_counts_for_who_was_assigned_meanwhile() -> None:
+    house = House(CallConfiguration(queue_size=1))
+    ana, vic = house.agent(), house.visitor()
+    house.perform(house.control.occupy(ana.principal, "call", "x", house.now))
+    session = house.request(vic).session
+    assert house.session(session).state == "queued"
+    assert house.perform(house.control.assign_conversation("org", "cv_1", "ana", house.now)) == Ok()
+    house.ok(vic, CallHangup(session))
+    assert "ongoing_chat" in status(house, ana, "video")[1]
+
+
+def test_P2_of_several_views_in_one_step_a_device_gets_the_last(house: House) -> None:
+    """I23: else one of them could come behind the end of the call that it shows as live."""
+    vic = house.visitor()
+    chat(house, vic)
+    conversation, version = thread(house), thread(house).version
+    for _ in range(3):
+        threads.tell_changed(house.world, conversation)
+    house.forget_told()
+    house.perform(house.world.take_effects())
+    assert [item.version for item in house.told(vic, ConversationChanged)] == [version + 3]
 
 
 def test_a_server_learns_why_a_chat_was_not_assigned_and_may_insist(house: House) -> None:

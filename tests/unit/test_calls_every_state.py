@@ -10,7 +10,7 @@ import pytest
 from support.calls import agent_actor
 from support.calls_scenes import SUPERVISOR, Scene, people, scene
 from triortc.engine.calls.actor import Principal
-from triortc.engine.calls.claim_table import ClaimRegistry, Fenced
+from triortc.engine.calls.claim_table import Claim, ClaimRegistry, Fenced
 from triortc.engine.calls.commands import (
     CallAccept,
     CallCancel,
@@ -294,8 +294,18 @@ def test_D2_a_device_that_was_removed_from_the_ring_cannot_answer_it() -> None:
 ANA = Principal("org", "agent", "ana")
 
 
+@pytest.mark.parametrize("phase", ["ringing", "waiting", "in_call"])
+def test_C6_a_claim_is_taken_over_in_its_phase_with_a_new_epoch(phase: str) -> None:
+    claims = ClaimRegistry()
+    assert claims.adopt(ANA, Claim("vs_1", "routed", phase, 7)) == 8
+    assert claims.rows_taken["C6"] == 1
+    assert claims.get(ANA) == Claim("vs_1", "routed", phase, 8)
+    assert isinstance(claims.release(ANA, "vs_1", 7), Fenced)
+
+
 @pytest.mark.parametrize("phase", ["free", "ringing", "in_call"])
 def test_C8_an_old_epoch_is_fenced_in_every_phase(phase: str) -> None:
+    """R26: who was replaced writes nothing."""
     claims = ClaimRegistry()
     first = claims.acquire(ANA, "vs_1", "routed", assignable=True)
     assert isinstance(first, int)

@@ -572,6 +572,7 @@ def test_handoff_offer_prompts_the_other_device(house: House) -> None:
 @pytest.mark.parametrize("side", ["agent", "visitor"])
 @pytest.mark.parametrize("state", ["connecting", "active", "reconnecting", "handoff"])
 def test_S3_3a_both_sides_may_hang_up_at_any_moment(house: House, side: str, state: str) -> None:
+    """S3.8a, S3.8b: the same, and the chat goes on."""
     ana, mobile, vic = house.agent(), phone_of(house), house.visitor()
     session, visitor_leg, leg = house.answered(vic, ana) if state == "connecting" else house.active(vic, ana)
     if state == "reconnecting":
