@@ -39,6 +39,12 @@ class CallControl(Protocol):
     def device_gone(self, address: DeviceAddress) -> None:
         """It will not come back."""
 
+    def device_revoked(self, address: DeviceAddress) -> None:
+        """It may not come back: its token was revoked."""
+
+    def actor_changed(self, actor: Actor) -> None:
+        """Its token was refreshed."""
+
 
 class Keeper(Protocol):
     """What signaling needs where state outlives the process; `CallSupervisor` is it."""

@@ -315,6 +315,8 @@ class SignalServer:
             return
         session.actor = actor
         self._remember_claims(session, claims, trio.current_time())
+        if self.calls is not None:
+            self.calls.actor_changed(actor)
         session.reply(id, {"exp_at": round(claims.exp * 1000)})
 
     def _remember_claims(self, session: SignalingSession, claims: Claims, now: float) -> None:
@@ -339,7 +341,7 @@ class SignalServer:
             if session.link is not None:
                 session.link.close(CloseCode.AUTHENTICATION, "the token was revoked", error="auth.invalid")
             if self._book.remove(session) and self.calls is not None:
-                self.calls.device_gone(session.address)
+                self.calls.device_revoked(session.address)
         return len(ended)
 
     # --- ClientPort
@@ -357,6 +359,15 @@ class SignalServer:
         session.push_event(t, notification, key=getattr(notification, "coalesce_key", None))
         if t in _FINISHING and call is not None:
             session.set_busy(call, False, trio.current_time())
+
+    def remove(self, address: DeviceAddress) -> None:
+        """Close a revoked device's connection with 4403; it does not come back with what it has."""
+        session = self._book.of(address)
+        if session is not None:
+            self._claims.pop(session, None)
+            self._book.remove(session)
+            if session.link is not None:
+                session.link.close(CloseCode.AUTHENTICATION, "the device was revoked", error="auth.invalid")
 
     def drain(self, until: float) -> None:
         """Nothing waits here: commands are handed over as soon as they are read."""

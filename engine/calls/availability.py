@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Final, Literal
 
 from triortc.engine.calls.actor import Principal
-from triortc.engine.calls.effects import Order
+from triortc.engine.calls.effects import Order, SendPush
 from triortc.engine.calls.notifications import ChannelStatus, PresenceChanged
 from triortc.engine.calls.ports import Candidate
 from triortc.engine.calls.presence import CHANNELS, Channel, Declared, PresenceFacts, effective_status
+from triortc.engine.calls.push_planner import notice_endpoint
+from triortc.engine.calls.push_values import NoticePush
 from triortc.engine.calls.world import Agent, World
 
 __all__ = [
@@ -17,10 +19,14 @@ __all__ = [
     "candidate",
     "count_missed",
     "declare",
+    "fire_background",
     "open_chats",
     "presence_facts",
     "recompute_presence",
 ]
+
+
+_NO_VIDEO: Final[frozenset[Channel]] = frozenset({"video"})
 
 
 def open_chats(world: World, agent: Agent) -> int:
@@ -48,6 +54,8 @@ def presence_facts(world: World, agent: Agent) -> PresenceFacts:
         open_calls=len(agent.occupied["call"]),
         third_party=len(agent.occupied["third_party"]),
         max_chats=world.configuration.max_chats,
+        max_third_party=world.configuration.max_third_party,
+        disabled=_NO_VIDEO if "video.receive" not in agent.caps else frozenset(),
         wrap_up=any(world.conversations[key].held_by_video for key in agent.chats),
         off_by_system=agent.off_by_system,
         live_invitation=agent.principal in world.invitation_of_agent,
@@ -79,6 +87,32 @@ def count_missed(world: World, principal: Principal) -> None:
         world.touch(principal)
 
 
+def _watch_background(world: World, agent: Agent, facts: PresenceFacts) -> None:
+    """T_bg_available runs while an agent who is declared available has nothing to do and no app on the screen."""
+    limit_s = world.configuration.background_available_s
+    timer = ("T_bg_available", *agent.principal)
+    occupied = facts.claim_origin is not None or facts.live_invitation or agent.chats or any(agent.occupied.values())
+    declared = "available" in agent.declared.values()
+    at_hand = any(device.at_hand for device in world.devices_of(agent.principal))
+    if limit_s is None or at_hand or occupied or not declared or not facts.reachable:
+        if timer in world.timers:
+            world.drop_timer(timer)
+    elif timer not in world.timers:
+        world.set_timer(timer, world.now + limit_s)
+
+
+def fire_background(world: World, principal: Principal) -> None:
+    """T_bg_available: the agent is taken for absent, on every channel, and told so."""
+    agent = world.agent(principal)
+    for channel in CHANNELS:
+        declare(agent, channel, "unavailable", world.now, why="background")
+    world.touch(principal)
+    for device in world.rung_devices(principal):
+        endpoint = notice_endpoint(device.information, world.push_rules)
+        if endpoint is not None:
+            world.emit(Order.PRESENCE, SendPush(NoticePush(device.address, endpoint, "availability_off")))
+
+
 def _update(agent: Agent, channel: Channel, facts: PresenceFacts) -> bool:
     effective, color, api, reasons = effective_status(channel, facts)
     old = agent.statuses.get(channel)
@@ -99,6 +133,7 @@ def recompute_presence(world: World, principal: Principal) -> None:
     if agent is None:
         return
     facts = presence_facts(world, agent)
+    _watch_background(world, agent, facts)
     for channel in CHANNELS:
         if not _update(agent, channel, facts):
             continue

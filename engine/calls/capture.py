@@ -174,6 +174,9 @@ class Capture:
         session = self._sessions.peek(session_id)
         if session is None:
             self._logged.pop(session_id, None)
+            if world.fenced.pop(session_id, "ours") is None:  # V45: another node writes about it
+                self._written.pop(("sessions", (session_id,)), None)
+                return
             yield from self._gone("sessions", (session_id,))
             return
         change = put("sessions", self._session_row(session))

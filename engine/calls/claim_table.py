@@ -129,6 +129,12 @@ class ClaimRegistry:
         """Epochs go on from here."""
         self._epochs[agent] = max(self._epochs.get(agent, 0), epoch)
 
+    def drop(self, agent: Principal, session: str) -> None:
+        """Forget a claim that another node has taken over; its epoch is not ours to count on."""
+        claim = self._claims.get(agent)
+        if claim is not None and claim.session == session:
+            del self._claims[agent]
+
     def release(self, agent: Principal, session: str, epoch: int) -> Fenced | None:
         """The agent is free again."""
         row = self._select(agent, "release", ClaimFacts(current=self._current(agent, session, epoch)))

@@ -50,6 +50,9 @@ class CallConfiguration:
         visitor_escalation: what a visitor's request for video does in a chat that an agent has: `off` refuses it,
             `notify` refuses it and tells the agent, `ring_assignee` rings the agent.
         max_chats: open chats at which an agent is busy on the chat channel.
+        max_third_party: third-party conversations at which an agent is busy on that channel.
+        background_available_s: how long an agent without anything to do stays available with the app in the background;
+            None: for good.
         requests_per_minute: `call.request`s of one visitor that make a new session.
         warm_legs_per_ring: devices that may set up media before "Go".
         create_conversations: whether a visitor's conversation that does not exist is made on first use.
@@ -99,6 +102,8 @@ class CallConfiguration:
     invite_requires_clear_desk: Literal["off", "warn", "enforce"] = "warn"
     visitor_escalation: Literal["off", "notify", "ring_assignee"] = "off"
     max_chats: int = 3
+    max_third_party: int = 3
+    background_available_s: float | None = 5 * 3600.0
     requests_per_minute: int = 5
     warm_legs_per_ring: int = 2
     create_conversations: bool = True

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias, TypeVar
 
 from triortc.engine.calls import invitations, ringing, threads, views
 from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation, Principal, PushKind
-from triortc.engine.calls.availability import recompute_presence
+from triortc.engine.calls.availability import fire_background, recompute_presence
 from triortc.engine.calls.calling import Calling
 from triortc.engine.calls.chatting import Chatting
 from triortc.engine.calls.commands import (
@@ -58,15 +58,18 @@ from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.effects import Effect, Notify, Order, ReplyTo
 from triortc.engine.calls.event_log import EventLogPort
 from triortc.engine.calls.events import (
+    ActorChanged,
     CommandReceived,
     DeviceConnected,
     DeviceGone,
     DeviceLost,
     DeviceResumed,
+    DeviceRevoked,
     Drain,
     Event,
     PushEndpointGone,
     SessionCrashed,
+    SessionFenced,
     ShutDown,
 )
 from triortc.engine.calls.history import MemoryHistory
@@ -201,17 +204,10 @@ class CallControl:
                 self._command(event)
             case DeviceConnected(actor, information):
                 return self._connected(actor, information)
-            case DeviceLost(address):
-                self._people.lost(address)
-            case DeviceResumed(address, information):
-                self._people.resumed(address, information)
-            case DeviceGone(address):
-                self._people.gone(address)
-            case PushEndpointGone(address, endpoint):
-                self._people.push_endpoint_gone(address, endpoint)
-            case SessionCrashed(session):
-                if session in self.world.sessions and not self.world.sessions[session].ended:
-                    self._lifecycle.apply(session, "int.crash", "system", {})
+            case DeviceLost() | DeviceResumed() | DeviceGone() | DeviceRevoked() | ActorChanged() | PushEndpointGone():
+                self._device_event(event)
+            case SessionCrashed(session) | SessionFenced(session):
+                self._taken_from_us(session, fenced=isinstance(event, SessionFenced))
             case Drain():
                 self.world.draining = True
             case ShutDown():
@@ -221,6 +217,32 @@ class CallControl:
             case _:
                 self._mediating.event(event)
         return self._settle()
+
+    def _device_event(
+        self, event: DeviceLost | DeviceResumed | DeviceGone | DeviceRevoked | ActorChanged | PushEndpointGone
+    ) -> None:
+        match event:
+            case DeviceLost(address):
+                self._people.lost(address)
+            case DeviceResumed(address, information):
+                self._people.resumed(address, information)
+            case DeviceGone(address):
+                self._people.gone(address)
+            case DeviceRevoked(address):
+                self._people.revoked(address)
+            case ActorChanged(actor):
+                self._people.actor_changed(actor)
+            case PushEndpointGone(address, endpoint):
+                self._people.push_endpoint_gone(address, endpoint)
+
+    def _taken_from_us(self, session: str, *, fenced: bool) -> None:
+        """V44, V45: our code failed, or another node has the session."""
+        if session not in self.world.sessions or self.world.sessions[session].ended:
+            return
+        if fenced:
+            self._lifecycle.fence(session)
+        else:
+            self._lifecycle.apply(session, "int.crash", "system", {})
 
     def _connected(self, actor: Actor, information: DeviceInformation) -> list[Effect]:
         """What the new device's snapshot shows need not be told to it again; messages are not in a snapshot."""
@@ -335,6 +357,8 @@ class CallControl:
                 session = invitations.fire_visitor_absent(self.world, invitation)
                 if session is not None:
                     self._lifecycle.apply(session, "int.visitor_gone", "system", {})
+            case ("T_bg_available", org, _, sub):
+                fire_background(self.world, Principal(org, "agent", sub))
             case ("requests", org, role, sub):
                 self.world.requests.pop(Principal._make((org, role, sub)), None)
 

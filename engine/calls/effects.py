@@ -30,6 +30,7 @@ __all__ = [
     "Notify",
     "OpenLeg",
     "Order",
+    "RemoveDevice",
     "ReplyTo",
     "Report",
     "RequestKeyframe",
@@ -163,6 +164,13 @@ class Notify:
 
 
 @dataclass(slots=True, frozen=True)
+class RemoveDevice:
+    """End a device's connection; it may not resume."""
+
+    address: DeviceAddress
+
+
+@dataclass(slots=True, frozen=True)
 class SendPush:
     """Hand a push to the gateways, now."""
 
@@ -210,6 +218,7 @@ Effect: TypeAlias = (
     | ReplyTo
     | Notify
     | SendPush
+    | RemoveDevice
     | Report
     | AppendHistory
     | AppendInvitation

@@ -10,15 +10,18 @@ from triortc.engine.calls.commands import Command
 from triortc.engine.calls.media_events import MediaEvent
 
 __all__ = [
+    "ActorChanged",
     "CommandReceived",
     "DeviceConnected",
     "DeviceGone",
     "DeviceLost",
     "DeviceResumed",
+    "DeviceRevoked",
     "Drain",
     "Event",
     "PushEndpointGone",
     "SessionCrashed",
+    "SessionFenced",
     "ShutDown",
 ]
 
@@ -55,6 +58,27 @@ class DeviceGone:
 
 
 @dataclass(slots=True, frozen=True)
+class DeviceRevoked:
+    """An administrator takes a device away from its owner (D2): it is told the end of what it rings for, and let go."""
+
+    address: DeviceAddress
+
+
+@dataclass(slots=True, frozen=True)
+class ActorChanged:
+    """A device's token was refreshed, perhaps with other capabilities or groups."""
+
+    actor: Actor
+
+
+@dataclass(slots=True, frozen=True)
+class SessionFenced:
+    """V45: another node has this session now. It ends here without a trace, since it is not ours to write about."""
+
+    session: str
+
+
+@dataclass(slots=True, frozen=True)
 class PushEndpointGone:
     """The provider says that this endpoint of a device is no more; it is not pushed to again."""
 
@@ -85,7 +109,10 @@ Event: TypeAlias = (
     | DeviceLost
     | DeviceResumed
     | DeviceGone
+    | DeviceRevoked
+    | ActorChanged
     | PushEndpointGone
+    | SessionFenced
     | MediaEvent
     | SessionCrashed
     | Drain

@@ -167,6 +167,26 @@ class Lifecycle:
             details = {"session": session.id}
             raise RefusedError("conversation.video_active", "a video is running; end it or say end_video", details)
 
+    def fence(self, session_id: str) -> None:
+        """V45: the session is another node's. Gates are sealed, its nursery ends; nobody is told, nothing is kept."""
+        world = self._world
+        session, row, _ = step(world.sessions[session_id], SessionEvent("int.fenced", "system", {}), world.now)
+        if row is None:
+            world.stale_events_total += 1
+            return
+        world.take(row)
+        if world.sessions[session_id].state == "queued":
+            queueing.leave(world, session)
+        world.fenced[session_id] = None
+        gates.seal_session(world, session)
+        world.emit(Order.RELEASE, SessionEnded(session_id))
+        if session.agent_principal is not None:
+            world.claims.drop(session.agent_principal, session_id)
+            world.touch(session.agent_principal)
+        world.conversation_of(session).live_session = None
+        world.notices.pop(session_id, None)
+        self._forget(session_id)
+
     # --- telling
 
     def _tell_side(self, session: Session, side: str, notification: Notification) -> None:

@@ -18,7 +18,7 @@ from triortc.engine.calls.actor import (
 )
 from triortc.engine.calls.availability import declare, recompute_presence
 from triortc.engine.calls.commands import DeviceRevoke, DeviceUpdate, PresenceGet, PresenceSet, SyncGet
-from triortc.engine.calls.effects import Order
+from triortc.engine.calls.effects import Order, RemoveDevice
 from triortc.engine.calls.lifecycle import Lifecycle
 from triortc.engine.calls.notifications import CallPeer, DeviceChanged, Snapshot
 from triortc.engine.calls.presence import CHANNELS
@@ -64,9 +64,7 @@ class People:
         world.devices[address] = device
         world.of_principal.setdefault(actor.principal, {})[information.id] = device
         if actor.role == "agent":
-            agent = world.agent(actor.principal)
-            world.join_groups(agent, actor.groups)
-            agent.caps, agent.name, agent.avatar = actor.caps, actor.name, actor.avatar
+            self._remember_agent(actor)
         elif actor.role == "supervisor":
             world.supervisors_of.setdefault(actor.org, {})[actor.principal] = None
         self._is_back(device, silent=True)
@@ -131,11 +129,11 @@ class People:
         world.drop_timer(("T_reachable", *address))
         if was_live:
             self._without_signaling(device)
-        self._changed(device)
         if address.role == "agent" and device.wakeable(world.push_rules):
             self._keep_asleep(address.principal)
         else:
             self._forget(address)
+        self._changed(device)
 
     def _keep_asleep(self, agent: Principal) -> None:
         """A device that a push can wake is known for as long as there are not too many newer ones of this agent."""
@@ -164,6 +162,44 @@ class People:
             self._forget(address)
         self._world.touch(address.principal)
 
+    def revoked(self, address: DeviceAddress) -> None:
+        """D2: the device rings no more, is woken no more, and a call that it is in ends a little later."""
+        device = self._world.devices.get(address)
+        if device is None:
+            return
+        self._may_not_take_part(device)
+        device.information = replace(device.information, push=())
+        self._world.emit(Order.RELEASE, RemoveDevice(address))
+        self.gone(address)
+
+    def _may_not_take_part(self, device: Device) -> None:
+        world = self._world
+        for session in self._own_sessions(device.address.principal):
+            if session.state == "ringing" and device.address in world.rings[session.id].legs:
+                ring_event(world, session, device.address, "int.device_removed")
+                alerting_changed(world, session)
+            elif session.agent_address == device.address:
+                world.set_session_timer(session, "T_revoked", world.now + world.configuration.revoked_device_grace_s)
+
+    def actor_changed(self, actor: Actor) -> None:
+        """A refreshed token: what it allows from now on (D2, if that is less)."""
+        device = None if actor.address is None else self._world.devices.get(actor.address)
+        if device is None or device.signaling == "gone":
+            return
+        lost = device.actor.caps - actor.caps
+        device.actor = actor
+        if actor.role != "agent":
+            return
+        self._remember_agent(actor)
+        if "video.receive" in lost:
+            self._may_not_take_part(device)
+        self._world.touch(actor.principal)
+
+    def _remember_agent(self, actor: Actor) -> None:
+        agent = self._world.agent(actor.principal)
+        self._world.join_groups(agent, actor.groups)
+        agent.caps, agent.name, agent.avatar = actor.caps, actor.name, actor.avatar
+
     def unreachable(self, address: DeviceAddress) -> None:
         """P4: the device has been without signaling for too long to count."""
         device = self._world.devices.get(address)
@@ -181,9 +217,8 @@ class People:
             threads.visitor_presence(world, principal)
         elif principal.role == "agent":
             world.touch(principal)
-            devices = world.devices_of(principal)
-            event = DeviceChanged(tuple(views.device_view(item) for item in devices))
-            for other in devices:
+            event = DeviceChanged(views.device_views(world, principal))
+            for other in world.devices_of(principal):
                 if other is not device:
                     world.notify(Order.PRESENCE, other.address, event)
 
@@ -244,12 +279,7 @@ class People:
         target = world.of_principal.get(actor.principal, {}).get(command.device)
         if actor.role != "agent" or target is None:
             raise RefusedError("state.not_found", "you have no such device")
-        for session in self._own_sessions(actor.principal):
-            if session.state == "ringing" and target.address in world.rings[session.id].legs:
-                ring_event(self._world, session, target.address, "int.device_removed")
-                alerting_changed(self._world, session)
-            elif session.agent_address == target.address:
-                world.set_session_timer(session, "T_revoked", world.now + world.configuration.revoked_device_grace_s)
+        self.revoked(target.address)
         return Ok()
 
     # --- presence

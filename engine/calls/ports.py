@@ -81,6 +81,9 @@ class ClientPort(Protocol):
     def notify(self, address: DeviceAddress, notification: Notification) -> None:
         """Queue an event for a device. Never blocks, never raises; a device that is gone is ignored."""
 
+    def remove(self, address: DeviceAddress) -> None:
+        """End the connection of a device that was revoked; it may not resume. A device that is gone is ignored."""
+
     def drain(self, until: float) -> None:
         """Hand over (by `CallSupervisor.command`) every command already read with `rx_time` <= until.
 

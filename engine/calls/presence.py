@@ -26,6 +26,8 @@ class PresenceFacts:
         claim_origin, claim_phase: of the session that has the agent, if one has.
         open_chats, open_calls, third_party: how many of each are going on (snoozed ones do not count).
         max_chats: how many chats fill the agent's slots.
+        max_third_party: the same of third-party conversations.
+        disabled: channels that the agent does not have at all.
         wrap_up: an answered routed video whose conversation is still open.
         live_invitation: an invitation of the agent's is not over.
         off_by_system: channels that a policy has declared unavailable, and the reason.
@@ -40,6 +42,8 @@ class PresenceFacts:
     open_calls: int = 0
     third_party: int = 0
     max_chats: int = 3
+    max_third_party: int = 3
+    disabled: frozenset[Channel] = frozenset()
     wrap_up: bool = False
     live_invitation: bool = False
     no_permission: bool = False
@@ -74,7 +78,10 @@ def _reasons(channel: Channel, facts: PresenceFacts) -> tuple[str, ...]:
         return tuple(found)
     if facts.claim_origin == "routed":
         found.append(in_video)
-    if (facts.open_chats if channel == "chat" else facts.third_party) >= facts.max_chats:
+    slots_full = facts.open_chats >= facts.max_chats
+    if channel == "third_party":
+        slots_full = facts.third_party >= facts.max_third_party
+    if slots_full:
         found.append("slots_full")
     if facts.wrap_up:
         found.append("wrap_up")
@@ -83,7 +90,7 @@ def _reasons(channel: Channel, facts: PresenceFacts) -> tuple[str, ...]:
 
 def effective_status(channel: Channel, facts: PresenceFacts) -> EffectiveStatus:
     """What the agent effectively is on this channel, and why."""
-    if facts.declared[channel] == "unavailable" or not facts.reachable:
+    if channel in facts.disabled or facts.declared[channel] == "unavailable" or not facts.reachable:
         reason = facts.off_by_system.get(channel)
         return EffectiveStatus("unavailable", "red", "UNAVAILABLE", () if reason is None else (reason,))
     reasons = _reasons(channel, facts)

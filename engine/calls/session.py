@@ -300,6 +300,7 @@ def _switch_source(session: Session, data: Mapping[str, Value], now: float) -> N
     if old is not None:
         _keep_leg(session, old)
     if pending.side == "agent":
+        session.timers.pop("T_revoked", None)
         session.agent_leg, session.agent_device = pending.leg, pending.device
     else:
         session.visitor_leg, session.visitor_device = pending.leg, pending.device

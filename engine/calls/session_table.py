@@ -205,6 +205,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("V42", IN_CALL, "call.end", "", "ended", ("end:completed/supervisor_ended",)),
     Row("V42", _UNANSWERED, "call.end", "", "ended", ("end:cancelled/supervisor_ended",)),
     Row("V43", _LIVE, "int.shutdown", "", "ended", ("end:failed/server_shutdown",)),
+    Row("V45", _LIVE, "int.fenced", "", "gone"),
     Row("V44", ("new", *_LIVE), "int.crash", "", "ended", ("end:failed/internal_error",)),
     Row("V46", ("queued", "ringing"), "int.adopted", "", SAME, ("adopt", "reopen_legs", "await_visitor")),
     Row("V46", ("waiting",), "int.adopted", "", SAME, ("adopt", "reopen_legs", "await_agent")),

@@ -34,6 +34,7 @@ from triortc.engine.calls.effects import (
     KeepMessage,
     Notify,
     OpenLeg,
+    RemoveDevice,
     ReplyTo,
     Report,
     RequestKeyframe,
@@ -48,15 +49,18 @@ from triortc.engine.calls.effects import (
 )
 from triortc.engine.calls.event_log import EventLogPort
 from triortc.engine.calls.events import (
+    ActorChanged,
     CommandReceived,
     DeviceConnected,
     DeviceGone,
     DeviceLost,
     DeviceResumed,
+    DeviceRevoked,
     Drain,
     Event,
     PushEndpointGone,
     SessionCrashed,
+    SessionFenced,
     ShutDown,
 )
 from triortc.engine.calls.history import MemoryHistory
@@ -233,6 +237,16 @@ class CallSupervisor:
         with _CrashBoundary(self, None):
             self._step(DeviceGone(address))
 
+    def device_revoked(self, address: DeviceAddress) -> None:
+        """An administrator takes a device away from its owner: its connection ends, and a call on it 5 s later (D2)."""
+        with _CrashBoundary(self, None):
+            self._step(DeviceRevoked(address))
+
+    def actor_changed(self, actor: Actor) -> None:
+        """A connected device has a new token: what it may do is decided by this one from now on (D2, if it is less)."""
+        with _CrashBoundary(self, None):
+            self._step(ActorChanged(actor))
+
     def push_endpoint_gone(self, address: DeviceAddress, endpoint: PushEndpoint) -> None:
         """A push provider says that this endpoint of a device is no more (410, UNREGISTERED)."""
         with _CrashBoundary(self, None):
@@ -384,6 +398,9 @@ class CallSupervisor:
                     case Notify():
                         if self.clients is not None:
                             self.clients.notify(effect.address, effect.notification)
+                    case RemoveDevice():
+                        if self.clients is not None:
+                            self.clients.remove(effect.address)
                     case SendPush() | Report() | AppendHistory() | AppendInvitation() | KeepMessage():
                         with _CrashBoundary(self, None):
                             self._hand_over(effect)
@@ -533,6 +550,11 @@ class CallSupervisor:
     async def wait_until_idle(self) -> None:
         """After `drain` or `shut_down`: wait until no call is left."""
         await self._all_over.wait()
+
+    def session_fenced(self, session: str) -> None:
+        """V45: the store says that another node has this session: stop at once, and write nothing about it."""
+        with _CrashBoundary(self, session):
+            self._step(SessionFenced(session))
 
     def shut_down(self) -> None:
         """End every session as failed/server_shutdown. Leaving the supervisor does this."""

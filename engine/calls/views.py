@@ -34,6 +34,7 @@ __all__ = [
     "conversation_changed",
     "conversation_view",
     "device_view",
+    "device_views",
     "ended_by",
     "first_page",
     "invitation_changed",
@@ -208,13 +209,20 @@ def _last_video(world: World, conversation: Conversation, device: Device) -> Las
     return LastVideo(last.session, outcome)
 
 
+def device_views(world: World, principal: Principal) -> tuple[DeviceView, ...]:
+    """A person's own devices, those that only a push can reach among them."""
+    return tuple(device_view(device) for device in world.rung_devices(principal))
+
+
 def device_view(device: Device) -> DeviceView:
+    """One device. An app without signaling that was not on the screen is taken for closed."""
     information = device.information
+    closed = device.signaling == "gone" and information.app_state != "locked"
     return DeviceView(
         device=information.id,
         platform=information.platform,
         name=information.name,
-        app_state=information.app_state,
+        app_state="terminated" if closed else information.app_state,
         perms={"camera": information.camera, "mic": information.mic},
         signaling=device.signaling,
     )
@@ -281,7 +289,7 @@ def snapshot(world: World, device: Device) -> Snapshot:
         invitations=tuple(invitation_view(world, item, device) for item in _own_invitations(world, device)),
         conversations=tuple(conversation_view(world, item, device) for item in page),
         notices=tuple(notices[device.address] for notices in world.notices.values() if device.address in notices),
-        devices=tuple(device_view(item) for item in world.devices_of(actor.principal)) if actor.role == "agent" else (),
+        devices=device_views(world, actor.principal) if actor.role == "agent" else (),
         next=cursor,
     )
 

@@ -67,6 +67,11 @@ class Device:
         """Connected, with the app on the screen."""
         return self.live and self.information.app_state == "foreground"
 
+    @property
+    def at_hand(self) -> bool:
+        """As `in_use`; a desktop or a page that is connected counts, whatever window is on top."""
+        return self.in_use or (self.live and self.information.platform in ("desktop", "web"))
+
     def wakeable(self, rules: PushRules) -> bool:
         """Whether a push can ring it."""
         return ring_route(self.information, rules) is not None
@@ -174,6 +179,7 @@ class World:
         self.gate_intervals: dict[str, list[tuple[str, str, int, int]]] = {}
         self.media: dict[str, dict[Side, MediaStatus]] = {}
         self.requests: dict[Principal, deque[float]] = {}
+        self.fenced: dict[str, None] = {}
         self.ended: deque[str] = deque()
         self.timers: dict[tuple[str, ...], float] = {}
         self.rescheduled: dict[str, None] = {}

@@ -375,7 +375,7 @@ async def test_3_8_revoking_closes_with_4403_and_forgets_the_session(host: Signa
         await hello(host, channel)
         assert host.server.revoke(lambda claims: claims.sub == "ana") == 1
         assert (await closed_with(channel))[0] == 4403
-    assert ("gone", "d1") in host.calls.happened
+    assert ("revoked", "d1") in host.calls.happened
 
 
 async def test_3_4_draining_is_announced_and_new_devices_are_sent_elsewhere(host: SignalingHost) -> None:

@@ -29,6 +29,7 @@ from triortc.engine.calls.effects import (
     Effect,
     Notify,
     OpenLeg,
+    RemoveDevice,
     ReplyTo,
     SendPush,
     SetGate,
@@ -83,16 +84,21 @@ class House:
     """Drives a `CallControl` and plays the media side: keeps the gates and sources it is told, as a test's eye."""
 
     def __init__(
-        self, configuration: CallConfiguration | None = None, push_kinds: frozenset[PushKind] = frozenset()
+        self,
+        configuration: CallConfiguration | None = None,
+        push_kinds: frozenset[PushKind] = frozenset(),
+        random_bytes: Callable[[int], bytes] | None = None,
     ) -> None:
+        self.random_bytes = random_bytes or counter_bytes()
         self.history = MemoryHistory()
         self.control = CallControl(
             configuration or CallConfiguration(),
-            counter_bytes(),
+            self.random_bytes,
             unix_ms_at_zero=1_700_000_000_000,
             history=self.history,
             push_kinds=push_kinds,
         )
+        self.removed: list[DeviceAddress] = []
         self.pushes: list[tuple[float, Push]] = []
         self.world = self.control.world
         self.now = 100.0
@@ -122,6 +128,8 @@ class House:
                     self.history.append(record)
                 case AppendInvitation(invited):
                     self.history.append_invitation(invited)
+                case RemoveDevice(address):
+                    self.removed.append(address)
                 case SendPush(push):
                     self.pushes.append((self.now, push))
                 case SetGate(_, leg, kind, state, _):
@@ -347,9 +355,13 @@ class FakeClients:
         self.inbox: dict[DeviceAddress, list[Notification]] = {}
         self.queued: list[tuple[float, Callable[[], Reply]]] = []
         self.replies: list[Reply] = []
+        self.removed: list[DeviceAddress] = []
 
     def notify(self, address: DeviceAddress, notification: Notification) -> None:
         self.inbox.setdefault(address, []).append(notification)
+
+    def remove(self, address: DeviceAddress) -> None:
+        self.removed.append(address)
 
     def drain(self, until: float) -> None:
         due = [entry for entry in self.queued if entry[0] <= until]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from support.calls import House
@@ -25,8 +26,9 @@ class KeptHouse(House):
         configuration: CallConfiguration | None = None,
         store: MemoryStore | None = None,
         push_kinds: frozenset[PushKind] = frozenset(),
+        random_bytes: Callable[[int], bytes] | None = None,
     ) -> None:
-        super().__init__(configuration, push_kinds)
+        super().__init__(configuration, push_kinds, random_bytes)
         self.store = store or MemoryStore(durable=True)
         self.keeper = Keeper(self.store, self.world)
 
@@ -70,7 +72,7 @@ class KeptHouse(House):
         """
         wall_ms = self.wall_ms + round(after_s * 1000)
         self.store.alive_ms = self.wall_ms - round(alive_s * 1000)
-        new = KeptHouse(self.world.configuration, self.store, self.world.push_rules.kinds)
+        new = KeptHouse(self.world.configuration, self.store, self.world.push_rules.kinds, self.random_bytes)
         new.now = 7.5  # another machine's clock might say anything
         new.world.unix_ms_at_zero = wall_ms - 7500
         new.inbox, new.appended = self.inbox, self.appended

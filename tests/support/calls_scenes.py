@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from support.calls import House, agent_actor, information
 from triortc.engine.calls.actor import Actor
+from triortc.engine.calls.commands import ConversationMessageSend, InvitationJoin, InvitationSend
 from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.media_events import LegLost
 
@@ -40,7 +41,7 @@ class Scene(NamedTuple):
 
 
 def people() -> tuple[House, Actor, Actor, Actor]:
-    house = House(CallConfiguration(recording="on_request"))
+    house = House(CallConfiguration(recording="on_request", queue_size=1))
     ana, vic = house.agent(), house.visitor()
     phone = agent_actor("ana", "phone")
     house.connect(phone, information("phone", "ios"))
@@ -49,6 +50,15 @@ def people() -> tuple[House, Actor, Actor, Actor]:
 
 def scene(state: str) -> Scene:
     house, ana, phone, vic = people()
+    if state == "waiting":
+        house.ok(vic, ConversationMessageSend("cv_1", "hello"))
+        joined = house.ok(ana, InvitationJoin(house.ok(ana, InvitationSend("cv_1")).invitation))
+        return Scene(house, ana, phone, vic, joined.session, "", joined.leg)
+    if state == "queued":
+        house.lose(ana)
+        house.lose(phone)
+        requested = house.request(vic)
+        return Scene(house, ana, phone, vic, requested.session, requested.leg or "", "")
     if state == "ringing":
         requested = house.request(vic)
         return Scene(house, ana, phone, vic, requested.session, requested.leg or "", "")

@@ -101,6 +101,12 @@ class ScriptedCalls:
     def device_gone(self, address: DeviceAddress) -> None:
         self._note("gone", address.device)
 
+    def device_revoked(self, address: DeviceAddress) -> None:
+        self._note("revoked", address.device)
+
+    def actor_changed(self, actor: Actor) -> None:
+        self._note("changed", actor.device or "")
+
 
 @dataclass
 class SignalingHost:

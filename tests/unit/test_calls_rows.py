@@ -45,7 +45,7 @@ from triortc.engine.calls.commands import (
     TransferTarget,
 )
 from triortc.engine.calls.configuration import CallConfiguration
-from triortc.engine.calls.events import SessionCrashed, ShutDown
+from triortc.engine.calls.events import SessionCrashed, SessionFenced, ShutDown
 from triortc.engine.calls.machine import Machine
 from triortc.engine.calls.media_events import (
     LegFailed,
@@ -55,6 +55,7 @@ from triortc.engine.calls.media_events import (
     LegUp,
     RecordingStopped,
 )
+from triortc.engine.calls.notifications import RingEnded
 
 Scenario = Callable[[House, Actor, Actor], None]
 
@@ -301,7 +302,7 @@ def l12(house: House, ana: Actor, vic: Actor) -> None:
     mobile = phone(house)
     house.request(vic)
     house.ok(ana, DeviceRevoke("phone"))
-    assert house.fault(mobile, RingOpened(house.ring(mobile))).code == "call.invalid_state"
+    assert house.told(mobile, RingEnded)[-1].reason == "device_removed"
 
 
 def l13(house: House, ana: Actor, vic: Actor) -> None:
@@ -328,6 +329,12 @@ def answers(house: House, ana: Actor, vic: Actor) -> None:
 def v17(house: House, ana: Actor, vic: Actor, session: str) -> None:
     house.lose(vic)
     house.advance(5.0)
+
+
+def v45(house: House, ana: Actor, vic: Actor) -> None:
+    session, _, leg = house.active(vic, ana)
+    house.handle(SessionFenced(session))
+    assert (session in house.world.sessions, house.gate(leg, "video")) == (False, "sealed")
 
 
 Call = tuple[str, str, str]
@@ -518,6 +525,7 @@ SCENARIOS: dict[str, Scenario] = {
     "V42 ringing": ends(lambda h, a, v, s: h.ok(service(), CallEnd(s)), "cancelled", "supervisor_ended"),
     "V43": in_call(lambda h, a, v, call: h.handle(ShutDown()), "ended", "server_shutdown"),
     "V44": ends(lambda h, a, v, s: h.handle(SessionCrashed(s)), "failed", "internal_error"),
+    "V45": v45,
     "V50": in_call(recorded, "active"),
     "V51": in_call(recording_ended, "active"),
     "V52": in_call(recording_broke, "active"),
