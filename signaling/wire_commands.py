@@ -100,6 +100,7 @@ class CallRequest(Command, frozen=True):
     group: Word | None = None
     media: Media = Media()
     offer: Sdp | None = None
+    preview: bool = False
 
 
 class CallEnd(Command, frozen=True):
@@ -122,6 +123,14 @@ class OfInvitation(Command, frozen=True):
 class OfInvitationWithOffer(Command, frozen=True):
     invitation: Id
     offer: Sdp | None = None
+
+
+class InvitationAccept(Command, frozen=True):
+    """`preview`: the visitor agrees to be seen before the agent has joined, where the server asks for that."""
+
+    invitation: Id
+    offer: Sdp | None = None
+    preview: bool = False
 
 
 # --- media
@@ -248,7 +257,7 @@ COMMANDS: dict[str, type[Command]] = {
     "invitation.send": OfConversation,
     "invitation.join": OfInvitationWithOffer,
     "invitation.cancel": OfInvitation,
-    "invitation.accept": OfInvitationWithOffer,
+    "invitation.accept": InvitationAccept,
     "invitation.decline": OfInvitation,
     "sdp.offer": SdpOffer,
     "sdp.answer": SdpAnswer,

@@ -134,12 +134,14 @@ def recompute_presence(world: World, principal: Principal) -> None:
         return
     facts = presence_facts(world, agent)
     _watch_background(world, agent, facts)
-    for channel in CHANNELS:
-        if not _update(agent, channel, facts):
-            continue
+    changed = [channel for channel in CHANNELS if _update(agent, channel, facts)]
+    if not changed:
+        return
+    watchers = (*world.devices_of(principal), *world.supervisors(principal.org))
+    for channel in changed:
         status = agent.statuses[channel]
         event = PresenceChanged(**{name: getattr(status, name) for name in ChannelStatus.__dataclass_fields__})
-        for device in (*world.devices_of(principal), *world.supervisors(principal.org)):
+        for device in watchers:
             world.notify(Order.PRESENCE, device.address, event)
 
 

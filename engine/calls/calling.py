@@ -17,9 +17,9 @@ from triortc.engine.calls.commands import (
     RingOpened,
     RingSilence,
 )
-from triortc.engine.calls.effects import AnswerOffer, Order
+from triortc.engine.calls.effects import AnswerOffer, Order, SetSource
 from triortc.engine.calls.events import CommandReceived
-from triortc.engine.calls.gates import open_leg
+from triortc.engine.calls.gates import gate_event, open_leg
 from triortc.engine.calls.lifecycle import Lifecycle
 from triortc.engine.calls.permissions import missing_permissions, permission_view, settings_url
 from triortc.engine.calls.replies import (
@@ -277,10 +277,26 @@ class Calling:
 
     # --- what follows a step
 
+    def _preview(self, session: Session) -> None:
+        """A-24: the first device whose leg is warm shows the visitor, if the policy and the visitor agree."""
+        world = self._world
+        visitor = world.legs.get(session.visitor_leg or "")
+        if not (
+            world.configuration.visitor_preview_to_agent and session.preview and visitor is not None and visitor.up
+        ):
+            return
+        warm = next((leg for leg in world.legs_in(session.id) if leg.side == "agent" and leg.up), None)
+        if warm is not None:
+            world.emit(Order.OPEN_GATES, SetSource(session.id, "agent", warm.id))
+            gate_event(world, session, visitor, "commit")
+            gate_event(world, session, visitor, "ready")
+
     def legs_ready(self, session_id: str) -> None:
         """V27, as soon as both legs of an accepted call are up."""
         world = self._world
         session = world.sessions[session_id]
+        if session.state == "ringing":
+            self._preview(session)
         if session.state != "connecting":
             return
         legs = [world.legs.get(leg or "") for leg in (session.agent_leg, session.visitor_leg)]

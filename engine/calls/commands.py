@@ -128,11 +128,14 @@ class PresenceGet:
 
 @dataclass(slots=True, frozen=True)
 class CallRequest:
+    """`preview`: the visitor agrees to be seen by an agent who has opened the ring (A-24)."""
+
     wire_type: ClassVar[str] = "call.request"
     conversation: str
     group: str | None = None
     media: MediaWanted = field(default_factory=MediaWanted)
     offer: str | None = None
+    preview: bool = False
 
 
 @dataclass(slots=True, frozen=True)
@@ -235,6 +238,7 @@ class InvitationAccept:
     wire_type: ClassVar[str] = "invitation.accept"
     invitation: str
     offer: str | None = None
+    preview: bool = False
 
 
 @dataclass(slots=True, frozen=True)

@@ -49,6 +49,8 @@ class CallConfiguration:
             `warn` warns, `enforce` refuses.
         visitor_escalation: what a visitor's request for video does in a chat that an agent has: `off` refuses it,
             `notify` refuses it and tells the agent, `ring_assignee` rings the agent.
+        visitor_preview_to_agent: whether an agent who has opened a ring sees the visitor before "Go", if the visitor
+            agreed to it in the request (A-24). The visitor sees nothing of the agent either way.
         max_chats: open chats at which an agent is busy on the chat channel.
         max_third_party: third-party conversations at which an agent is busy on that channel.
         background_available_s: how long an agent without anything to do stays available with the app in the background;
@@ -101,6 +103,7 @@ class CallConfiguration:
     handoff_paths: frozenset[tuple[str, str]] | None = None
     invite_requires_clear_desk: Literal["off", "warn", "enforce"] = "warn"
     visitor_escalation: Literal["off", "notify", "ring_assignee"] = "off"
+    visitor_preview_to_agent: bool = False
     max_chats: int = 3
     max_third_party: int = 3
     background_available_s: float | None = 5 * 3600.0

@@ -178,6 +178,7 @@ class Inviting:
         if isinstance(epoch, Busy):
             invitations.step(world, invitation, command.wire_type, InvitationFacts(obstacle="agent_busy"))
             raise RefusedError("agent.busy", "the agent is in another video")
+        session.preview = command.preview
         session.visitor_device, session.visitor_leg = device.address.device, world.new_id("leg")
         self._lifecycle.create(session)
         world.told[session.id][device.address] = None

@@ -77,7 +77,7 @@ class Requesting:
 
     def _accept(self, actor: Actor, invitation: str, command: CallRequest) -> Ok:
         """R31: to ask for what one is invited to is to accept."""
-        joined = self._inviting.accept(actor, InvitationAccept(invitation, command.offer)).payload
+        joined = self._inviting.accept(actor, InvitationAccept(invitation, command.offer, command.preview)).payload
         assert isinstance(joined, JoinedPayload)
         return Ok(CallRequestedPayload(joined.session, joined.state, joined.leg))
 
@@ -128,6 +128,7 @@ class Requesting:
             visitor_device=device.address.device,
             visitor_leg=world.new_id("leg"),
             was_unassigned=conversation.assignee is None,
+            preview=command.preview,
         )
         self._lifecycle.create(session)
         world.told[session.id][device.address] = None

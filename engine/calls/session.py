@@ -60,6 +60,7 @@ class Session:
     visitor_leg: str | None = None
     was_unassigned: bool = True
     invitation: str | None = None
+    preview: bool = False
     missed_by: tuple[str, ...] = ()
     phase: str = "new"
     version: int = 0
@@ -179,6 +180,7 @@ class LogRecord:
             "visitor_leg": session.visitor_leg,
             "was_unassigned": session.was_unassigned,
             "invitation": session.invitation,
+            "preview": session.preview,
         }
         return cls(0, session.requested_at, "", "new", "int.created", "new", "system", 0, made)
 

@@ -211,7 +211,8 @@ class Calls(RuleBasedStateMachine):
         """I34: an invitation succeeds exactly if it may."""
         world = self.house.world
         conversation = world.conversations.get(("org", f"cv_{whose}"))
-        desk = len(world.agents[actor.principal].chats - {("org", f"cv_{whose}")})
+        agent = world.agents[actor.principal]
+        desk = len(agent.chats - {("org", f"cv_{whose}")}) + len(agent.occupied["call"])
         clear = world.configuration.invite_requires_clear_desk != "enforce" or not desk
         may = (
             conversation is not None

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -37,7 +38,7 @@ from triortc.engine.calls.commands import (
     TransferTarget,
 )
 from triortc.engine.calls.effects import RequestKeyframe
-from triortc.engine.calls.events import SessionCrashed, ShutDown
+from triortc.engine.calls.events import ActorChanged, SessionCrashed, ShutDown
 from triortc.engine.calls.gate_table import Gate, GateState
 from triortc.engine.calls.media_events import LegFailed, LegLost, LegRecovered, RecordingStopped
 from triortc.engine.calls.notifications import (
@@ -283,7 +284,7 @@ def test_L13_after_the_end_a_ring_takes_nothing_in(command: type[RingAck] | type
 def test_D2_a_device_that_was_removed_from_the_ring_cannot_answer_it() -> None:
     """I4: whoever answers has won the ring."""
     found = scene("ringing")
-    found.house.ok(found.ana, DeviceRevoke("phone"))
+    found.house.handle(ActorChanged(replace(found.phone, caps=frozenset({"presence"}))))
     assert found.house.fault(found.phone, CallAccept(found.session)).code == "call.not_participant"
     assert found.state == "ringing"
     found.house.ok(found.ana, CallAccept(found.session))
