@@ -108,6 +108,9 @@ class _Clients:
         elif isinstance(notification, RingOffer) and notification.session not in self.deadlines:
             self.deadlines[notification.session] = trio.current_time() + notification.ttl_ms / 1000
 
+    def remove(self, address: DeviceAddress) -> None:
+        """Nobody is revoked here."""
+
     def drain(self, until: float) -> None:
         """Nothing waits here."""
 

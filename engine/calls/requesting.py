@@ -230,7 +230,8 @@ class Requesting:
             statuses = self._candidates(session, session.missed_by)
         else:
             agent = self._world.agent(Principal(session.org, "agent", conversation.assignee))
-            statuses = [(agent, self._apart_from(conversation, agent))] if "video.receive" in agent.caps else []
+            may = "video.receive" in agent.caps and agent.principal.sub not in session.missed_by
+            statuses = [(agent, self._apart_from(conversation, agent))] if may else []
         able = {agent.principal.sub: agent for agent, effective in statuses if effective == "available"}
         return able, any(effective == "busy" for _, effective in statuses)
 

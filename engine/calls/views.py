@@ -157,8 +157,8 @@ def ring_offer(world: World, session: Session, ring: Ring, device: Device) -> Ri
 
 def _live_session(world: World, conversation: Conversation, device: Device) -> LiveSession | None:
     session = world.live_session(conversation)
-    if session is None:
-        return None
+    if session is None or (device.address.role == "agent" and device.address.sub in session.missed_by):
+        return None  # for an agent who missed it the session has ended
     own_side = "agent" if device.address.role == "agent" else "visitor"
     own = session.agent_address if own_side == "agent" else session.visitor_address
     committed = None if own is None else world.devices.get(own)

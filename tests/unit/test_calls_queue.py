@@ -24,7 +24,14 @@ from triortc.engine.calls.commands import (
 )
 from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.events import SessionCrashed, ShutDown
-from triortc.engine.calls.notifications import CallEnded, CallState, ConversationRemoved, RingEnded, RingOffer
+from triortc.engine.calls.notifications import (
+    CallEnded,
+    CallState,
+    ConversationChanged,
+    ConversationRemoved,
+    RingEnded,
+    RingOffer,
+)
 from triortc.errors import ConfigurationError
 
 
@@ -296,6 +303,16 @@ def test_A_8_with_a_queue_the_visitor_waits_at_its_head_for_somebody_who_was_not
     assert (house.session(first).state, position(house, vic)) == ("queued", 1)
     ben = house.agent("ben", "ben-desk")
     assert house.told(ben, RingOffer)[-1].session == first
+
+
+def test_A_8_an_agent_who_missed_a_call_and_is_then_given_its_chat_is_not_rung_again() -> None:
+    house = House(CallConfiguration(on_no_answer="reroute", queue_size=2))
+    ana = house.agent("ana", "desk")
+    session = ask(house, house.visitor())
+    house.advance(30.0)
+    house.perform(house.control.assign_conversation("org", "cv_1", "ana", house.now))
+    assert (house.session(session).state, len(house.told(ana, RingOffer))) == ("queued", 1)
+    assert house.told(ana, ConversationChanged)[-1].live_session is None, "for her it has ended"
 
 
 def test_V16_with_nobody_who_can_be_reached_the_call_ends_unanswered() -> None:
