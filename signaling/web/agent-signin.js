@@ -15,7 +15,7 @@ function identity(query) {
   const deviceName = kind === "desktop" ? "Desktop" : `${name || "Agent"}’s ${kind}`;
   return {
     sub, name: name || "Agent", kind, group: query.get("group") || "default",
-    did: deviceId(sub, sub, kind), platform: PLATFORMS[kind] ?? "web", deviceName,
+    did: deviceId(sub, sub, kind, localStorage), platform: PLATFORMS[kind] ?? "web", deviceName,
   };
 }
 

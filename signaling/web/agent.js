@@ -15,7 +15,7 @@ import { describeDevice, fetchToken, pictureFromAddress, signalUrl } from "./ide
 import { Installation } from "./install.js";
 import { Stage } from "./stage.js";
 import { Messages, ThreadView } from "./thread.js";
-import { toast } from "./toast.js";
+import { hideToast, toast } from "./toast.js";
 import { LocalMedia, TriortcClient } from "./triortc-client.js";
 import { deviceWords, errorWords, explainRefusal, invitationEndWords } from "./words.js";
 
@@ -56,7 +56,7 @@ const debug = exposeForTests("agent", () => {
   const live = liveOf(client);
   const ring = ringOf(client);
   return {
-    ...state, link: client.link, presence: Object.fromEntries(client.presence), conversations: [...client.conversations.values()],
+    ...state, link: client.link, pushes: installation.subscriptions, presence: Object.fromEntries(client.presence), conversations: [...client.conversations.values()],
     invitations: [...client.invitations.values()], warning: controls.warning, connection: (live ?? ring?.call)?.connection ?? "new",
     ring: ring && { ring: ring.ring, session: ring.session, kind: ring.kind, leg: ring.call.legId },
     live: live && { session: live.session, conversation: live.conversation, phase: live.pulling ? "pulling" : live.state, peerLost: live.peerLost, recorded: live.recorded },
@@ -171,6 +171,7 @@ async function toggleRecording() {
 /** Join an invitation before the visitor does. */
 async function join() {
   const invitation = state.selected ? client.invitationOf(state.selected) : null;
+  hideToast();
   if (!invitation || !(await controls.prepare())) return;
   await client.joinInvitation(invitation).catch((/** @type {CommandError} */ error) => {
     controls.settle();

@@ -5,12 +5,15 @@ import { permissions } from "./triortc-media.js";
 
 const APP_VERSION = "web-1";
 
-/** A value that this tab keeps over a reload. @param {string} name @param {() => string} make */
-function remembered(name, make) {
-  const known = sessionStorage.getItem(name);
+/**
+ * A value that this tab keeps over a reload, or this browser over its end.
+ * @param {string} name @param {() => string} make @param {Storage} [store]
+ */
+export function remembered(name, make, store = sessionStorage) {
+  const known = store.getItem(name);
   if (known) return known;
   const value = make();
-  sessionStorage.setItem(name, value);
+  store.setItem(name, value);
   return value;
 }
 
@@ -19,12 +22,13 @@ export function identifier(text) {
   return text.normalize("NFKD").replace(/[^A-Za-z0-9_-]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 48);
 }
 
-/** @param {string} prefix @param {string} sub @param {string} kind */
-export function deviceId(prefix, sub, kind) {
-  return remembered(`triortc-device-${sub}-${kind}`, () => `${prefix}-${identifier(kind)}-${uuid7().slice(-12)}`);
+/**
+ * An agent's device is this browser: closed and opened again, it is the one that a push has woken. A visitor's is one tab.
+ * @param {string} prefix @param {string} sub @param {string} kind @param {Storage} [store]
+ */
+export function deviceId(prefix, sub, kind, store = sessionStorage) {
+  return remembered(`triortc-device-${sub}-${kind}`, () => `${prefix}-${identifier(kind)}-${uuid7().slice(-12)}`, store);
 }
-
-export { remembered };
 
 /** @param {object} claims role, sub, did, name, grp, cv @returns {Promise<string>} */
 export async function fetchToken(claims) {

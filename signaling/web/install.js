@@ -8,6 +8,8 @@ export class Installation {
   /** @type {ServiceWorkerRegistration|null} */ #registration = null;
   /** Whether the server can send Web Pushes. */ #available = false;
   /** @type {any} */ #prompt = null;
+  /** How many the server knows of this page. */
+  subscriptions = 0;
   /** A ring was declined from its notification. */
   onDecline = () => {};
   #declined = "";
@@ -56,7 +58,10 @@ export class Installation {
   }
 
   /** Somebody wants to be reachable: the moment to ask. */
-  async offer() { this.#render(); }
+  async offer() {
+    this.#render();
+    if (globalThis.Notification?.permission === "granted") await this.#subscribe();
+  }
 
   #render() {
     const ask = Boolean(this.#registration?.pushManager && this.#available && globalThis.Notification?.permission === "default");
@@ -79,6 +84,7 @@ export class Installation {
       const { public_key: key } = await (await fetch("/v1/push-key")).json();
       const subscription = await manager.getSubscription() ?? await manager.subscribe({ userVisibleOnly: true, applicationServerKey: decoded(key) });
       await this.told([described(subscription)]);
+      this.subscriptions = 1;
     } catch { // no push service can be reached: an open page rings all the same
     }
   }

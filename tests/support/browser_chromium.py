@@ -57,6 +57,8 @@ class ChromiumPage(Page):
         self._session = session
         self._target = target
         self._loaded = trio.Event()
+        self._registrations: dict[str, str] = {}
+        self._registered = trio.Event()
         wire.on_event(self._on_event)
 
     def _on_event(self, method: str, params: dict[str, Any], session: str | None) -> None:
@@ -64,6 +66,10 @@ class ChromiumPage(Page):
             return
         if method == "Page.loadEventFired":
             self._loaded.set()
+        elif method == "ServiceWorker.workerRegistrationUpdated":
+            for registration in params["registrations"]:
+                self._registrations[registration["scopeURL"]] = registration["registrationId"]
+            self._registered.set()
         elif method == "Runtime.exceptionThrown":
             details = params["exceptionDetails"]
             self.console_errors.append(details.get("exception", {}).get("description", details["text"]))
@@ -138,6 +144,33 @@ class ChromiumPage(Page):
         await self._call("Input.dispatchKeyEvent", {**event, "type": "keyDown", "text": text})
         await self._call("Input.dispatchKeyEvent", {**event, "type": "keyUp"})
 
+    async def deliver_push(self, message: str) -> None:
+        """Give the service worker of this page's origin a push message, as if the push service had sent it."""
+        origin = await self.evaluate("location.origin")
+        await self._call("ServiceWorker.enable")
+        while f"{origin}/" not in self._registrations:
+            self._registered = trio.Event()
+            await self._registered.wait()
+        registration = self._registrations[f"{origin}/"]
+        await self._call(
+            "ServiceWorker.deliverPushMessage",
+            {"origin": origin, "registrationId": registration, "data": message},
+        )
+
+    async def evaluate_in_worker(self, expression: str) -> Any:
+        """Evaluate JavaScript in the running service worker."""
+        targets = (await self._wire.call("Target.getTargets"))["targetInfos"]
+        (worker,) = [target for target in targets if target["type"] == "service_worker"]
+        attached = await self._wire.call("Target.attachToTarget", {"targetId": worker["targetId"], "flatten": True})
+        result = await self._wire.call(
+            "Runtime.evaluate",
+            {"expression": expression, "awaitPromise": True, "returnByValue": True},
+            attached["sessionId"],
+        )
+        if "exceptionDetails" in result:
+            raise BrowserError(str(result["exceptionDetails"]))
+        return result["result"].get("value")
+
     async def close(self) -> None:
         await self._wire.call("Target.closeTarget", {"targetId": self._target})
 
@@ -155,7 +188,9 @@ class Chromium(Browser):
 
     async def open(self, url: str) -> Page:
         if self._options.camera == "refused":
-            await self._refuse_devices(url)
+            await self._set_permissions(url, "denied", "camera", "microphone")
+        if self._options.notifications:
+            await self._set_permissions(url, "granted", "notifications")
         target = (await self._wire.call("Target.createTarget", {"url": "about:blank", "newWindow": True}))["targetId"]
         attached = await self._wire.call("Target.attachToTarget", {"targetId": target, "flatten": True})
         page = ChromiumPage(self._wire, attached["sessionId"], target)
@@ -165,11 +200,11 @@ class Chromium(Browser):
         await page.go(url)
         return page
 
-    async def _refuse_devices(self, url: str) -> None:
+    async def _set_permissions(self, url: str, setting: str, *names: str) -> None:
         origin = "/".join(url.split("/")[:3])
-        for name in ("camera", "microphone"):
+        for name in names:
             await self._wire.call(
-                "Browser.setPermission", {"permission": {"name": name}, "setting": "denied", "origin": origin}
+                "Browser.setPermission", {"permission": {"name": name}, "setting": setting, "origin": origin}
             )
 
 

@@ -39,11 +39,13 @@ class BrowserOptions:
     Args:
         frames_per_second: rate of the fake camera (Chromium).
         camera: `granted` gives the fake devices without asking, `refused` acts somebody who said no.
+        notifications: whether pages may show notifications without asking (Chromium).
         dark: start with the dark colour scheme (Firefox knows it only at start; Chromium's pages can be switched).
     """
 
     frames_per_second: int = 30
     camera: Literal["granted", "refused"] = "granted"
+    notifications: bool = False
     dark: bool = False
 
 

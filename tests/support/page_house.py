@@ -19,17 +19,21 @@ from triortc.engine.ice.configuration import IceConfiguration
 from triortc.engine.session.configuration import SessionConfiguration
 from triortc.signaling.app import ServerConfiguration
 from triortc.signaling.engine import EngineConfiguration, open_engine
+from triortc.signaling.push.configuration import PushConfiguration
 
 __all__ = ["cut_off", "page_house"]
 
 
 @asynccontextmanager
-async def page_house(*, host: str = "127.0.0.1", recordings: Path | None = None, **calls: Any) -> AsyncGenerator[str]:
+async def page_house(
+    *, host: str = "127.0.0.1", recordings: Path | None = None, push: PushConfiguration | None = None, **calls: Any
+) -> AsyncGenerator[str]:
     """Serve the pages, and yield their address.
 
     Args:
         host: of pages, signaling and media: any loopback address.
         recordings: a directory for them, where calls are recorded.
+        push: services that wake devices.
         calls: fields of CallConfiguration.
     """
     media = MediaConfiguration(
@@ -38,7 +42,7 @@ async def page_house(*, host: str = "127.0.0.1", recordings: Path | None = None,
     )
     if recordings is not None:
         media = replace(media, recording=RecordingConfiguration(directory=recordings))
-    server = ServerConfiguration(host=host, port=0, development=True, calls=CallConfiguration(**calls))
+    server = ServerConfiguration(host=host, port=0, development=True, calls=CallConfiguration(**calls), push=push)
     configuration = EngineConfiguration(server=server, media=media)
     async with open_engine(configuration) as house:
         yield house.url.rstrip("/")

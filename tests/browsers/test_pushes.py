@@ -1,0 +1,134 @@
+"""A closed agent page is rung by Web Push: Chromium's service worker gets what the server sends (docs/pushes.md)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import trio
+
+from support.browser import BrowserOptions, open_browser
+from support.browser_chromium import ChromiumPage
+from support.call_pages import become_available, open_agent, open_visitor
+from support.page_house import page_house
+from support.push_fakes import WEB_PUSH
+from triortc.signaling.push.configuration import PushConfiguration
+
+SHOWN = """navigator.serviceWorker.getRegistration('/').then(worker => worker.getNotifications())
+  .then(shown => shown.map(({title, tag, body, requireInteraction}) => ({title, tag, body, requireInteraction})))"""
+CLEARED = "registration.getNotifications().then(shown => shown.forEach(one => one.close()))"
+TAPPED = """(async action => {
+  const opened = [];
+  clients.openWindow = async url => { opened.push(url); return null; };
+  const [notification] = await registration.getNotifications();
+  const event = new NotificationEvent('notificationclick', {notification, action});
+  const waits = [];
+  event.waitUntil = promise => waits.push(promise);
+  dispatchEvent(event);
+  await Promise.all(waits);
+  return opened;
+})(%s)"""
+
+# No push service can be reached from here; what it would have given is made in the page.
+SUBSCRIBED = """(async () => {
+  const text = bytes => btoa(String.fromCharCode(...new Uint8Array(bytes)))
+    .replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+  const pair = await crypto.subtle.generateKey({name: 'ECDH', namedCurve: 'P-256'}, true, ['deriveBits']);
+  const keys = {
+    p256dh: text(await crypto.subtle.exportKey('raw', pair.publicKey)),
+    auth: text(crypto.getRandomValues(new Uint8Array(16))),
+  };
+  PushManager.prototype.getSubscription = async () => ({toJSON: () => ({endpoint: 'https://push.example/1', keys})});
+})()"""
+
+
+def ring(session: str, timeout_ms: int = 25_000, **more: Any) -> str:
+    message = {
+        "type": "ring",
+        "session": session,
+        "ring": "rg_1",
+        "conversation": "cv_push",
+        "kind": "call",
+        "video": True,
+    }
+    return json.dumps({**message, "timeout_ms": timeout_ms, "expires_at": 1_800_000_000_000, **more})
+
+
+async def _shown(page: ChromiumPage, titles: list[str]) -> list[dict[str, Any]]:
+    """Wait until exactly these notifications are shown."""
+    while True:
+        found: list[dict[str, Any]] = await page.evaluate(SHOWN)
+        if [notification["title"] for notification in found] == titles:
+            return found
+        await page.evaluate("new Promise(done => setTimeout(done, 50))")
+
+
+async def test_s1_6_a_closed_page_is_rung_by_a_push_and_a_tap_leads_to_the_incoming_screen() -> None:
+    with trio.fail_after(90):
+        async with (
+            page_house(push=PushConfiguration(web_push=WEB_PUSH)) as url,
+            open_browser("chromium", BrowserOptions(notifications=True)) as browser,
+        ):
+            agent = await open_agent(browser, url)
+            await agent.wait_for("navigator.serviceWorker.controller")
+            await agent.evaluate(SUBSCRIBED)
+            await become_available(agent)
+            await agent.wait_for("triortc.state().pushes === 1")
+            address = await agent.evaluate("location.pathname + location.search")
+            await agent.close()
+            bystander = await browser.open(f"{url}/")
+            assert isinstance(bystander, ChromiumPage)
+            visitor = await open_visitor(browser, url, "cv_push")
+            await visitor.click("#start-video")
+            session = await visitor.wait_for("triortc.state().phase === 'ringing' && triortc.state().session")
+            await bystander.deliver_push(ring(session, visitor_name="Léa"))
+            (notification,) = await _shown(bystander, ["Léa is calling by video"])
+            assert notification["tag"] == session
+            assert notification["requireInteraction"]
+            assert await bystander.evaluate_in_worker(TAPPED % "''") == [address]
+            await _shown(bystander, [])
+            agent = await browser.open(url + address)
+            await agent.wait_for(
+                "triortc.state().ring?.leg && document.querySelector('#stage').dataset.mode === 'incoming'"
+            )
+            await agent.press("g")
+            await visitor.wait_for("triortc.state().phase === 'active'")
+            assert agent.console_errors == []
+
+
+async def test_a_notification_goes_when_the_ring_is_over_and_a_decline_on_it_declines() -> None:
+    with trio.fail_after(90):
+        async with (
+            page_house(push=PushConfiguration(web_push=WEB_PUSH)) as url,
+            open_browser("chromium", BrowserOptions(notifications=True)) as browser,
+        ):
+            agent = await open_agent(browser, url)
+            await agent.wait_for("navigator.serviceWorker.controller")
+            await agent.evaluate(SUBSCRIBED)
+            await become_available(agent)
+            await agent.wait_for("triortc.state().pushes === 1")
+            bystander = await browser.open(f"{url}/")
+            assert isinstance(bystander, ChromiumPage)
+            await bystander.deliver_push(ring("vs_seen"))  # an open page rings by itself
+            await agent.close()
+            await bystander.deliver_push(ring("vs_lost", timeout_ms=300))  # its withdrawal is lost
+            await _shown(bystander, ["A visitor is calling by video"])
+            await _shown(bystander, [])
+            await bystander.deliver_push(ring("vs_taken"))
+            await _shown(bystander, ["A visitor is calling by video"])
+            withdrawal = {"type": "withdraw", "withdraw": "vs_taken", "ring": "rg_1", "conversation": "cv_push"}
+            missed = {**withdrawal, "outcome": "timeout", "log_missed": True}
+            await bystander.deliver_push(json.dumps(missed))
+            await _shown(bystander, ["You missed a video"])
+            await bystander.deliver_push("nonsense")
+            visitor = await open_visitor(browser, url, "cv_push")
+            await visitor.click("#start-video")
+            session = await visitor.wait_for("triortc.state().phase === 'ringing' && triortc.state().session")
+            await bystander.evaluate_in_worker(
+                "registration.getNotifications().then(all => all.forEach(one => one.close()))"
+            )
+            await bystander.deliver_push(ring(session))
+            await _shown(bystander, ["A visitor is calling by video"])
+            (opened,) = await bystander.evaluate_in_worker(TAPPED % "'decline'")
+            await browser.open(url + opened)
+            await visitor.wait_for("triortc.state().notice?.title === 'Nobody could answer right now.'")
