@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass, field
 
 from support.relay_story import KEYFRAME, LEG, OTHER, SSRC, A, B, Relay
+from triortc.codecs.registry import MediaKind
 from triortc.engine.protection_profile import SrtpProfile
 from triortc.engine.relay.gate import GateState
 from triortc.engine.rtcp.packets import GenericNack, PictureLossIndication, build_compound
@@ -226,7 +227,7 @@ class PlaneFuzz:
             relay.collect()
 
     def _set_gate(self) -> None:
-        kind = self.random.choice(("audio", "video"))
+        kind: MediaKind = "audio" if self.random.random() < 0.5 else "video"
         state = self.random.choice((GateState.OPEN, GateState.OPEN, GateState.MUTED))
         for relay in (self.core, self.slow):
             relay.plane.set_gate("0", kind, state, relay.now)
