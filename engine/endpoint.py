@@ -294,9 +294,10 @@ class Endpoint:
             for socket_number, datagrams in groupby(taken, lambda datagram: plane.address_of(datagram[0])[0]):
                 batch.load_stamped(list(datagrams), now)
                 self._receive(self._ports[socket_number], batch, lambda source: plane.address_of(source)[1], now)
+            plane.open_flows(now)
             if len(taken) < BATCH_DATAGRAMS:
                 break
-        plane.open_flows(now)
+        self.flush(now)
 
     def _drain(self, port: _Port) -> None:
         for _ in range(BATCHES_PER_TURN):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from triortc.engine.address import Address
 from triortc.engine.datagrams import DatagramBatch
-from triortc.engine.relay.acceleration import NOTE, NUMBERS, STATE
+from triortc.engine.relay.acceleration import GAP_BEHIND, NO_NUMBER, NOTE, NUMBERS, RECEIVED, SENT, STATE
 from triortc.engine.relay.gate import Gate
 from triortc.engine.relay.rewriter import StreamRewriter
 from triortc.engine.rtp.header import Buffer
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AcceleratedFlow", "AcceleratedHistory", "Link"]
 
-_NO_NUMBER: Final = 0xFFFFFFFF
 _GOES_UP: Final = b"\xff"
 
 
@@ -42,7 +41,7 @@ class Link:
         key: what the link stands on; another one takes another link.
     """
 
-    __slots__ = ("direction", "flows", "key", "source", "target")
+    __slots__ = ("closing", "direction", "flows", "key", "source", "target")
 
     def __init__(self, direction: forwarder.Direction, source: Session, target: OutboundStream, key: object) -> None:
         self.direction = direction
@@ -50,6 +49,8 @@ class Link:
         self.target = target
         self.key = key
         self.flows: list[AcceleratedFlow] = []
+        #: The flow whose state is being taken back for good.
+        self.closing: AcceleratedFlow | None = None
 
     def settle(self) -> None:
         """Write back what the flows have counted."""
@@ -62,26 +63,37 @@ class Link:
             flow.close()
 
     def note(self, journal: bytes, number: int, ssrc: int) -> None:
-        """What came and what went, for the estimates of both sides."""
+        """What came and what went: for the estimates of both sides, and for NACK."""
         sender = self.target.sender
         arrivals: list[tuple[int, float]] = []
         sizes: list[int] = []
         first, sent_at = None, 0.0
-        for at, transport_number, length in NOTE.iter_unpack(journal):
-            if not length:
-                arrivals.append((transport_number, at))
+        for at, transport_number, kind in NOTE.iter_unpack(journal):
+            if kind < SENT:
+                if kind < GAP_BEHIND:
+                    arrivals.append((transport_number, at))
+                else:
+                    self._note_gap(kind, transport_number, at)
                 continue
+            length = kind - SENT
             if sizes and at != sent_at:
                 self._note_sent(first, sizes, sent_at)
                 sizes = []
             if not sizes:
-                first, sent_at = None if transport_number == _NO_NUMBER else transport_number, at
+                first, sent_at = None if transport_number == NO_NUMBER else transport_number, at
             sizes.append(length)
         if sizes:
             self._note_sent(first, sizes, sent_at)
         sender.transport_sequence_number = number
         if arrivals:
             self.source.media.note_transport_sequence_numbers(arrivals, ssrc)
+
+    def _note_gap(self, kind: int, sequence_number: int, at: float) -> None:
+        """A flow has told of the last packet before a gap, or of one since."""
+        slot = kind - (GAP_BEHIND if kind < RECEIVED else RECEIVED)
+        flow = next((flow for flow in self.flows if flow.slot == slot), self.closing)
+        if flow is not None and flow.slot == slot:
+            flow.note_gap(kind < RECEIVED, sequence_number, at)
 
     def _note_sent(self, first: int | None, sizes_bytes: list[int], at: float) -> None:
         estimator = self.target.sender.estimator
@@ -101,7 +113,18 @@ class AcceleratedFlow:
         inbound, outbound: the SRTP state of both streams, whose windows the core uses in place.
     """
 
-    __slots__ = ("_gate", "_inbound", "_link", "_outbound", "_rewriter", "_slot", "_stream", "_target", "source")
+    __slots__ = (
+        "_gate",
+        "_inbound",
+        "_is_telling",
+        "_link",
+        "_outbound",
+        "_rewriter",
+        "_stream",
+        "_target",
+        "slot",
+        "source",
+    )
 
     def __init__(
         self,
@@ -117,7 +140,9 @@ class AcceleratedFlow:
     ) -> None:
         self.source = source
         self._link, self._gate, self._stream, self._rewriter, self._target = link, gate, stream, rewriter, target
-        self._slot, self._inbound, self._outbound = slot, inbound, outbound
+        self.slot, self._inbound, self._outbound = slot, inbound, outbound
+        #: Whether the core tells of every packet, since there was a gap.
+        self._is_telling = False
         gate.session.flows[stream.ssrc] = stream.flow = target.flow = self
         link.flows.append(self)
         if target.own_extension_ids[0]:
@@ -134,8 +159,9 @@ class AcceleratedFlow:
         payload_types: dict[int, int],
         is_vp8: bool,
         passed: Sequence[tuple[int, int]],
+        now: float,
     ) -> AcceleratedFlow | None:
-        """Hand the stream's state to the core; None while the core has handed up what was not looked at yet.
+        """Hand the stream's state to the core; None while a packet of its source is not looked at yet.
 
         Arguments:
             payload_types: payload type there for each here, of this stream's codec.
@@ -159,16 +185,16 @@ class AcceleratedFlow:
             *(rewriter.timestamp_shift, rewriter.sequence_shift, picture_shift, tl0_shift),
             *(media.transport_cc_id if media.feedback_recorder is not None else 0, *target.own_extension_ids),
             *(len(passed), pairs[0][0], pairs[1][0], pairs[0][1], pairs[1][1]),
-            *(bytes(types), bytes(vp8), not target.has_rtx),
+            *(bytes(types), bytes(vp8), not target.has_rtx, stream.nack is not None),
         )
         _, jitter, last_timestamp, last_at = stream.statistics.run
         state = STATE.pack(
-            *(inbound.highest, outbound.highest, 0, 0, last_timestamp, rewriter.newest[2], 0, 0),
+            *(inbound.highest, outbound.highest, 0, 0, 0, last_timestamp, rewriter.newest[2], 0, 0),
             *(picture_id, tl0_index, jitter, last_at),
         )
         history = target.history.core if isinstance(target.history, AcceleratedHistory) else None
         number = target.transport_sequence_number
-        slot = link.direction.open(numbers, state, inbound.seen, outbound.seen, history, number)
+        slot = link.direction.open(numbers, state, inbound.seen, outbound.seen, history, number, now)
         if slot is None:
             return None
         return cls(link, gate, stream, rewriter, target, slot, path[1], inbound, outbound)
@@ -179,7 +205,25 @@ class AcceleratedFlow:
 
     def settle(self) -> None:
         """Write back what others look at: statistics, numbering, signs of life."""
-        self._take_back(*self._link.direction.settle(self._slot))
+        self._take_back(*self._link.direction.settle(self.slot))
+        nack = self._stream.nack
+        while self._is_telling and nack is not None and nack.newest >= 0:
+            if self._link.direction.quiet(self.slot):
+                self._is_telling = False
+            else:
+                self._take_back(*self._link.direction.settle(self.slot))
+
+    def note_gap(self, is_before: bool, sequence_number: int, at: float) -> None:
+        """The last packet before a gap, or one since."""
+        nack = self._stream.nack
+        self._is_telling = True
+        if nack is None:
+            return
+        if is_before:
+            nack.catch_up(sequence_number)
+        else:
+            nack.note(sequence_number, at)
+            self._gate.session.media.note_due(nack.deadline)
 
     def close(self) -> None:
         """Settle, and leave the stream's packets to the slow path. Safe to call twice."""
@@ -189,7 +233,9 @@ class AcceleratedFlow:
         stream.flow = self._target.flow = None
         del self._gate.session.flows[stream.ssrc]
         link.flows.remove(self)
-        self._take_back(*link.direction.close(self._slot))
+        link.closing = self
+        self._take_back(*link.direction.close(self.slot))
+        link.closing = None
         if not link.flows:
             if self._target.sender.flow is link:
                 self._target.sender.flow = None
@@ -198,8 +244,8 @@ class AcceleratedFlow:
 
     def _take_back(self, state: bytes, picture_shift: int, tl0_shift: int, number: int, journal: bytes) -> None:
         values: tuple[Any, ...] = STATE.unpack(state)
-        in_index, out_index, packets, size_bytes, timestamp_in, timestamp_out = values[:6]
-        replayed, forged, picture_id, tl0_index, jitter, at = values[6:]
+        in_index, out_index, packets, advance, size_bytes, timestamp_in, timestamp_out = values[:7]
+        replayed, forged, picture_id, tl0_index, jitter, at = values[7:]
         stream, rewriter, session = self._stream, self._rewriter, self._gate.session
         srtp_in = session.media.srtp_in
         if srtp_in is not None:
@@ -210,11 +256,11 @@ class AcceleratedFlow:
             return
         self._inbound.highest = max(self._inbound.highest, in_index)
         self._outbound.highest = max(self._outbound.highest, out_index)
-        stream.statistics.note_run(packets, size_bytes, jitter, timestamp_in, at)
-        stream.newest += packets
-        if stream.nack is not None:
-            stream.nack.note_run(packets)
-        rewriter.advance(packets, timestamp_out, at)
+        stream.statistics.note_run(packets, size_bytes, jitter, timestamp_in, at, missing=advance - packets)
+        stream.newest += advance
+        if stream.nack is not None and not self._is_telling:
+            stream.nack.catch_up(in_index & 0xFFFF)
+        rewriter.advance(advance, timestamp_out, at)
         rewriter.pictures = picture_shift, picture_id, tl0_shift, tl0_index
         self._gate.statistics.forwarded += packets
         self._target.statistics.note_run(packets, size_bytes, timestamp_out, at)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from triortc.engine.address import Address
 from triortc.engine.relay.accelerated_flow import AcceleratedFlow, AcceleratedHistory, Link
-from triortc.engine.relay.acceleration import COUNTERS, make_cipher, pack_address, unpack_address
+from triortc.engine.relay.acceleration import ADDRESS_BYTES, COUNTERS, make_cipher, pack_address, unpack_address
 from triortc.engine.relay.gate import Gate
 from triortc.engine.relay.outlet import Outlet
 from triortc.engine.relay.python_plane import PythonPlane
@@ -47,6 +47,8 @@ class AcceleratedPlane(PythonPlane):
         #: Flows that the slow path would open: they are when all that was handed up has been looked at.
         self._wanted: dict[InboundStream, tuple[Session, Outlet, Gate, str]] = {}
         self._links: dict[tuple[Session, Session], Link] = {}
+        #: By the packed source address.
+        self._links_from: dict[bytes, Link] = {}
         self._known: dict[Hashable, tuple[int, Address]] = {}
 
     # -- for the shell
@@ -64,6 +66,7 @@ class AcceleratedPlane(PythonPlane):
         for link in self._links.values():
             link.close()
         self._links.clear()
+        self._links_from.clear()
         self._forwarder.stop()
 
     def fileno(self) -> int:
@@ -71,8 +74,16 @@ class AcceleratedPlane(PythonPlane):
         return self._forwarder.fileno()
 
     def take(self) -> list[tuple[bytes, bytes, float]]:
-        """What was handed up, 64 datagrams at most: (source for :meth:`address_of`, datagram, arrived at)."""
-        return self._forwarder.take()
+        """What was handed up, 64 datagrams at most: (source for :meth:`address_of`, datagram, arrived at).
+
+        Flows that have told of a gap are settled: missing packets are asked for.
+        """
+        handed_up, sources = self._forwarder.take()
+        for start in range(0, len(sources), ADDRESS_BYTES):
+            link = self._links_from.get(sources[start : start + ADDRESS_BYTES])
+            if link is not None:
+                link.settle()
+        return handed_up
 
     def address_of(self, source: Hashable) -> tuple[int, Address]:
         """(number of the socket in the order of :meth:`listen`, address) of a source; the same object every time."""
@@ -95,6 +106,7 @@ class AcceleratedPlane(PythonPlane):
         sent = self._forwarder.process(pack_address(self._sockets[local], remote), datagram, now, now)
         if sent is None:
             return None
+        self.take()
         locals_ = list(self._sockets)
         unpacked = [(data, unpack_address(to)) for to, data in sent]
         return [(data, locals_[number], address) for data, (number, address) in unpacked]
@@ -119,7 +131,9 @@ class AcceleratedPlane(PythonPlane):
             rewriter, types, passed = outlet.mapping(codec_name)
             if link is None:
                 continue
-            flow = AcceleratedFlow.open(link, gate, stream, rewriter, outlet.stream, types, codec_name == "vp8", passed)
+            flow = AcceleratedFlow.open(
+                link, gate, stream, rewriter, outlet.stream, types, codec_name == "vp8", passed, now
+            )
             if flow is not None:
                 gate.session.media.settle_in_time(now)
 
@@ -147,15 +161,16 @@ class AcceleratedPlane(PythonPlane):
             return link
         if link is not None:
             link.close()
+        source_address = pack_address(self._sockets[path_in[0]], path_in[1])
         direction = self._module.Direction(
             self._forwarder,
-            pack_address(self._sockets[path_in[0]], path_in[1]),
+            source_address,
             pack_address(self._sockets[path_out[0]], path_out[1]),
             make_cipher(self._module, srtp_in.profile, srtp_in.keys, sending=False),
             make_cipher(self._module, srtp_out.profile, srtp_out.keys, sending=True),
             target.sender.estimator is not None,
         )
-        link = self._links[source, receiver] = Link(direction, source, target, key)
+        link = self._links[source, receiver] = self._links_from[source_address] = Link(direction, source, target, key)
         return link
 
     def remove_leg(self, leg: str) -> None:
@@ -165,3 +180,6 @@ class AcceleratedPlane(PythonPlane):
         if removed is not None:
             for pair in [pair for pair in self._links if removed.session in pair]:
                 self._links.pop(pair).close()
+            self._links_from = {
+                source: link for source, link in self._links_from.items() if link in self._links.values()
+            }

@@ -15,9 +15,15 @@ from triortc.engine.srtp.key_derivation import SessionKeys
 from triortc.engine.srtp.profile import SrtpProfile
 
 __all__ = [
+    "ADDRESS_BYTES",
+    "ARRIVED",
     "COUNTERS",
+    "GAP_BEHIND",
     "NOTE",
+    "NO_NUMBER",
     "NUMBERS",
+    "RECEIVED",
+    "SENT",
     "STATE",
     "Acceleration",
     "acceleration",
@@ -31,13 +37,17 @@ LIBRARIES: Final = ("libcrypto.so.3", "libcrypto.so.1.1")
 
 #: Address: socket number, port (network order), family, nothing, host.
 _ADDRESS: Final = Struct("=HHHH16s")
+ADDRESS_BYTES: Final = _ADDRESS.size
 _FAMILIES: Final = {4: 2, 6: 10}  # AF_INET and AF_INET6 of Linux
 #: FlowState.
-STATE: Final = Struct("=10q2d")
+STATE: Final = Struct("=11q2d")
 #: FlowNumbers.
-NUMBERS: Final = Struct("=8I2i8B128s128sI")
-#: Note: when, transport-wide number, length (0: it arrived).
+NUMBERS: Final = Struct("=8I2i8B128s128s2I")
+#: Note: when, number, kind. ARRIVED: a transport-wide number. GAP_BEHIND and RECEIVED, plus the flow's: sequence
+#: numbers, the last one before a gap and those since. SENT, plus the length: a transport-wide number, or NO_NUMBER.
 NOTE: Final = Struct("=dII")
+ARRIVED, GAP_BEHIND, RECEIVED, SENT = 0, 1, 5, 9
+NO_NUMBER: Final = 0xFFFFFFFF
 #: Counters, by the names of triortc.engine.udp.SocketCounters and what only this plane has.
 COUNTERS: Final = (
     "received",

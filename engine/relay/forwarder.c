@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 enum { UDP_LEVEL = 17, UDP_CUT = 103, STAMP = 35, MAX_RUN_BYTES = 65000, BATCHES_PER_TURN = 8 };
-enum { HEADER_BYTES = 12, ONE_BYTE_PROFILE = 0xBEDE, SHA1_BYTES = 20, SHA1_BLOCK = 64, GET_TAG = 0x10, SET_TAG = 0x11 };
+enum { MAXIMUM_DROPOUT = 3000, HEADER_BYTES = 12, ONE_BYTE_PROFILE = 0xBEDE, SHA1_BYTES = 20, SHA1_BLOCK = 64, GET_TAG = 0x10, SET_TAG = 0x11 };
 static const int64_t LAST_INDEX = ((int64_t)1 << 48) - 1;
 
 /* -- libcrypto, by name: a machine without it has the Python plane and no error. */
@@ -291,7 +291,8 @@ static void count(FlowState *state, uint32_t clock_rate, uint32_t timestamp, siz
 
 /* The payload is decrypted and lies behind the room for the header; send_packet fills that and seals. */
 static void send_packet(Forwarder *forwarder, Direction *direction, Flow *flow, const Elements *found,
-                        const uint8_t *packet, uint8_t *out, size_t extension, size_t payload, double now) {
+                        const uint8_t *packet, uint8_t *out, size_t extension, size_t payload, int64_t step,
+                        double now) {
     FlowNumbers *numbers = &flow->numbers;
     FlowState *state = &flow->state;
     size_t header = HEADER_BYTES + extension;
@@ -307,12 +308,12 @@ static void send_packet(Forwarder *forwarder, Direction *direction, Flow *flow, 
     if (extension) build_extension(numbers, found, packet, out + HEADER_BYTES, extension, direction->number, now);
     if (flow->history != NULL && !numbers->keep_sealed)
         history_store(flow->history, number, out, header, out + header, payload, now);
-    state->out_index++;
+    state->out_index += step;
     flow->seen_out[state->out_index & numbers->mask_out] = (uint64_t)state->out_index;
     if (!seal_packet(direction->out, out, header, payload, numbers->ssrc_out, state->out_index)) return;
     if (flow->history != NULL && numbers->keep_sealed) history_store(flow->history, number, out, 0, out, length, now);
     if (direction->journal_sent)
-        direction->journal[direction->notes++] = (Note){now, numbers->number_id ? direction->number : NO_NUMBER, length};
+        direction->journal[direction->notes++] = (Note){now, numbers->number_id ? direction->number : NO_NUMBER, SENT + length};
     if (numbers->number_id) direction->number = (direction->number + 1) & 0xFFFF;
     int mine = forwarder->out_count++;
     forwarder->outs[mine] = (Out){direction, out, length, -1};
@@ -363,17 +364,30 @@ int forwarder_process(Forwarder *forwarder, const Address *from, uint8_t *packet
         state->forged++;
         return 1;
     }
-    /* Authentic. Either the next packet of the flow's ordinary run, or the whole direction is Python's from here on. */
-    direction->paused = index != state->in_index + 1 || packet[0] & 0x2F || (profile & 0xFFF0) == 0x1000 ||
-                        numbers->payload_types[packet[1] & 127] > 127 || direction->notes + 2 > JOURNAL ||
-                        index >= LAST_INDEX || state->out_index >= LAST_INDEX;
+    /* Authentic. Either it goes on with the flow's ordinary run, or the whole direction is Python's from here on. */
+    int64_t step = index - state->in_index;
+    direction->paused = step < 1 || step > MAXIMUM_DROPOUT || packet[0] & 0x2F || (profile & 0xFFF0) == 0x1000 ||
+                        numbers->payload_types[packet[1] & 127] > 127 || direction->notes + 4 > JOURNAL ||
+                        index >= LAST_INDEX || state->out_index + step >= LAST_INDEX;
     if (direction->paused) return 0;
     state->in_index = index;
     flow->seen_in[index & numbers->mask_in] = (uint64_t)index;
     if (found.arrival_bytes >= 2)
-        direction->journal[direction->notes++] = (Note){arrived_at, u16(packet + found.arrival), 0};
+        direction->journal[direction->notes++] = (Note){arrived_at, u16(packet + found.arrival), ARRIVED};
+    if (numbers->asks && (flow->telling || step > 1)) {
+        uint32_t which = (uint32_t)(flow - direction->flows);
+        if (!flow->telling)
+            direction->journal[direction->notes++] = (Note){now, (uint16_t)(index - step), GAP_BEHIND + which};
+        direction->journal[direction->notes++] = (Note){now, number, RECEIVED + which};
+        flow->telling = 1;
+        if (!direction->wants_attention && forwarder->attention_count < BATCH) {
+            direction->wants_attention = 1;
+            forwarder->attention[forwarder->attention_count++] = direction->from;
+        }
+    }
+    state->advance += step;
     count(state, numbers->clock_rate, u32(packet + 4), payload, now);
-    send_packet(forwarder, direction, flow, &found, packet, out, extension, payload, now);
+    send_packet(forwarder, direction, flow, &found, packet, out, extension, payload, step, now);
     return 1;
 }
 
@@ -542,7 +556,11 @@ static int drain(Forwarder *forwarder, uint16_t socket) {
         forwarder->counters.received++;
         if (message->msg_flags & MSG_TRUNC) forwarder->counters.truncated++;
         else if (!forwarder_process(forwarder, &from, forwarder->packets[i], length, arrived_at, now)) {
-            if (forwarder->ring_tail - forwarder->ring_head >= forwarder->ring_slots) {
+            /* Media may not fill the ring: checks, handshakes and RTCP keep a quarter of it. */
+            const uint8_t *packet = forwarder->packets[i];
+            int is_media = length > 1 && packet[0] >> 6 == 2 && (packet[1] < 192 || packet[1] > 223);
+            uint32_t limit = forwarder->ring_slots - (is_media ? forwarder->ring_slots / 4 : 0);
+            if (forwarder->ring_tail - forwarder->ring_head >= limit) {
                 forwarder->counters.hand_ups_lost++;
                 continue;
             }
@@ -556,8 +574,19 @@ static int drain(Forwarder *forwarder, uint16_t socket) {
         }
     }
     flush(forwarder);
-    if (signal) eventfd_write(forwarder->signal, 1);
+    if (signal || forwarder->attention_count) eventfd_write(forwarder->signal, 1);
     return received;
+}
+
+void forwarder_catch_up(Forwarder *forwarder, Direction *direction, double now) {
+    for (uint32_t i = forwarder->ring_head; i != forwarder->ring_tail && !direction->paused; i++) {
+        HandUp *slot = &forwarder->ring[i % forwarder->ring_slots];
+        if (slot->length == TAKEN || memcmp(&slot->from, &direction->from, sizeof slot->from)) continue;
+        if (forwarder_process(forwarder, &slot->from, slot->bytes, slot->length, slot->arrived_at, now))
+            slot->length = TAKEN;
+        if (forwarder->out_count == BATCH) flush(forwarder);
+    }
+    flush(forwarder);
 }
 
 static void *run(void *argument) {

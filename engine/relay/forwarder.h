@@ -60,15 +60,16 @@ typedef struct {
     double maximum_age_s;
 } History;
 
-/* What an ordinary run changes (STATE in accelerated_plane.py). */
+/* What an ordinary run changes (STATE in acceleration.py); counts are since it was settled last. */
 typedef struct {
-    int64_t in_index, out_index; /* of the newest packet */
-    int64_t packets, payload_bytes, timestamp_in, timestamp_out, replayed, forged;
+    int64_t in_index, out_index;               /* of the newest packet */
+    int64_t packets, advance, payload_bytes,   /* advance: packets and those missing between them */ 
+        timestamp_in, timestamp_out, replayed, forged;
     int64_t picture_id, tl0_index; /* the last that went out, -1 before */
     double jitter, at;
 } FlowState;
 
-/* What stays while a flow is open (NUMBERS in accelerated_plane.py). */
+/* What stays while a flow is open (NUMBERS in acceleration.py). */
 typedef struct {
     uint32_t ssrc_in, ssrc_out, window_in, mask_in, mask_out, clock_rate, timestamp_shift, sequence_shift;
     int32_t picture_id_shift, tl0_shift;                 /* -1: decided by the first picture */
@@ -77,6 +78,7 @@ typedef struct {
     uint8_t payload_types[128]; /* 255: goes up */
     uint8_t vp8[128];           /* by incoming payload type: pictures are renumbered */
     uint32_t keep_sealed;       /* the history holds packets as they were sent, for a receiver without RTX */
+    uint32_t asks;              /* missing packets are asked for: Python is told of gaps */
 } FlowNumbers;
 
 typedef struct {
@@ -84,14 +86,15 @@ typedef struct {
     FlowState state;
     uint64_t *seen_in, *seen_out; /* rings of used indices, as triortc.engine.srtp.stream */
     History *history;
-    int is_open;
+    int is_open, telling; /* telling: of every packet, since there was a gap and Python has not asked yet */
 } Flow;
 
-/* For congestion control: a transport-wide number that arrived (length 0), or a packet that was sent. */
+/* For Python's congestion control and NACK. SENT and higher: of that length, less SENT. */
 typedef struct {
     double at;
-    uint32_t number, length;
+    uint32_t number, kind;
 } Note;
+enum { ARRIVED = 0, GAP_BEHIND = 1, RECEIVED = GAP_BEHIND + MAX_FLOWS, SENT = RECEIVED + MAX_FLOWS };
 enum { NO_NUMBER = 0xFFFFFFFF };
 
 /* Everything one leg sends to one other. */
@@ -100,7 +103,7 @@ typedef struct Direction {
     Address from, to;
     Cipher *in, *out;
     Flow flows[MAX_FLOWS];
-    int journal_sent, paused;
+    int journal_sent, paused, wants_attention;
     uint32_t notes, number; /* transport-wide sequence number of the next packet */
     Note journal[JOURNAL];
     int first_out, last_out; /* packets of this batch, in Forwarder.outs; -1: none */
@@ -113,6 +116,7 @@ typedef struct {
     int next;
 } Out;
 
+enum { TAKEN = 0xFFFFFFFF }; /* the length of a datagram that a flow has caught up with */
 typedef struct {
     Address from;
     double arrived_at;
@@ -120,7 +124,7 @@ typedef struct {
     uint8_t bytes[DATAGRAM_BYTES];
 } HandUp;
 
-/* COUNTERS in accelerated_plane.py. */
+/* COUNTERS in acceleration.py. */
 typedef struct {
     uint64_t received, receive_calls, truncated, sent, send_calls, send_errors, handed_up, hand_ups_lost, wakeups;
 } Counters;
@@ -135,6 +139,8 @@ typedef struct {
     Direction *buckets[BUCKETS];
     HandUp *ring;
     uint32_t ring_slots, ring_head, ring_tail; /* head: the next to be read */
+    int attention_count;
+    Address attention[BATCH]; /* where directions come from whose journal Python should read now */
     int out_count;
     Out outs[BATCH];
     Counters counters;
@@ -160,6 +166,8 @@ void forwarder_free(Forwarder *);
 int forwarder_start(Forwarder *, double clock_offset_s);
 void forwarder_stop(Forwarder *);
 void forwarder_attach(Forwarder *, Direction *);
+/* Packets of this direction that were handed up and not taken yet, in order, as far as its flows go now. */
+void forwarder_catch_up(Forwarder *, Direction *, double now);
 void forwarder_detach(Forwarder *, Direction *);
 /* 1: done with; 0: for Python, as it came. What is to be sent lies in outs. The lock is held, or no thread runs. */
 int forwarder_process(Forwarder *, const Address *from, uint8_t *packet, size_t length, double arrived_at, double now);

@@ -52,12 +52,16 @@ class Direction:
         seen_out: Buffer,
         history: History | None,
         transport_sequence_number: int,
+        now: float,
         /,
     ) -> int | None:
-        """Open a flow: its number here; None while something handed up has not been taken, or others are paused.
+        """Open a flow: its number here; None while others are paused. What was handed up is caught up with.
 
         The transport-wide number counts for the first flow only: those after it go on from where that one is.
         """
+
+    def quiet(self, flow: int, /) -> bool:
+        """Tell of gaps only, not of every packet, unless there is something in the journal."""
 
     def settle(self, flow: int, /) -> tuple[bytes, int, int, int, bytes]:
         """(state, PictureID shift, TL0PICIDX shift, next transport-wide number, journal).
@@ -85,8 +89,8 @@ class Forwarder:
     def fileno(self) -> int:
         """An eventfd that is readable when something was handed up."""
 
-    def take(self) -> list[tuple[bytes, bytes, float]]:
-        """What was handed up, at most 64: (address, datagram, arrived at)."""
+    def take(self) -> tuple[list[tuple[bytes, bytes, float]], bytes]:
+        """What was handed up, at most 64: (address, datagram, arrived at); and the sources whose gaps want a look."""
 
     def process(
         self, source: bytes, datagram: bytes, arrived_at: float, now: float, /

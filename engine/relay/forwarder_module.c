@@ -127,8 +127,10 @@ static PyObject *settled(DirectionObject *self, PyObject *args, int for_good) {
     Flow before = *flow;
     uint32_t notes = self->direction.notes, number = self->direction.number;
     memcpy(journal, self->direction.journal, notes * sizeof(Note));
-    flow->state.packets = flow->state.payload_bytes = flow->state.replayed = flow->state.forged = 0;
+    flow->state.packets = flow->state.advance = flow->state.payload_bytes = 0;
+    flow->state.replayed = flow->state.forged = 0;
     self->direction.notes = 0;
+    self->direction.wants_attention = 0;
     if (for_good) flow->is_open = 0;
     UNLOCK(self->owner);
     for (int i = 0; for_good && i < 2; i++) PyBuffer_Release(&self->seen[slot][i]);
@@ -136,6 +138,17 @@ static PyObject *settled(DirectionObject *self, PyObject *args, int for_good) {
     return Py_BuildValue("y#iiIy#", (char *)&before.state, (Py_ssize_t)sizeof before.state,
                          before.numbers.picture_id_shift, before.numbers.tl0_shift, number, (char *)journal,
                          (Py_ssize_t)(notes * sizeof(Note)));
+}
+
+static PyObject *quiet(DirectionObject *self, PyObject *args) {
+    int slot, done;
+    if (!PyArg_ParseTuple(args, "i", &slot)) return NULL;
+    if (slot < 0 || slot >= MAX_FLOWS) return mistake("that flow is not open");
+    LOCK(self->owner);
+    done = self->direction.notes == 0;
+    if (done) self->direction.flows[slot].telling = 0;
+    UNLOCK(self->owner);
+    return PyBool_FromLong(done);
 }
 
 static PyObject *settle(DirectionObject *self, PyObject *args) { return settled(self, args, 0); }
@@ -171,8 +184,9 @@ static PyObject *open_(DirectionObject *self, PyObject *args) {
     PyObject *seen_in, *seen_out, *history;
     unsigned int number;
     int slot = 0, others = 0;
-    if (!PyArg_ParseTuple(args, "y#y#OOOI", &numbers, &numbers_bytes, &state, &state_bytes, &seen_in, &seen_out,
-                          &history, &number)) return NULL;
+    double now;
+    if (!PyArg_ParseTuple(args, "y#y#OOOId", &numbers, &numbers_bytes, &state, &state_bytes, &seen_in, &seen_out,
+                          &history, &number, &now)) return NULL;
     if (numbers_bytes != sizeof flow.numbers || state_bytes != sizeof flow.state)
         return mistake("numbers and state have another layout: forwarder.h says which");
     memcpy(&flow.numbers, numbers, sizeof flow.numbers);
@@ -192,9 +206,8 @@ static PyObject *open_(DirectionObject *self, PyObject *args) {
     if (history != Py_None) flow.history = &((HistoryObject *)history)->history;
     LOCK(self->owner);
     if (!others) self->direction.paused = 0, self->direction.number = number & 0xFFFF;
-    /* What was handed up comes first. */
-    int opened = core->ring_head == core->ring_tail && !self->direction.paused;
-    if (opened) self->direction.flows[slot] = flow;
+    int opened = !self->direction.paused;
+    if (opened) self->direction.flows[slot] = flow, forwarder_catch_up(core, &self->direction, now);
     UNLOCK(self->owner);
     if (opened && history != Py_None) self->histories[slot] = Py_NewRef(history);
     if (opened) return PyLong_FromLong(slot);
@@ -255,22 +268,30 @@ static PyObject *take(PyObject *self, PyObject *Py_UNUSED(unused)) {
     Forwarder *core = CORE(self);
     PyObject *list = PyList_New(0);
     eventfd_t signals;
+    Address attention[BATCH];
     int sound = list != NULL;
     (void)eventfd_read(core->signal, &signals); /* before the look: what comes later signals again */
     LOCK(self);
     uint32_t head = core->ring_head, tail = core->ring_tail;
+    int attention_count = core->attention_count;
+    memcpy(attention, core->attention, sizeof attention);
+    core->attention_count = 0;
     UNLOCK(self);
-    for (int i = 0; sound && i < BATCH && head != tail; i++) { /* the thread does not touch what lies before the tail */
-        HandUp *slot = &core->ring[head++ % core->ring_slots];
+    for (int i = 0; sound && i < BATCH && head != tail; head++) { /* the thread does not touch what lies before the tail */
+        HandUp *slot = &core->ring[head % core->ring_slots];
+        if (slot->length == TAKEN) continue;
+        i++;
         sound = append(list, Py_BuildValue("y#y#d", (char *)&slot->from, (Py_ssize_t)sizeof slot->from,
                                            (char *)slot->bytes, (Py_ssize_t)slot->length, slot->arrived_at));
     }
     LOCK(self);
     core->ring_head = head;
     if (head != core->ring_tail) eventfd_write(core->signal, 1);
+    else core->ring_head = core->ring_tail = 0; /* the same memory again */
     UNLOCK(self);
     if (!sound) Py_CLEAR(list);
-    return list;
+    if (list == NULL) return NULL;
+    return Py_BuildValue("Ny#", list, (char *)attention, (Py_ssize_t)((size_t)attention_count * sizeof(Address)));
 }
 
 static PyObject *process(PyObject *self, PyObject *args) {
@@ -348,6 +369,7 @@ static PyMethodDef cipher_methods[] = {{0}};
 static PyMethodDef history_methods[] = {METHOD("store", store, METH_VARARGS), METHOD("find", find, METH_VARARGS),
                                         METHOD("clear", clear, METH_NOARGS), {0}};
 static PyMethodDef direction_methods[] = {METHOD("open", open_, METH_VARARGS), METHOD("settle", settle, METH_VARARGS),
+                                          METHOD("quiet", quiet, METH_VARARGS),
                                           METHOD("close", close_, METH_VARARGS), {0}};
 static PyMethodDef forwarder_methods[] = {
     METHOD("listen", listen_, METH_VARARGS), METHOD("start", start, METH_VARARGS), METHOD("stop", stop, METH_NOARGS),

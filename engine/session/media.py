@@ -434,6 +434,12 @@ class MediaSession:
         for stream in self._outbound.values():
             stream.close_flow()
 
+    def note_due(self, due_at: float) -> None:
+        """A request for packets will be due then."""
+        if due_at < self._due_at:
+            self._due_at = due_at
+            self._wake()
+
     def settle_in_time(self, now: float) -> None:
         """Flows of the peer count arrivals elsewhere: fetch them as often as feedback goes out."""
         if self._recorder is not None:

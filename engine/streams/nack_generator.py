@@ -82,6 +82,12 @@ class NackGenerator:
         """Take note of packets that followed the newest one without a gap."""
         self._tracker.newest += packets
 
+    def catch_up(self, sequence_number: int) -> None:
+        """Everything up to this number has come without a gap."""
+        ahead = (sequence_number - self._tracker.newest) & 0xFFFF
+        if ahead < 0x8000:
+            self._tracker.newest += ahead
+
     def note(self, sequence_number: int, now: float) -> None:
         """Take note of a packet that arrived, in or out of order."""
         tracker = self._tracker

@@ -117,10 +117,17 @@ class ReceiveStatistics:
         return newest, self._jitter, self._last_timestamp, self.last_packet_at or 0.0
 
     def note_run(
-        self, packets: int, size_bytes: int, jitter: float, last_timestamp: int, last_packet_at: float
+        self,
+        packets: int,
+        size_bytes: int,
+        jitter: float,
+        last_timestamp: int,
+        last_packet_at: float,
+        *,
+        missing: int = 0,
     ) -> None:
-        """Count packets that followed each other without a gap, noted elsewhere since `run` was read."""
-        self._tracker.newest += packets
+        """Count packets that came in order, noted elsewhere since `run` was read; so many were missing between them."""
+        self._tracker.newest += packets + missing
         self._received_run += packets
         self.packets_received += packets
         self.bytes_received += size_bytes

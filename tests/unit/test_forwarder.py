@@ -15,9 +15,13 @@ import pytest
 
 from triortc.engine.protection_profile import PROFILES, SrtpProfile
 from triortc.engine.relay.acceleration import (
+    ARRIVED,
     COUNTERS,
+    GAP_BEHIND,
     NOTE,
     NUMBERS,
+    RECEIVED,
+    SENT,
     STATE,
     acceleration,
     make_cipher,
@@ -60,6 +64,7 @@ class Way:
     send_time_id: int = 0
     passed: tuple[tuple[int, int], ...] = ()
     keep_sealed: bool = False
+    asks: bool = False
     core: Any = field(init=False)
 
     def __post_init__(self) -> None:
@@ -93,12 +98,12 @@ class Way:
             *(IN_SSRC, OUT_SSRC, 128, 127, 1023, 90000, self.timestamp_shift, self.sequence_shift, -1, -1),
             *(self.arrival_id, self.number_id, self.send_time_id, len(self.passed)),
             *(passed[0][0], passed[1][0], passed[0][1], passed[1][1]),
-            *(bytes(types), bytes(vp8), self.keep_sealed),
+            *(bytes(types), bytes(vp8), self.keep_sealed, self.asks),
         )
         newest = self.first if in_index is None else in_index
         out = (newest + self.sequence_shift) & 0xFFFF if out_index is None else out_index
-        state = STATE.pack(newest, out, 0, 0, 0, 0, 0, 0, -1, -1, 0.0, 10.0)
-        return self.direction.open(numbers, state, self.seen_in, self.seen_out, self.history, 65535)
+        state = STATE.pack(newest, out, 0, 0, 0, 0, 0, 0, 0, -1, -1, 0.0, 10.0)
+        return self.direction.open(numbers, state, self.seen_in, self.seen_out, self.history, 65535, 10.0)
 
     def protect(self, number: int, payload: bytes, *, extension: bytes = b"", **header: Any) -> bytes:
         built = build_header(
@@ -187,23 +192,45 @@ def test_a_vectors_packet_is_opened_and_sealed_to_the_same_bytes_again(
     ssrc = int.from_bytes(packet[8:12], "big")
     newest = (roll_over << 16) + int.from_bytes(packet[2:4], "big") - 1
     types = bytes(range(128))
-    numbers = NUMBERS.pack(ssrc, ssrc, 128, 127, 1023, 8000, 0, 0, -1, -1, *bytes(8), types, bytes(128), False)
-    state = STATE.pack(newest, newest, 0, 0, 0, 0, 0, 0, -1, -1, 0.0, 0.0)
+    numbers = NUMBERS.pack(ssrc, ssrc, 128, 127, 1023, 8000, 0, 0, -1, -1, *bytes(8), types, bytes(128), 0, 0)
+    state = STATE.pack(newest, newest, 0, 0, 0, 0, 0, 0, 0, -1, -1, 0.0, 0.0)
     seen_in, seen_out = array("Q", [NONE]) * 128, array("Q", [NONE]) * 1024
-    assert direction.open(numbers, state, seen_in, seen_out, None, 0) == 0
+    assert direction.open(numbers, state, seen_in, seen_out, None, 0, 0.0) == 0
     assert core.process(SOURCE, packet, 0.0, 0.0) == [(DESTINATION, packet)]
 
 
 def test_a_repeated_packet_is_dropped_and_counted_and_a_late_one_handed_up_rfc3711_3_3_2() -> None:
     way = Way(PROFILES[0])
-    first, lost, third = (way.protect(way.first + n, b"payload") for n in (1, 2, 3))
+    first, lost, third, fourth = (way.protect(way.first + n, b"payload") for n in range(1, 5))
     assert way.pass_on(first)
     assert way.pass_on(first) == b""
-    assert STATE.unpack(way.direction.settle(way.flow)[0])[6] == 1
-    assert way.pass_on(third) is None
-    # Everything behind it goes up too, until the flow is opened anew.
+    assert STATE.unpack(way.direction.settle(way.flow)[0])[7] == 1
+    assert way.pass_on(third)
     assert way.pass_on(lost) is None
+    # Everything behind it goes up too, until the flow is opened anew.
+    assert way.pass_on(fourth) is None
     assert way.pass_on(first) is None
+
+
+def test_a_gap_is_passed_on_and_told_of_with_every_packet_since_until_python_has_asked_rfc4585_6_2_1() -> None:
+    way = Way(PROFILES[0], asks=True)
+    for number in (1, 2, 5, 6):
+        sent = way.pass_on(way.protect(way.first + number, b"payload"))
+        assert sent
+        header, _ = way.receive(sent)
+        assert int.from_bytes(header[2:4], "big") == way.first + number + way.sequence_shift
+    handed_up, sources = way.core.take()
+    assert (handed_up, sources) == ([], SOURCE)
+    state, _, _, _, journal = way.direction.settle(way.flow)
+    assert STATE.unpack(state)[2:4] == (4, 6)
+    told = [(number - way.first, kind) for _, number, kind in NOTE.iter_unpack(journal) if kind < SENT]
+    assert told == [(2, GAP_BEHIND), (5, RECEIVED), (6, RECEIVED)]
+    assert way.direction.quiet(way.flow)
+    assert way.pass_on(way.protect(way.first + 7, b"payload"))
+    assert way.core.take() == ([], b"")
+    assert [kind for *_, kind in NOTE.iter_unpack(way.direction.settle(way.flow)[4]) if kind < SENT] == []
+    # A jump wider than RFC 3550's dropout may be a sender that began anew: Python knows.
+    assert way.pass_on(way.protect(way.first + 4000, b"payload")) is None
 
 
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
@@ -214,7 +241,7 @@ def test_a_forged_packet_is_dropped_and_counted_and_changes_nothing(profile: Srt
         forged = bytearray(packet)
         forged[position] ^= 4
         assert way.pass_on(bytes(forged)) == b""
-    assert STATE.unpack(way.direction.settle(way.flow)[0])[7] == 5
+    assert STATE.unpack(way.direction.settle(way.flow)[0])[8] == 5
     assert way.pass_on(packet)
 
 
@@ -241,7 +268,7 @@ def test_extensions_are_made_and_passed_on_under_their_new_numbers_rfc8285() -> 
     header, _ = way.receive(sent)
     assert header[12:] == bytes.fromhex("bede0002") + bytes.fromhex("51ffff70ee21a1a2")
     notes = list(NOTE.iter_unpack(way.direction.settle(way.flow)[4]))
-    assert notes == [(10.5, 0xABCD, 0), (10.5, 65535, len(sent))]
+    assert notes == [(10.5, 0xABCD, ARRIVED), (10.5, 65535, SENT + len(sent))]
     assert way.direction.settle(way.flow)[3] == 0
 
 
@@ -258,7 +285,7 @@ def test_extensions_cut_short_end_the_search_and_nothing_is_read_behind_them() -
     way = Way(PROFILES[0], arrival_id=3, passed=((1, 7),))
     for number, body in enumerate(("3f000000", "f1310000", "00003f00", "1f311111"), way.first + 1):
         assert way.pass_on(way.protect(number, b"x", extension=bytes.fromhex("bede0001" + body)))
-    assert [note for note in NOTE.iter_unpack(way.direction.settle(way.flow)[4]) if not note[2]] == []
+    assert [note for note in NOTE.iter_unpack(way.direction.settle(way.flow)[4]) if note[2] == ARRIVED] == []
 
 
 def test_vp8_pictures_go_on_from_the_last_number_rfc7741_4_2() -> None:
@@ -317,7 +344,7 @@ def test_a_history_keeps_to_its_bytes_and_uses_chunks_again_that_have_outlived_t
 def test_mistakes_of_the_binding_are_refused_in_words() -> None:
     way = Way(PROFILES[0])
     with pytest.raises(ValueError, match="layout"):
-        way.direction.open(b"", b"", way.seen_in, way.seen_out, None, 0)
+        way.direction.open(b"", b"", way.seen_in, way.seen_out, None, 0, 0.0)
     with pytest.raises(ValueError, match="not open"):
         way.direction.settle(3)
     with pytest.raises(ValueError, match="power of two"):
