@@ -7,6 +7,7 @@ that does come closes it.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -276,6 +277,7 @@ class AcceleratedHistory(RetransmissionHistory):
         self, owner: forwarder.Forwarder, make: type[forwarder.History], configuration: RetransmissionConfiguration
     ) -> None:
         super().__init__(configuration)
+        self.positions = array("Q")  # the core has its own
         #: Of the core.
         self.core = make(owner, self.mask + 1, configuration.maximum_bytes, configuration.maximum_age_ms / 1000)
 
@@ -289,5 +291,5 @@ class AcceleratedHistory(RetransmissionHistory):
 
     def clear(self) -> None:
         """See the base class."""
-        super().clear()
+        self._resent_at.clear()
         self.core.clear()

@@ -133,11 +133,9 @@ static int seal_packet(Cipher *cipher, uint8_t *packet, size_t header, size_t pa
 
 /* -- history */
 
-int history_init(History *history, uint32_t slots, uint32_t maximum_bytes, double maximum_age_s) {
-    *history = (History){.slots = malloc(slots * sizeof(Sent)), .mask = slots - 1, .maximum_age_s = maximum_age_s};
+void history_init(History *history, uint32_t slots, uint32_t maximum_bytes, double maximum_age_s) {
+    *history = (History){.mask = slots - 1, .maximum_age_s = maximum_age_s};
     history->maximum_chunks = maximum_bytes / CHUNK_BYTES < 2 ? 2 : maximum_bytes / CHUNK_BYTES;
-    if (history->slots != NULL) history_clear(history);
-    return history->slots == NULL ? -1 : 0;
 }
 
 void history_free(History *history) {
@@ -145,24 +143,24 @@ void history_free(History *history) {
         next = chunk->next;
         free(chunk);
     }
-    free(history->slots);
+    free(history->places);
 }
 
 void history_clear(History *history) {
-    for (uint32_t i = 0; i <= history->mask; i++) history->slots[i].sequence_number = -1;
+    if (history->places != NULL) memset(history->places, 0, (history->mask + 1) * sizeof *history->places);
 }
 
 /* The oldest chunk again once it has outlived its age, or there may be no more; else a new one. */
 static Chunk *next_chunk(History *history, double now) {
     Chunk *chunk = history->oldest;
+    if (history->places == NULL && (history->places = calloc(history->mask + 1, sizeof *history->places)) == NULL) return NULL;
     if (chunk != NULL && (now - chunk->last_at > history->maximum_age_s || history->chunks >= history->maximum_chunks)) {
         history->oldest = chunk->next;
     } else {
         if ((chunk = malloc(sizeof *chunk)) == NULL) return NULL;
-        chunk->generation = 0;
         history->chunks++;
     }
-    chunk->generation++;
+    chunk->number = ++history->number;
     chunk->used = 0;
     chunk->next = NULL;
     *(history->oldest == NULL ? &history->oldest : &history->newest->next) = chunk;
@@ -171,22 +169,28 @@ static Chunk *next_chunk(History *history, double now) {
 
 void history_store(History *history, uint16_t number, const uint8_t *header, size_t header_bytes,
                    const uint8_t *payload, size_t payload_bytes, double now) {
-    Sent *slot = &history->slots[number & history->mask];
     Chunk *chunk = history->newest;
-    size_t length = header_bytes + payload_bytes;
-    slot->sequence_number = -1;
+    size_t length = (sizeof(Sent) + header_bytes + payload_bytes + 7) & ~(size_t)7;
     if (length > OUT_BYTES) return;
     if ((chunk == NULL || chunk->used + length > CHUNK_BYTES) && (chunk = next_chunk(history, now)) == NULL) return;
-    memcpy(chunk->bytes + chunk->used, header, header_bytes);
-    memcpy(chunk->bytes + chunk->used + header_bytes, payload, payload_bytes);
-    *slot = (Sent){now, chunk, number, chunk->generation, chunk->used, (uint16_t)header_bytes, (uint16_t)payload_bytes};
+    Sent *sent = (Sent *)(void *)(chunk->bytes + chunk->used);
+    *sent = (Sent){now, number, (uint16_t)header_bytes, (uint16_t)payload_bytes, 0};
+    memcpy(sent + 1, header, header_bytes);
+    memcpy((uint8_t *)(sent + 1) + header_bytes, payload, payload_bytes);
+    history->places[number & history->mask].chunk = chunk->number;
+    history->places[number & history->mask].offset = chunk->used;
     chunk->used += (uint32_t)length;
     chunk->last_at = now;
 }
 
 const Sent *history_find(const History *history, uint16_t number) {
-    const Sent *slot = &history->slots[number & history->mask];
-    return slot->sequence_number == number && slot->chunk->generation == slot->generation ? slot : NULL;
+    uint32_t wanted = history->places == NULL ? 0 : history->places[number & history->mask].chunk;
+    for (const Chunk *chunk = history->oldest; wanted && chunk != NULL; chunk = chunk->next) {
+        if (chunk->number != wanted) continue;
+        const Sent *sent = (const Sent *)(const void *)(chunk->bytes + history->places[number & history->mask].offset);
+        return sent->sequence_number == number ? sent : NULL;
+    }
+    return NULL;
 }
 
 /* -- one packet */

@@ -40,23 +40,23 @@ typedef struct {
 typedef struct Chunk {
     struct Chunk *next;
     double last_at;
-    uint32_t used, generation;
-    uint8_t bytes[CHUNK_BYTES];
+    uint32_t used, number; /* chunks are counted from 1, anew each time one is used again */
+    _Alignas(8) uint8_t bytes[CHUNK_BYTES];
 } Chunk;
 
+/* A sent packet in a chunk: this, its header and its payload. */
 typedef struct {
     double at;
-    Chunk *chunk;
-    int32_t sequence_number; /* -1: empty */
-    uint32_t generation, offset;
-    uint16_t header_bytes, payload_bytes;
+    uint16_t sequence_number, header_bytes, payload_bytes, zero;
 } Sent;
 
 /* Sent packets for answers to NACK, by number; memory grows to what maximum_age_s of the stream takes. */
 typedef struct {
-    Sent *slots;
+    struct {
+        uint32_t chunk, offset;
+    } *places; /* by the low bits of the sequence number; made for the first packet */
     Chunk *oldest, *newest;
-    uint32_t mask, chunks, maximum_chunks;
+    uint32_t mask, chunks, maximum_chunks, number;
     double maximum_age_s;
 } History;
 
@@ -155,7 +155,7 @@ const char *forwarder_load(const char *library);
 int cipher_init(Cipher *, int aead, int sending, int tag_bytes, const uint8_t *key, int key_bytes, const uint8_t *salt,
                 int salt_bytes, const uint8_t *authentication, int authentication_bytes);
 void cipher_free(Cipher *);
-int history_init(History *, uint32_t slots, uint32_t maximum_bytes, double maximum_age_s);
+void history_init(History *, uint32_t slots, uint32_t maximum_bytes, double maximum_age_s);
 void history_free(History *);
 void history_clear(History *);
 void history_store(History *, uint16_t number, const uint8_t *header, size_t header_bytes, const uint8_t *payload,

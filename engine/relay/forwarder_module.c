@@ -66,9 +66,8 @@ static PyObject *history_make(PyTypeObject *type, PyObject *args, PyObject *Py_U
     HistoryObject *self = (HistoryObject *)make(type);
     if (self == NULL) return NULL;
     self->owner = Py_NewRef(owner);
-    if (!history_init(&self->history, slots, maximum_bytes, maximum_age_s)) return (PyObject *)self;
-    Py_DECREF(self);
-    return PyErr_NoMemory();
+    history_init(&self->history, slots, maximum_bytes, maximum_age_s);
+    return (PyObject *)self;
 }
 
 static void history_dealloc(PyObject *object) {
@@ -99,7 +98,7 @@ static PyObject *find(HistoryObject *self, PyObject *args) {
     const Sent *sent = history_find(&self->history, (uint16_t)number);
     if (sent != NULL) {
         copy = *sent;
-        memcpy(bytes, sent->chunk->bytes + sent->offset, (size_t)sent->header_bytes + sent->payload_bytes);
+        memcpy(bytes, sent + 1, (size_t)sent->header_bytes + sent->payload_bytes);
     }
     UNLOCK(self->owner);
     if (sent == NULL) Py_RETURN_NONE;

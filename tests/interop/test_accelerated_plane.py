@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -16,6 +17,9 @@ from support.sdp import make_offer
 from triortc.bench.generator import Traffic, open_generator
 from triortc.bench.serve_relay import BENCH_MEDIA, open_relay_server
 from triortc.engine.calls.legs import open_leg_manager
+from triortc.engine.endpoint import EndpointConfiguration, open_endpoint
+from triortc.engine.relay.accelerated_plane import AcceleratedPlane
+from triortc.engine.relay.acceleration import acceleration
 from triortc.engine.relay.plane_choice import PlaneChoice
 
 PLANES = ("python", "accelerated")
@@ -80,3 +84,32 @@ async def test_an_engine_that_is_cancelled_or_fails_leaves_no_thread_and_no_file
         async with open_leg_manager(configuration):
             raise ZeroDivisionError
     assert threads_and_files() == before
+
+
+async def test_datagrams_of_every_length_from_strangers_are_counted_and_nothing_is_answered() -> None:
+    module = acceleration().forwarder
+    assert module is not None
+    plane = AcceleratedPlane(module)
+    lengths = [*range(2060), *range(2060, 65507, 1009), 65507]
+    configuration = EndpointConfiguration(media_host=("127.0.0.1",))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.setblocking(False)
+        stranger.bind(("127.0.0.1", 0))
+        async with open_endpoint(configuration, plane) as endpoint:
+            for number, length in enumerate(lengths, 1):
+                first = (0x90, 0x80, 0x17, 0x00)[number % 4]
+                stranger.sendto(bytes((first,))[:length] + b"\x60" * max(0, length - 1), endpoint.addresses[0])
+                if number % 64 == 0 or number == len(lengths):
+                    with trio.fail_after(10):
+                        while plane.counters()["received"] < number:  # noqa: ASYNC110  # the thread has no event
+                            await trio.sleep(0.001)
+            with trio.fail_after(10):
+                while endpoint.counters.unknown_address < plane.counters()["handed_up"]:  # noqa: ASYNC110
+                    await trio.sleep(0.001)
+            counters = plane.counters()
+            assert counters["truncated"] == sum(length > 2048 for length in lengths)
+            assert counters["handed_up"] == len(lengths) - counters["truncated"]
+            assert counters["hand_ups_lost"] == counters["sent"] == 0
+            assert endpoint.sockets[0].counters.sent == 0
+        with pytest.raises(BlockingIOError):
+            stranger.recv(1)
