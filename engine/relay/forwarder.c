@@ -13,7 +13,8 @@
 #include <unistd.h>
 
 enum { UDP_LEVEL = 17, UDP_CUT = 103, STAMP = 35, MAX_RUN_BYTES = 65000, BATCHES_PER_TURN = 8 };
-enum { MAXIMUM_DROPOUT = 3000, HEADER_BYTES = 12, ONE_BYTE_PROFILE = 0xBEDE, SHA1_BYTES = 20, SHA1_BLOCK = 64, GET_TAG = 0x10, SET_TAG = 0x11 };
+enum { MAXIMUM_DROPOUT = 3000, HEADER_BYTES = 12, ONE_BYTE_PROFILE = 0xBEDE };
+enum { SHA1_BYTES = 20, SHA1_BLOCK = 64, GET_TAG = 0x10, SET_TAG = 0x11 };
 static const int64_t LAST_INDEX = ((int64_t)1 << 48) - 1;
 
 /* -- libcrypto, by name: a machine without it has the Python plane and no error. */
@@ -86,7 +87,8 @@ static void set_iv(const Cipher *cipher, uint8_t iv[16], uint32_t ssrc, int64_t 
     for (int i = 0; i < 6; i++) at[4 + i] ^= (uint8_t)(index >> (40 - 8 * i));
 }
 
-static void hmac_tag(const Cipher *cipher, uint8_t digest[SHA1_BYTES], const uint8_t *packet, size_t length, int64_t index) {
+static void hmac_tag(const Cipher *cipher, uint8_t digest[SHA1_BYTES], const uint8_t *packet, size_t length,
+                     int64_t index) {
     uint32_t context[32], roll_over = htonl((uint32_t)(index >> 16));
     memcpy(context, cipher->inner, sizeof context);
     crypto.sha1_update(context, packet, length);
@@ -97,8 +99,8 @@ static void hmac_tag(const Cipher *cipher, uint8_t digest[SHA1_BYTES], const uin
     crypto.sha1_final(digest, context);
 }
 
-static int open_packet(Cipher *cipher, const uint8_t *packet, size_t header, size_t length, uint32_t ssrc, int64_t index,
-                       uint8_t *out) {
+static int open_packet(Cipher *cipher, const uint8_t *packet, size_t header, size_t length, uint32_t ssrc,
+                       int64_t index, uint8_t *out) {
     uint8_t iv[16], digest[SHA1_BYTES], difference = 0;
     int done, payload = (int)(length - header) - cipher->tag_bytes;
     const uint8_t *body = packet + header, *tag = packet + length - cipher->tag_bytes;
@@ -153,8 +155,10 @@ void history_clear(History *history) {
 /* The oldest chunk again once it has outlived its age, or there may be no more; else a new one. */
 static Chunk *next_chunk(History *history, double now) {
     Chunk *chunk = history->oldest;
-    if (history->places == NULL && (history->places = calloc(history->mask + 1, sizeof *history->places)) == NULL) return NULL;
-    if (chunk != NULL && (now - chunk->last_at > history->maximum_age_s || history->chunks >= history->maximum_chunks)) {
+    if (history->places == NULL) history->places = calloc(history->mask + 1, sizeof *history->places);
+    if (history->places == NULL) return NULL;
+    int is_old = chunk != NULL && now - chunk->last_at > history->maximum_age_s;
+    if (is_old || history->chunks >= history->maximum_chunks) {
         history->oldest = chunk->next;
     } else {
         if ((chunk = malloc(sizeof *chunk)) == NULL) return NULL;
@@ -208,7 +212,8 @@ static int64_t estimate_index(int64_t highest, uint16_t number) {
 }
 
 static uint32_t picture_id(const FlowNumbers *numbers, FlowState *state, uint32_t id, uint32_t mask) {
-    uint32_t out = (id + (uint32_t)numbers->picture_id_shift) & mask, ahead = (uint32_t)(out - state->picture_id) & mask;
+    uint32_t out = (id + (uint32_t)numbers->picture_id_shift) & mask;
+    uint32_t ahead = (uint32_t)(out - state->picture_id) & mask;
     if (ahead <= mask >> 1) state->picture_id = (state->picture_id + ahead) & 0x7FFF;
     return out;
 }
@@ -239,7 +244,8 @@ typedef struct {
     uint8_t arrival_bytes, passed_bytes[2];
 } Elements;
 
-static void find_elements(const FlowNumbers *numbers, const uint8_t *packet, size_t offset, size_t end, Elements *found) {
+static void find_elements(const FlowNumbers *numbers, const uint8_t *packet, size_t offset, size_t end,
+                          Elements *found) {
     while (offset < end) {
         uint8_t first = packet[offset++], id = first >> 4, length = (uint8_t)((first & 15) + 1);
         if (!first) continue;
@@ -316,8 +322,8 @@ static void send_packet(Forwarder *forwarder, Direction *direction, Flow *flow, 
     flow->seen_out[state->out_index & numbers->mask_out] = (uint64_t)state->out_index;
     if (!seal_packet(direction->out, out, header, payload, numbers->ssrc_out, state->out_index)) return;
     if (flow->history != NULL && numbers->keep_sealed) history_store(flow->history, number, out, 0, out, length, now);
-    if (direction->journal_sent)
-        direction->journal[direction->notes++] = (Note){now, numbers->number_id ? direction->number : NO_NUMBER, SENT + length};
+    uint32_t transport_number = numbers->number_id ? direction->number : NO_NUMBER;
+    if (direction->journal_sent) direction->journal[direction->notes++] = (Note){now, transport_number, SENT + length};
     if (numbers->number_id) direction->number = (direction->number + 1) & 0xFFFF;
     int mine = forwarder->out_count++;
     forwarder->outs[mine] = (Out){direction, out, length, -1};
@@ -345,7 +351,8 @@ int forwarder_process(Forwarder *forwarder, const Address *from, uint8_t *packet
 
     FlowNumbers *numbers = &flow->numbers;
     FlowState *state = &flow->state;
-    size_t header = HEADER_BYTES + 4 * (size_t)(packet[0] & 15), elements_at = 0, tag = (size_t)direction->in->tag_bytes;
+    size_t header = HEADER_BYTES + 4 * (size_t)(packet[0] & 15), elements_at = 0;
+    size_t tag = (size_t)direction->in->tag_bytes;
     uint16_t profile = 0, number = u16(packet + 2);
     if (packet[0] & 0x10) {
         elements_at = header + 4;

@@ -1,8 +1,8 @@
 /* The accelerated data plane's core: "this five-tuple, this SSRC: unprotect, rewrite, protect, send, remember".
  *
- * It knows flows (docs/architecture.md): streams in their ordinary run, each packet exactly one ahead of the one before.
- * Whatever else comes it leaves as it is and hands up, and everything of that direction behind it, until Python, the
- * readable truth, has taken the state back and opened the flow anew. Nothing is allocated for a packet.
+ * It knows flows (docs/architecture.md): streams in their ordinary run, each packet ahead of the one before. Whatever
+ * else comes it leaves as it is and hands up, and everything of that direction behind it, until Python, the readable
+ * truth, has taken the state back and opened the flow anew. Nothing is allocated for a packet; histories grow by chunks.
  */
 #ifndef TRIORTC_FORWARDER_H
 #define TRIORTC_FORWARDER_H

@@ -44,8 +44,8 @@ static PyObject *cipher_make(PyTypeObject *type, PyObject *args, PyObject *Py_UN
     if (!PyArg_ParseTuple(args, "ppiy#y#y#", &aead, &sending, &tag_bytes, &key, &key_bytes, &salt, &salt_bytes, &mac,
                           &mac_bytes)) return NULL;
     CipherObject *self = (CipherObject *)make(type);
-    if (self == NULL || !cipher_init(&self->cipher, aead, sending, tag_bytes, key, (int)key_bytes, salt, (int)salt_bytes,
-                                     mac, (int)mac_bytes)) return (PyObject *)self;
+    if (self == NULL || !cipher_init(&self->cipher, aead, sending, tag_bytes, key, (int)key_bytes, salt,
+                                     (int)salt_bytes, mac, (int)mac_bytes)) return (PyObject *)self;
     Py_DECREF(self);
     return mistake("there is no such cipher: load libcrypto first, and check the lengths of key, salt and tag");
 }
@@ -82,7 +82,8 @@ static PyObject *store(HistoryObject *self, PyObject *args) {
     double now;
     if (!PyArg_ParseTuple(args, "Iy*y*d", &number, &header, &payload, &now)) return NULL;
     LOCK(self->owner);
-    history_store(&self->history, (uint16_t)number, header.buf, (size_t)header.len, payload.buf, (size_t)payload.len, now);
+    history_store(&self->history, (uint16_t)number, header.buf, (size_t)header.len, payload.buf, (size_t)payload.len,
+                  now);
     UNLOCK(self->owner);
     PyBuffer_Release(&header);
     PyBuffer_Release(&payload);
@@ -276,7 +277,8 @@ static PyObject *take(PyObject *self, PyObject *Py_UNUSED(unused)) {
     memcpy(attention, core->attention, sizeof attention);
     core->attention_count = 0;
     UNLOCK(self);
-    for (int i = 0; sound && i < BATCH && head != tail; head++) { /* the thread does not touch what lies before the tail */
+    /* The thread does not touch what lies before the tail. */
+    for (int i = 0; sound && i < BATCH && head != tail; head++) {
         HandUp *slot = &core->ring[head % core->ring_slots];
         if (slot->length == TAKEN) continue;
         i++;
@@ -298,11 +300,13 @@ static PyObject *process(PyObject *self, PyObject *args) {
     const uint8_t *from, *packet;
     Py_ssize_t from_bytes, length;
     double arrived_at, now;
+    Address address;
     if (!PyArg_ParseTuple(args, "y#y#dd", &from, &from_bytes, &packet, &length, &arrived_at, &now)) return NULL;
     if (from_bytes != sizeof(Address) || length > DATAGRAM_BYTES || core->running)
         return mistake("give an address of 24 bytes and a datagram of 2048 at most, while no thread runs");
     memcpy(core->packets[0], packet, (size_t)length);
-    if (!forwarder_process(core, (const Address *)from, core->packets[0], (size_t)length, arrived_at, now)) Py_RETURN_NONE;
+    memcpy(&address, from, sizeof address);
+    if (!forwarder_process(core, &address, core->packets[0], (size_t)length, arrived_at, now)) Py_RETURN_NONE;
     PyObject *list = PyList_New(0);
     int sound = list != NULL;
     for (int i = 0; i < core->out_count; i++) {
