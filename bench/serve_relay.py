@@ -93,7 +93,7 @@ async def open_relay_server(port: int, plane: PlaneChoice = "python") -> AsyncGe
         watch = LoopWatch(legs.endpoint)
         trio.lowlevel.add_instrument(watch)
         site = RelaySite(legs, watch)
-        server = HttpServer(site=site, upgraded=_no_websocket, may_upgrade=lambda: False)
+        server = HttpServer(site=site, upgraded=_no_websocket, may_upgrade=lambda upgrading: False)
         settle_collector()
         async with trio.open_nursery() as nursery:
             listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")

@@ -29,7 +29,8 @@ class SignalingConfiguration:
         rate_burst, rate_per_s: the token bucket of commands.
         urgent_burst, urgent_per_s: a second bucket for hang-up, cancel and decline when the first is empty.
         signal_burst, signal_per_s: the bucket of `ping`, `pong`, `ack`; who empties it is closed with 4029.
-        ignored_limits: refused commands after which a client that goes on is closed with 4029.
+        ignored_limits, ignored_limits_per_s: commands refused for their rate, at once and a second; a client that has
+            more refused does not listen and is closed with 4029.
         max_malformed: malformed messages after which a connection is closed with 4400.
         reply_lifetime_s, cached_replies, cached_reply_bytes: the memory that makes commands idempotent, a device.
         close_timeout_s: how long a closing connection may take to write what is left and to shake hands.
@@ -62,6 +63,7 @@ class SignalingConfiguration:
     signal_burst: int = 200
     signal_per_s: float = 100.0
     ignored_limits: int = 100
+    ignored_limits_per_s: float = 5.0
     max_malformed: int = 3
     reply_lifetime_s: float = 300.0
     cached_replies: int = 1024

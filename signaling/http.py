@@ -73,7 +73,7 @@ class HttpServer:
     Args:
         site: answers what is not an upgrade.
         upgraded: takes over a WebSocket; the socket is closed when it returns.
-        may_upgrade: whether one more signaling connection may begin now.
+        may_upgrade: whether one more signaling connection may begin now, besides so many that are being upgraded.
         configuration: limits and timers.
         host_names: the names that `Host` may hold; None: any.
         scheme: `http` or `https`.
@@ -84,7 +84,7 @@ class HttpServer:
         *,
         site: Responder,
         upgraded: Callable[[WebSocketChannel, UpgradeContext], Awaitable[None]],
-        may_upgrade: Callable[[], bool],
+        may_upgrade: Callable[[int], bool],
         configuration: HttpConfiguration | None = None,
         host_names: Collection[str] | None = None,
         scheme: str = "http",
@@ -97,6 +97,7 @@ class HttpServer:
         self._scheme = scheme
         self._idle: set[trio.CancelScope] = set()
         self._per_host: dict[str, int] = {}
+        self._upgrading = 0
         self.open_connections = 0
         self.counters = HttpCounters()
 
@@ -236,7 +237,7 @@ class HttpServer:
         if not origin_is_allowed(origin, headers["host"], self._scheme, self._configuration.allowed_origins):
             self.counters.refused_origins += 1
             raise _RefusedError(Response(403, b"a page of this origin may not connect\n"))
-        if not self._may_upgrade():
+        if not self._may_upgrade(self._upgrading):
             raise _RefusedError(Response(503, b"too many connections wait for their hello\n"))
         foreign = origin is not None and not same_origin(origin, headers["host"], self._scheme)
         return UpgradeContext(origin, foreign)
@@ -289,16 +290,25 @@ class HttpServer:
             pass
 
     async def _run_websocket(self, replay: PushBackStream, context: UpgradeContext) -> None:
+        self._upgrading += 1
         async with trio.open_nursery() as nursery:
             websocket: WebSocketConnection | None = None
-            with trio.move_on_after(self._configuration.request_timeout_s):
-                proposal = await wrap_server_stream(
-                    nursery, replay, message_queue_size=_WEBSOCKET_QUEUE, max_message_size=_WEBSOCKET_MAX_BYTES
-                )
-                websocket = await proposal.accept(subprotocol=PROTOCOL)
+            try:
+                websocket = await self._accepted(nursery, replay)
+            finally:
+                self._upgrading -= 1
             if websocket is not None:
                 await self._upgraded(WebSocketChannel(websocket, replay), context)
             nursery.cancel_scope.cancel()
+
+    async def _accepted(self, nursery: trio.Nursery, replay: PushBackStream) -> WebSocketConnection | None:
+        """Shake hands; None: it took too long."""
+        with trio.move_on_after(self._configuration.request_timeout_s):
+            proposal = await wrap_server_stream(
+                nursery, replay, message_queue_size=_WEBSOCKET_QUEUE, max_message_size=_WEBSOCKET_MAX_BYTES
+            )
+            return await proposal.accept(subprotocol=PROTOCOL)
+        return None
 
 
 def peer_host(stream: trio.abc.Stream) -> str:

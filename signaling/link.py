@@ -77,7 +77,6 @@ class Link:
     closing: Closing | None = None
     unwritten_replies: int = 0
     malformed: int = 0
-    refused_in_a_row: int = 0
     _queue: deque[_Outgoing | BufferedEvent] = field(default_factory=deque)
     _bytes: int = 0
     _pings: int = 0

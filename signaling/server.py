@@ -94,9 +94,13 @@ class SignalServer:
         """Whether devices are sent elsewhere."""
         return self._draining
 
-    def may_greet(self) -> bool:
-        """Whether one more connection may begin its handshake."""
-        return self.counters.handshakes < self._configuration.max_handshakes
+    def may_greet(self, arriving: int = 0) -> bool:
+        """Whether one more connection may begin its handshake.
+
+        Args:
+            arriving: connections that may, and have not come here yet.
+        """
+        return self.counters.handshakes + arriving < self._configuration.max_handshakes
 
     async def serve(self, channel: MessageChannel, *, foreign_origin: str | None = None) -> None:
         """Serve one connection to its end.

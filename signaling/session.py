@@ -98,6 +98,7 @@ class SignalingSession:
         self._wall_ms = wall_ms
         self._bucket = TokenBucket(configuration.rate_burst, configuration.rate_per_s, now)
         self._urgent = TokenBucket(configuration.urgent_burst, configuration.urgent_per_s, now)
+        self._patience = TokenBucket(configuration.ignored_limits, configuration.ignored_limits_per_s, now)
         self._signals = TokenBucket(configuration.signal_burst, configuration.signal_per_s, now)
         self._buffer: deque[BufferedEvent] = deque()
         self._buffer_bytes = 0
@@ -290,11 +291,9 @@ class SignalingSession:
 
     def _within_rate(self, link: Link, incoming: Incoming, id: str, now: float) -> bool:
         if self._bucket.take(now) or (incoming.type in URGENT and self._urgent.take(now)):
-            link.refused_in_a_row = 0
             return True
         self.counters.rate_limited += 1
-        link.refused_in_a_row += 1
-        if link.refused_in_a_row > self._configuration.ignored_limits:
+        if not self._patience.take(now):
             link.close(CloseCode.RATE_LIMITED, "the rate limit was ignored", error="rate.limited", reply_to=id)
             return False
         wait_ms = max(1, round(self._bucket.wait_s() * 1000))

@@ -88,7 +88,7 @@ async def open_operations(
     http = HttpServer(
         site=site,
         upgraded=_no_upgrade,
-        may_upgrade=lambda: False,
+        may_upgrade=lambda upgrading: False,
         configuration=_HTTP,
         host_names=("localhost", host, *host_names, *(address for address, _ in addresses)),
     )

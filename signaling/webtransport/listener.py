@@ -11,7 +11,6 @@ import base64
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final
 
 import trio
@@ -86,7 +85,7 @@ class WebTransportListener:
         sockets: bound already; closed by whoever bound them.
         certificate: what new connections are shown; see `use`.
         admission: whose sessions may begin.
-        may_begin: whether one more signaling connection may begin now.
+        may_begin: whether one more signaling connection may begin now, besides so many that were accepted a moment ago.
         serve: takes over a session; it is closed when that returns.
         configuration: limits and timers.
         max_message_bytes: the longest message that is taken.
@@ -99,7 +98,7 @@ class WebTransportListener:
         *,
         certificate: ServerCertificate,
         admission: Admission,
-        may_begin: Callable[[], bool],
+        may_begin: Callable[[int], bool],
         serve: Callable[[WebTransportChannel, UpgradeContext], Awaitable[None]],
         configuration: WebTransportConfiguration,
         max_message_bytes: int,
@@ -117,6 +116,7 @@ class WebTransportListener:
         self._connected: set[_Connected] = set()
         self._per_host: dict[str, int] = {}
         self._unvalidated = 0
+        self._arriving = 0
         self._accepting = True
         self._reading = trio.CancelScope()
         self.counters = ListenerCounters()
@@ -337,7 +337,7 @@ class WebTransportListener:
 
     def _requested(self, connected: _Connected, request: SessionRequested, connections: trio.Nursery) -> None:
         status = admission_status(request, self._admission)
-        if status == 200 and not (self._accepting and self._may_begin()):
+        if status == 200 and not (self._accepting and self._may_begin(self._arriving)):
             status = 503
         if status != 200:
             self.counters.refused_sessions += 1
@@ -348,7 +348,12 @@ class WebTransportListener:
         connected.scope.deadline = float("inf")
         context = UpgradeContext(request.origin, self._admission.is_foreign(request))
         channel = WebTransportChannel(connected.owner, unsent_bytes=self._configuration.unsent_bytes)
-        connections.start_soon(partial(self._serve, channel, context))
+        self._arriving += 1
+        connections.start_soon(self._serve_arrived, channel, context)
+
+    async def _serve_arrived(self, channel: WebTransportChannel, context: UpgradeContext) -> None:
+        self._arriving -= 1
+        await self._serve(channel, context)
 
     def _validated(self, connected: _Connected) -> None:
         if connected.unvalidated:
