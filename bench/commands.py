@@ -30,6 +30,7 @@ from triortc.bench.machine import describe_machine, spread
 from triortc.bench.measure import PROFILE_NAMES, measure_relay, measure_setup
 from triortc.bench.serve_relay import open_relay_server
 from triortc.bench.srtp import measure as measure_srtp
+from triortc.bench.strangers import measure_strangers
 from triortc.bench.tables import beside_table, compare_table, key_of
 from triortc.bench.udp import measure_udp
 from triortc.engine.relay.plane_choice import PlaneChoice
@@ -210,6 +211,16 @@ def udp_command(packets: int, rounds: int, out: Path | None) -> None:
 def ice_command(checks: int, rounds: int, out: Path | None) -> None:
     """Connectivity checks that one agent answers in a second of CPU."""
     _report([measure_ice(checks) for _ in range(rounds)], out)
+
+
+@bench.command("strangers")
+@click.option("--connections", default=10_000, show_default=True, type=click.IntRange(10, 100_000))
+@_out_option
+def strangers_command(connections: int, out: Path | None) -> None:
+    """What connections cost that never say who they are, and whether a known device is served beside them."""
+    figures = trio.run(measure_strangers, connections)
+    click.echo(json.dumps(figures, indent=2))
+    _write([figures], out)
 
 
 @bench.command("srtp")
