@@ -31,7 +31,7 @@ class CongestionConfiguration:
     overuse_threshold_ms: float = 12.5
     feedback_timeout_ms: int = 1500
     """Without feedback for this long, while sending, the estimate is halved, and again each time it has passed."""
-    history_packets: int = 8192
+    history_packets: int = 4096
     limit_memory_ms: int = 10_000
     """How long after the path was last full a source that feeds it is held back."""
     delay_limit_floor_bps: int = 1_000_000

@@ -1,9 +1,9 @@
 """A flow: one stream of one validated source on its way to one outgoing stream, while nothing unusual happens.
 
 The reference implementation of what docs/architecture.md calls a flow. It is opened by the outlet behind the slow path
-and takes runs of packets from then on; the first packet that is anything but *the next one, looking like those before
-it* is left to the slow path, which closes the flow before it changes what the flow stands on. State that others look at
-(statistics, numbering, signs of life) is written back by :meth:`Flow.settle`.
+and takes runs of packets from then on, also over gaps; the first packet that is anything but *newer, and looking like
+those before it* is left to the slow path, which closes the flow before it changes what the flow stands on. State that
+others look at (statistics, numbering, signs of life) is written back by :meth:`Flow.settle`.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ _HAS_EXTENSION: Final = 0x1000
 #: Behind this position of the outbox there may be no room for one more packet, extensions and tag included.
 _LAST_POSITION: Final = OUTBOX_BYTES - MAX_DATAGRAM_BYTES - 512
 _MAX_RUN: Final = 64
+#: A wider gap is left to the slow path, where it may be a restart.
+_MAX_AHEAD: Final = 100
 #: Written back at the latest after so many packets, so that numbers stay within half their range.
 _SETTLE_PACKETS: Final = 4096
 #: What is left of a jitter after so many packets that came with the one before.
@@ -77,6 +79,8 @@ class Flow:
         "_jitter",
         "_keyframes",
         "_last_timestamp",
+        "_missing",
+        "_nack",
         "_outbound",
         "_packets",
         "_rewriter",
@@ -88,6 +92,7 @@ class Flow:
         "_tag_out",
         "_target",
         "_timestamp_shift",
+        "_unnoted",
         "_with_rtx",
         "session",
         "source",
@@ -115,6 +120,7 @@ class Flow:
         self.source = source
         self._gate, self._stream, self._rewriter, self._target = gate, stream, rewriter, target
         self._keyframes = stream.keyframes
+        self._nack = stream.nack
         self._inbound, self._outbound = inbound, outbound
         self._srtp_in, self._srtp_out = srtp_in.transform, srtp_out.transform
         self._is_gcm = isinstance(self._srtp_in, AesGcmTransform) and isinstance(self._srtp_out, AesGcmTransform)
@@ -134,7 +140,7 @@ class Flow:
             for marker in (0, 0x80)
             for extended in (0x8000, 0x9000)
         }
-        self._packets = self._bytes = 0
+        self._packets = self._bytes = self._missing = self._unnoted = 0
         _, self._jitter, self._last_timestamp, self._at = stream.statistics.run
         session.flows[stream.ssrc] = stream.flow = target.flow = self
 
@@ -179,7 +185,7 @@ class Flow:
             return first
         lengths, heads, slots, fixed, ssrc = batch.lengths, batch.heads, batch.slots, batch.fixed, self._stream.ssrc
         inbound, outbound, get_head, is_vp8 = self._inbound, self._outbound, self._heads.get, self._is_vp8
-        index, out_index, iv_in, iv_out = inbound.highest, outbound.highest, inbound.iv, outbound.iv
+        last, out_index, iv_in, iv_out = inbound.highest, outbound.highest, inbound.iv, outbound.iv
         seen_in, mask_in, seen_out, mask_out = inbound.seen, inbound.mask, outbound.seen, outbound.mask
         tag_in, tag_out, shift, ssrc_out = self._tag_in, self._tag_out, self._timestamp_shift, target.ssrc
         out, position = outbox.view, outbox.position
@@ -201,14 +207,12 @@ class Flow:
                 word = 4 * n
                 first_word = heads[word]
                 head = get_head(first_word)
-                index += 1
-                if (
-                    head is None
-                    or heads[word + 1] != index & 0xFFFF
-                    or heads[word + 3] != ssrc
-                    or position > _LAST_POSITION
-                ):
+                if head is None or heads[word + 3] != ssrc or position > _LAST_POSITION:
                     break
+                ahead = (heads[word + 1] - last) & 0xFFFF
+                if ahead != 1 and not 0 < ahead <= _MAX_AHEAD:
+                    break
+                index = last + ahead
                 slot, length, header_length = slots[n], lengths[n], _FIXED
                 if first_word & _HAS_EXTENSION:
                     profile, words = _unpack_extension(slot, _FIXED)
@@ -242,7 +246,8 @@ class Flow:
                     break
                 if is_vp8 and plain[0] & 0x80:
                     renumber_pictures("vp8", plain, self._rewriter)
-                out_index += 1
+                out_index += ahead
+                last = index
                 number = out_index & 0xFFFF
                 timestamp = (heads[word + 2] + shift) & 0xFFFFFFFF
                 length = _FIXED + extension_length
@@ -280,7 +285,7 @@ class Flow:
                         numbers.append((transport_number, batch.arrived_at(n)))
                     extension, transport_number = b"", -1
             else:
-                n, index = end, index + 1
+                n = end
         except InvalidTag:
             pass  # the slow path counts it
         if n == first:
@@ -288,13 +293,20 @@ class Flow:
         if kept and history is not None:
             history.position = place
         packets = n - first
-        inbound.highest, outbound.highest = index - 1, out_index
+        advance = last - inbound.highest
+        inbound.highest, outbound.highest = last, out_index
         if position > outbox.position:
             outbox.commit_run(position, segment)
         self._note(heads, first, n, size_bytes, now)
+        if advance != packets or (self._nack is not None and self._nack.must_note):
+            self._note_missing(advance, heads[4 * first + 1 : 4 * n : 4], now)
+        else:
+            self._unnoted += packets
         if numbers:
             self.session.media.note_transport_sequence_numbers(numbers, ssrc)
         target.sent_run(packets, size_bytes + packets * (_FIXED + tag_out), sizes, now)
+        if self._packets >= _SETTLE_PACKETS:
+            self.settle()
         return n
 
     def _note(self, heads: tuple[int, ...], first: int, end: int, size_bytes: int, now: float) -> None:
@@ -317,8 +329,17 @@ class Flow:
         self._jitter, self._last_timestamp, self._at = jitter, newest, now
         self._bytes += size_bytes
         self._packets += packets
-        if self._packets >= _SETTLE_PACKETS:
-            self.settle()
+
+    def _note_missing(self, advance: int, numbers: tuple[int, ...], now: float) -> None:
+        """Packets are missing before or between these: they are asked for as on the slow path."""
+        self._missing += advance - len(numbers)
+        nack = self._nack
+        if nack is not None:
+            nack.note_run(self._unnoted)
+            self._unnoted = 0
+            for number in numbers:
+                nack.note(number, now)
+            self.session.media.note_due(nack.deadline)
 
     def settle(self) -> None:
         """Write back what others look at: statistics, numbering, signs of life."""
@@ -326,14 +347,15 @@ class Flow:
         if not packets:
             return
         stream, at, timestamp = self._stream, self._at, (self._last_timestamp + self._timestamp_shift) & 0xFFFFFFFF
-        stream.statistics.note_run(packets, self._bytes, self._jitter, self._last_timestamp, at)
-        stream.newest += packets
-        if stream.nack is not None:
-            stream.nack.note_run(packets)
-        self._rewriter.advance(packets, timestamp, at)
+        missing = self._missing
+        stream.statistics.note_run(packets, self._bytes, self._jitter, self._last_timestamp, at, missing=missing)
+        stream.newest += packets + missing
+        if self._nack is not None:
+            self._nack.note_run(self._unnoted)
+        self._rewriter.advance(packets + missing, timestamp, at)
         self._gate.statistics.forwarded += packets
         self._target.statistics.note_run(packets, self._bytes, timestamp, at)
-        self._packets = self._bytes = 0
+        self._packets = self._bytes = self._missing = self._unnoted = 0
         self.session.note_media(at)
 
     def close(self) -> None:

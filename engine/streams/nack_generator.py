@@ -78,6 +78,11 @@ class NackGenerator:
         """The highest extended number for `note_run`; -1 while a missing packet was not asked for, or a jump came."""
         return -1 if self._unasked < inf or self._tracker.suspects else self._tracker.newest
 
+    @property
+    def must_note(self) -> bool:
+        """Whether every packet counts at present: a missing one was not asked for yet."""
+        return self._unasked < inf
+
     def note_run(self, packets: int) -> None:
         """Take note of packets that followed the newest one without a gap."""
         self._tracker.newest += packets
