@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from support.relay_story import Relay, Way, play, video
 from triortc.engine.datagrams import DatagramBatch
 from triortc.engine.protection_profile import PROFILES_BY_NAME, SrtpProfile
+from triortc.engine.relay import flow
 from triortc.engine.relay.flow import Flow
 
 
@@ -75,3 +76,29 @@ def test_the_short_way_and_the_slow_path_send_the_same_bytes_and_count_the_same(
     play(slow, story)
     assert fast.sent == slow.sent
     assert fast.state() == slow.state()
+
+
+def test_state_written_back_in_the_middle_of_gaps_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow, "_SETTLE_PACKETS", 3)
+    story = [("keyframe", 1, 50), *[("video", 2, 300), ("gap", 3, 0), ("video", 1, 300)] * 8]
+    fast, slow = Relay(), Relay(way="slow")
+    with counting() as taken:
+        play(fast, story)
+    play(slow, story)
+    assert taken["packets"] > 10
+    assert fast.sent == slow.sent
+    assert fast.state() == slow.state()
+
+
+def test_gaps_do_not_close_a_flow() -> None:
+    """A starved or lossy way must not cost more than a whole one: that would starve it further."""
+    relay = Relay()
+    relay.receive([video(relay, 0, key=True)])
+    with counting() as taken:
+        for number in range(1, 200, 3):
+            relay.now += 0.003
+            relay.receive([video(relay, number)])
+    assert taken["packets"] == 67
+    stream = next(stream for stream in relay.legs[0].session.media.inbound.values() if stream.kind == "video")
+    assert stream.nack is not None
+    assert stream.nack.missing_packets > 100

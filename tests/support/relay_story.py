@@ -166,7 +166,7 @@ def play(  # noqa: C901  # one branch an action
     numbers = {"audio": 65530, "video": 65500}
     history: list[bytes] = []
     held: list[bytes] = []
-    element = build_extensions([(1, b"\x05")])
+    transport_number = 65000  # ids as the engine offers them: transport-wide number, then sound level or orientation
     for step, (what, count, size) in enumerate(actions):
         relay.now += 0.004
         packets: list[bytes] = []
@@ -179,7 +179,10 @@ def play(  # noqa: C901  # one branch an action
                 payload = (KEYFRAME if key else OTHER) + bytes((step & 0xFF,)) * (size or 50)
                 if kind == "audio":
                     payload = bytes((0xFC, step & 0xFF)) + bytes(size)
-                extension = element if (step + n) % 3 == 0 else b""
+                extension = b""
+                if (step + n) % 3 == 0:
+                    transport_number = (transport_number + 1) & 0xFFFF
+                    extension = build_extensions([(3, transport_number.to_bytes(2, "big")), (4, b"\x05")])
                 timestamp = step * (960 if kind == "audio" else 3000)
                 packets.append(
                     relay.packet(kind, number & 0xFFFF, timestamp, payload, extension=extension, marker=n == count - 1)
