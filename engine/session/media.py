@@ -260,12 +260,6 @@ class MediaSession:
         """The id of the transport-wide number in what the peer sends, 0 for none."""
         return self._transport_cc_id
 
-    def note_due(self, due_at: float) -> None:
-        """A flow's stream wants to ask for something then."""
-        if due_at < self._due_at:
-            self._due_at = due_at
-            self._wake()
-
     def note_transport_sequence_numbers(self, arrivals: list[tuple[int, float]], ssrc: int) -> None:
         """Packets of a flow have come, as (transport-wide number, time)."""
         recorder = self._recorder
