@@ -122,7 +122,7 @@ def main() -> None:
     type=click.Path(file_okay=False, path_type=Path),
     default=None,
     metavar="DIR",
-    help="Write the event log of every session into this directory, for `triortc replay`.",
+    help="Write every session's event log into this directory, for `triortc replay`; with --data: event-logs in there.",
 )
 @click.option(
     "--plane",
@@ -176,7 +176,7 @@ def serve(
         engine = EngineConfiguration(
             configuration,
             _media_configuration(media_port, public_host, record, plane),
-            event_logs=None if event_logs is None else EventLogConfiguration(event_logs),
+            event_logs=_event_logs(event_logs, data),
         )
         kept = StoreConfiguration(synchronous=synchronous, journal_bytes=journal_mib << 20)
         store = None if data is None else SqliteStore(data, kept)
@@ -192,6 +192,13 @@ def _serve_file(path: Path) -> None:
         trio.run(serve_production, prepare(settings), lambda server: click.echo(f"serving  {server.url}"))
     except (ConfigurationError, StoreError, OSError) as error:
         raise click.ClickException(str(error)) from None
+
+
+def _event_logs(directory: Path | None, data: Path | None) -> EventLogConfiguration | None:
+    """Where event logs go: where it is said, else beside what else is kept."""
+    if directory is None and data is not None:
+        directory = data / "event-logs"
+    return None if directory is None else EventLogConfiguration(directory)
 
 
 main.add_command(replay)

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from support.calls import ALL_CAPS, House, agent_actor, information, visitor_actor
 from triortc.engine.calls.actor import Actor, AppState, DeviceInformation, Principal, PushEndpoint, PushKind
-from triortc.engine.calls.availability import presence_facts
+from triortc.engine.calls.availability import open_chats, presence_facts
 from triortc.engine.calls.commands import (
     CallAccept,
     CallCancel,
@@ -212,8 +212,8 @@ class Calls(RuleBasedStateMachine):
         world = self.house.world
         conversation = world.conversations.get(("org", f"cv_{whose}"))
         agent = world.agents[actor.principal]
-        desk = len(agent.chats - {("org", f"cv_{whose}")}) + len(agent.occupied["call"])
-        clear = world.configuration.invite_requires_clear_desk != "enforce" or not desk
+        desk = open_chats(world, agent) - 1 + len(agent.occupied["call"])
+        clear = world.configuration.invite_requires_clear_desk != "enforce" or desk <= 0
         may = (
             conversation is not None
             and clear

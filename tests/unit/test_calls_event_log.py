@@ -20,6 +20,7 @@ from triortc.engine.calls.media_events import LegLost, LegRecovered, LegUp
 from triortc.engine.calls.session import LogRecord
 from triortc.engine.endpoint import EndpointConfiguration
 from triortc.errors import ConfigurationError
+from triortc.signaling import cli
 from triortc.signaling.app import ServerConfiguration
 from triortc.signaling.cli import main
 from triortc.signaling.engine import EngineConfiguration, open_engine
@@ -260,6 +261,21 @@ def test_a_configuration_that_cannot_be_is_refused() -> None:
         EventLogConfiguration(Path(), 0.0)
     with pytest.raises(ConfigurationError, match="max_waiting"):
         EventLogConfiguration(Path(), max_waiting=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "directory"),
+    [([], None), (["--data", "kept"], "kept/event-logs"), (["--data", "kept", "--event-logs", "logs"], "logs")],
+)
+def test_serve_writes_logs_where_it_is_told_or_beside_what_it_keeps(
+    options: list[str], directory: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[EngineConfiguration] = []
+    monkeypatch.setattr(cli, "_serve", lambda configuration, *_: served.append(configuration))
+    monkeypatch.setattr(trio, "run", lambda serve, *arguments: serve(*arguments))
+    result = CliRunner().invoke(main, ["serve", "--dev", *options])
+    assert result.exit_code == 0, result.output
+    assert served[0].event_logs == (None if directory is None else EventLogConfiguration(Path(directory)))
 
 
 async def test_a_served_engine_writes_the_log_of_a_call_that_replays(tmp_path: Path) -> None:
