@@ -47,6 +47,7 @@ def _preferences(options: BrowserOptions) -> dict[str, object]:
         "dom.min_background_timeout_value": 4,
         "widget.windows.window_occlusion_tracking.enabled": False,
         "layout.css.prefers-color-scheme.content-override": 0 if options.dark else 1,
+        **options.preferences,
     }
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,6 +41,7 @@ class BrowserOptions:
         frames_per_second: rate of the fake camera (Chromium).
         camera: `granted` gives the fake devices without asking, `refused` acts somebody who said no.
         notifications: whether pages may show notifications without asking (Chromium).
+        preferences: more of them (Firefox).
         dark: start with the dark colour scheme (Firefox knows it only at start; Chromium's pages can be switched).
     """
 
@@ -47,6 +49,7 @@ class BrowserOptions:
     camera: Literal["granted", "refused"] = "granted"
     notifications: bool = False
     dark: bool = False
+    preferences: Mapping[str, object] = field(default_factory=dict)
 
 
 class Page(ABC):

@@ -1,0 +1,151 @@
+"""A closed agent page is rung: by Web Push through the server, the push service of a test, and Chromium's worker."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import trio
+import trustme
+
+from support.autopush import open_autopush
+from support.browser import BrowserOptions, Page, open_browser
+from support.browser_chromium import ChromiumPage
+from support.call_pages import become_available, open_agent, open_visitor
+from support.http2_service import Answer, Received, authority_file, open_http2_service
+from support.push_fakes import WEB_PUSH, Browser
+from support.running_server import running_server
+
+SUBSCRIBE = """(() => {
+  PushManager.prototype.getSubscription = async () => null;
+  PushManager.prototype.subscribe = async (options) => {
+    window.subscribed = btoa(String.fromCharCode(...new Uint8Array(options.applicationServerKey)));
+    return { toJSON: () => (%s) };
+  };
+})()"""
+SUBSCRIBED = """navigator.serviceWorker.ready.then(found => found.pushManager.getSubscription())
+  .then(subscription => subscription !== null)"""
+SHOWN = """navigator.serviceWorker.getRegistration('/').then(found => found.getNotifications())
+  .then(shown => shown.map(one => ({title: one.title, tag: one.tag})))"""
+
+
+def push_service(port: int) -> dict[str, object]:
+    """What makes Firefox use a push service of ours, and show notifications without asking."""
+    return {
+        "dom.push.enabled": True,
+        "dom.push.connection.enabled": True,
+        "dom.push.serverURL": f"ws://localhost:{port}/",
+        "dom.push.testing.allowInsecureServerURL": True,
+        "dom.push.loglevel": "off",
+        "network.manage-offline-status": False,
+        "permissions.default.desktop-notification": 1,
+        "alerts.useSystemBackend": False,  # a headless one has no desktop to ask
+    }
+
+
+def push_file(folder: Path, authority: trustme.CA, port: int) -> str:
+    """What `triortc serve --push` is told, to use a push service on loopback."""
+    (folder / "vapid.pem").write_text(WEB_PUSH.private_key_pem)
+    path = folder / "push.toml"
+    path.write_text(
+        f'networks = ["127.0.0.0/8"]\nauthorities_file = "{authority_file(authority, folder)}"\n'
+        f'[web_push]\nkey_file = "vapid.pem"\nsubject = "mailto:calls@example.org"\nhosts = ["localhost:{port}"]\n'
+    )
+    return str(path)
+
+
+async def shown(page: Page, words: str) -> dict[str, str]:
+    """The notification with these words in its title, once there is one."""
+    while True:
+        for notification in await page.evaluate(SHOWN):
+            if words in notification["title"]:
+                return dict(notification)
+        await page.evaluate("new Promise(done => setTimeout(done, 50))")
+
+
+async def test_a_closed_agent_page_is_rung_by_web_push_and_the_end_takes_the_notification_away(tmp_path: Path) -> None:
+    authority, subscription = trustme.CA(), Browser()
+    arrived, arrivals = trio.open_memory_channel[Received](10)
+
+    def take(received: Received) -> Answer:
+        arrived.send_nowait(received)
+        return Answer(201)
+
+    with trio.fail_after(90):
+        async with open_http2_service(take, authority) as service:
+            endpoint = subscription.endpoint
+            keys = {"p256dh": endpoint.p256dh, "auth": endpoint.auth}
+            described = json.dumps({"endpoint": f"{service.origin}/send/one", "keys": keys})
+            async with (
+                running_server("--push", push_file(tmp_path, authority, service.port)) as url,
+                open_browser("chromium", BrowserOptions(notifications=True)) as browser,
+            ):
+                visitor = await open_visitor(browser, url, "cv_push")
+                assert isinstance(visitor, ChromiumPage)
+                agent = await browser.open(f"{url}/agent?sub=ana&name=Ana&device=desktop")
+                await agent.evaluate(SUBSCRIBE % described)
+                await agent.click("#signin-go")
+                await agent.wait_for("triortc.state().link === 'open'")
+                await become_available(agent)
+                key = await agent.wait_for("window.subscribed")
+                public = await agent.evaluate("fetch('/v1/push-key').then(answer => answer.json())")
+                assert key.replace("+", "-").replace("/", "_").rstrip("=") == public["public_key"]
+                await agent.close()
+
+                await visitor.click("#start-video")
+                ring = subscription.decrypt((await arrivals.receive()).body)
+                assert ring["type"] == "ring"
+                await visitor.deliver_push(json.dumps(ring))
+                assert (await shown(visitor, "calling by video"))["tag"] == ring["session"]
+
+                # The notification leads to the agent's page, and there to the Incoming screen.
+                again = await open_agent(browser, url)
+                found = await again.wait_for("triortc.state().ring")
+                assert found["session"] == ring["session"]
+                await again.close()
+
+                await visitor.click("#cancel")
+                withdrawal = subscription.decrypt((await arrivals.receive()).body)
+                assert (withdrawal["type"], withdrawal["withdraw"]) == ("withdraw", ring["session"])
+                await visitor.deliver_push(json.dumps(withdrawal))
+                await shown(visitor, "missed")
+                assert len(await visitor.evaluate(SHOWN)) == 1, "it has taken the place of the ring"
+
+
+async def test_firefox_subscribes_decrypts_what_the_server_sends_and_shows_it(tmp_path: Path) -> None:
+    """RFC 8291 and 8292 with a browser at the other end: no key of this subscription is known to the test."""
+    authority = trustme.CA()
+    arrived, arrivals = trio.open_memory_channel[Received](10)
+
+    def take(received: Received) -> Answer:
+        arrived.send_nowait(received)
+        return Answer(201)
+
+    with trio.fail_after(90):
+        async with (
+            open_http2_service(take, authority) as service,
+            open_autopush(f"{service.origin}/send") as autopush,
+            running_server("--push", push_file(tmp_path, authority, service.port)) as url,
+            open_browser("firefox", BrowserOptions(preferences=push_service(autopush.port))) as browser,
+        ):
+            visitor = await open_visitor(browser, url, "cv_push")
+            agent = await open_agent(browser, url)
+            await become_available(agent)
+            await autopush.subscribed.wait()
+            public = await agent.evaluate("fetch('/v1/push-key').then(answer => answer.json())")
+            assert autopush.keys == [public["public_key"]]
+            while not await agent.evaluate(SUBSCRIBED):
+                await agent.evaluate("new Promise(done => setTimeout(done, 50))")
+            await agent.close()
+            agent = await open_agent(browser, url)  # says in its hello what it can be pushed to
+            await agent.close()
+
+            await visitor.click("#start-video")
+            ring = await arrivals.receive()
+            await autopush.pass_on(ring.path, ring.body)
+            await shown(visitor, "calling by video")
+
+            await visitor.click("#cancel")
+            withdrawal = await arrivals.receive()
+            await autopush.pass_on(withdrawal.path, withdrawal.body)
+            await shown(visitor, "missed")
