@@ -195,7 +195,7 @@ class Calls(RuleBasedStateMachine):
             return
         record = None if device.address is None else house.world.devices.get(device.address)
         ring_leg = house.world.rings[before.id].legs.get(device.address)  # type: ignore[arg-type]  # it has one
-        if record is None or ring_leg is None or ring_leg.state == "done":
+        if record is None or record.signaling == "gone" or ring_leg is None or ring_leg.state == "done":
             return
         reply = house.send(device, CallAccept(before.id), before.deadline + late)
         if isinstance(reply, Ok):
