@@ -43,18 +43,23 @@ def supervisor_command(rings: int, pairs: str, seconds: float, idle: int, calls:
         numbers = [int(part) for part in pairs.split(",") if part]
     except ValueError:
         raise click.BadParameter("give numbers with commas between them, such as 8,32") from None
-    runs = [measure_reducer(4000)]
+    measures: list[Callable[[], dict[str, Any]]] = [partial(measure_reducer, 4000)]
     for number in numbers:
-        runs.append(trio.run(measure_calls, number, seconds))
-        with tempfile.TemporaryDirectory(prefix="triortc-bench-") as name:
-            runs.append(trio.run(measure_calls, number, seconds, name))
+        measures.append(partial(trio.run, measure_calls, number, seconds))
+        measures.append(partial(_with_directory, number, seconds))
     if idle:
-        runs.append(trio.run(measure_idle, idle))
+        measures.append(partial(trio.run, measure_idle, idle))
     if calls:
-        runs.append(trio.run(measure_memory, calls))
+        measures.append(partial(trio.run, measure_memory, calls))
     if rings:
-        runs.append(trio.run(measure_rings, rings))
-    _report(runs, out)
+        measures.append(partial(trio.run, measure_rings, rings))
+    for measure in measures:
+        _report([measure()], out)
+
+
+def _with_directory(pairs: int, seconds: float) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="triortc-bench-") as name:
+        return trio.run(measure_calls, pairs, seconds, name)
 
 
 @click.command("call")

@@ -32,7 +32,7 @@ __all__ = ["Lives", "kill_often", "open_lives"]
 
 _URL: Final = re.compile(r"(http://127\.0\.0\.1:\d+)")
 _AGENTS: Final = ("ana", "ben", "cem", "dee", "eva", "fay", "gus", "hal")
-_START_S: Final = 60.0
+_START_S: Final = 120.0
 _STOP_S: Final = 15.0
 
 

@@ -23,7 +23,7 @@ from triortc.signaling.sqlite_store import SqliteStore
 
 __all__ = ["SignalProcess", "open_signal_process"]
 
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 120.0
 END_TIMEOUT_S = 15.0
 
 

@@ -137,6 +137,7 @@ class _Pair:
         self._left = 0
         self.offers_s: list[float] = []
         self.cycles_s: list[float] = []
+        self.warm = trio.Event()
 
     def _expect(self, count: int) -> trio.Event:
         self._waiting, self._left = trio.Event(), count
@@ -187,6 +188,7 @@ class _Pair:
                 await line.receive("ok")
                 await over.wait()
                 self.cycles_s.append(time.perf_counter() - began)
+                self.warm.set()
                 seq += 1
                 if seq % 5 == 0:
                     await line.send("ack", {"seq": 2**40}, command=False)
@@ -205,7 +207,9 @@ async def measure_calls(pairs: int, seconds: float, directory: str | None = None
         running = [_Pair(number) for number in range(pairs)]
         for pair in running:
             nursery.start_soon(pair.run, server)
-        await trio.sleep(_WARM_UP_S + pairs * 0.02)
+        for pair in running:
+            await pair.warm.wait()
+        await trio.sleep(_WARM_UP_S)
         for pair in running:
             pair.offers_s.clear()
             pair.cycles_s.clear()
@@ -220,6 +224,7 @@ async def measure_calls(pairs: int, seconds: float, directory: str | None = None
         "what": "calls through WebSocket",
         "label": "triortc",
         "calls": pairs,
+        "first_cycles": sum(pair.warm.is_set() for pair in running),
         "store": "memory" if directory is None else "sqlite",
         "cycles_per_second": len(cycles) / wall_s,
         "offers_ms_p50": percentile(offers, 0.5) * 1000,
@@ -234,7 +239,7 @@ async def measure_calls(pairs: int, seconds: float, directory: str | None = None
 # --- idle connections
 
 
-async def measure_idle(connections: int) -> dict[str, Any]:
+async def measure_idle(connections: int, *, idle_s: float = 15.0) -> dict[str, Any]:
     """Agents' devices that have been welcomed and do nothing: what one costs the server in memory."""
     async with open_signal_process() as server, trio.open_nursery() as nursery:
 
@@ -256,8 +261,8 @@ async def measure_idle(connections: int) -> dict[str, Any]:
         await trio.sleep(1)
         after = server.rss_kib
         cpu_before = cpu_seconds(server.pid)
-        await trio.sleep(15)
-        idle_s = cpu_seconds(server.pid) - cpu_before
+        await trio.sleep(idle_s)
+        cpu_s = cpu_seconds(server.pid) - cpu_before
         nursery.cancel_scope.cancel()
     return {
         "what": "idle connections",
@@ -265,5 +270,5 @@ async def measure_idle(connections: int) -> dict[str, Any]:
         "connections": connections,
         "kib_per_connection": (after - before) / connections,
         "connects_per_second": connections / connect_s,
-        "cpu_percent_while_idle": 100 * idle_s / 15,
+        "cpu_percent_while_idle": 100 * cpu_s / idle_s,
     }

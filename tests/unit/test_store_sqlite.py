@@ -169,6 +169,27 @@ async def test_a_locked_database_is_said_in_words_and_nothing_is_lost(
     assert await names(tmp_path / "a") == ["cv_1", "cv_2"]
 
 
+async def test_a_slow_database_holds_nothing_up(tmp_path: Path) -> None:
+    """The thread waits for the lock for as long as it takes; whoever writes does not."""
+    store = SqliteStore(tmp_path / "a", StoreConfiguration(busy_timeout_ms=60_000, commit_interval_ms=3_600_000))
+    sorted_in: list[bool] = []
+
+    async def flush() -> None:
+        sorted_in.append(await store.flush())
+
+    async with store.open(), trio.open_nursery() as nursery:
+        with locked(tmp_path / "a"):
+            store.write([row("cv_1")])
+            nursery.start_soon(flush)
+            await trio.testing.wait_all_tasks_blocked()
+            for number in range(2, 100):
+                store.write([row(f"cv_{number}")])
+            assert store.accepts
+            assert not sorted_in
+            assert len(await names(died(tmp_path / "a"))) == 99
+    assert sorted_in == [True]
+
+
 async def test_new_obligations_are_refused_before_the_room_for_endings_is_used(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "a", SMALL)
     async with store.open():
