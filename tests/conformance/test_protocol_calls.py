@@ -138,6 +138,17 @@ async def test_s3_1_a_chat_goes_on_by_video_when_both_have_joined(house: Signali
         assert [item["session"] for item in history["invitations"]] == [joined["session"]]
 
 
+async def test_d2_a_revoked_device_is_let_go_with_4403(house: SignalingHouse) -> None:
+    async with house.agent("desk") as desktop, house.agent("phone", "ios", green=False) as phone:
+        await desktop.event("device.changed")
+        await desktop.command("device.revoke", device="phone")
+        await phone.ended()
+        assert phone.closed is not None
+        assert phone.closed[0] == 4403
+        left = await desktop.event("device.changed")
+        assert [device["device"] for device in left.p["devices"]] == ["desk"]
+
+
 async def test_i40_another_tenant_cannot_tell_what_exists(house: SignalingHouse) -> None:
     async with house.agent() as agent, house.visitor() as visitor:
         session = (await visitor.command("call.request", conversation="cv_9", media={"video": True}))["session"]
