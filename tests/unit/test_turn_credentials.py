@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import textwrap
+from pathlib import Path
 
 import pytest
 
 from triortc.engine.calls.actor import DeviceAddress
 from triortc.errors import ConfigurationError
+from triortc.signaling.settings import load_settings
 from triortc.signaling.turn_credentials import TurnConfiguration, turn_server
 
 SECRET = "north-of-the-wall"
@@ -51,6 +54,16 @@ def test_what_makes_no_sense_is_refused(changes: dict[str, object]) -> None:
     values: dict[str, object] = {"urls": TURN.urls, "secret": SECRET, **changes}
     with pytest.raises(ConfigurationError, match="turn"):
         TurnConfiguration(**values)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_the_table_that_docs_operating_shows_is_read(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
+    lines = text[text.index("    [signaling.turn]") :].split("\n\n", 1)[0]
+    issuer = '[[issuers]]\nissuer = "login"\norganizations = ["org"]\njwks_file = "keys.json"\n'
+    (tmp_path / "triortc.toml").write_text(textwrap.dedent(lines) + "\n" + issuer)
+    turn = load_settings(tmp_path / "triortc.toml", {}).signaling.turn
+    assert turn is not None
+    assert turn.urls == TURN.urls
 
 
 def test_the_secret_is_in_no_repr() -> None:
