@@ -63,16 +63,15 @@ class _Line:
             message["id"] = f"c{self._count}"
         await self._stream.send_all(_frame(message))
 
-    async def messages(self) -> AsyncGenerator[_Envelope]:
-        """Every message of the server, as long as it is there."""
-        while True:
-            while (payload := self._take()) is not None:
-                yield _decode(payload)
+    async def next(self) -> _Envelope:
+        """The next message of the server."""
+        while (payload := self._take()) is None:
             more = await self._stream.receive_some(65536)
             if not more:
                 raise TriortcError("the server closed a connection of the benchmark")
             self._buffer = self._buffer[self._at :] + more
             self._at = 0
+        return _decode(payload)
 
     def _take(self) -> bytes | None:
         """The payload of the next whole frame; None: it has not come yet."""
@@ -91,10 +90,9 @@ class _Line:
 
     async def receive(self, *types: str) -> _Envelope:
         """The next message of one of these types."""
-        async for message in self.messages():
-            if message.t in types:
-                return message
-        raise AssertionError
+        while (message := await self.next()).t not in types:
+            pass
+        return message
 
 
 async def _token(server: SignalProcess, **claims: Any) -> str:
@@ -162,7 +160,8 @@ class _Pair:
                 await line.receive("ok")
             task_status.started()
             last = 0
-            async for message in line.messages():
+            while True:
+                message = await line.next()
                 if message.t in ("ring.offer", "ring.ended"):
                     self._arrived()
                 if message.seq is not None and message.seq >= last + 10:
@@ -248,7 +247,8 @@ async def measure_idle(connections: int, *, idle_s: float = 15.0) -> dict[str, A
             token = await _token(server, role="agent", sub=f"a{number}", did="desk", org=org)
             async with _connect(server, token, "desk") as line:
                 task_status.started()
-                async for message in line.messages():
+                while True:
+                    message = await line.next()
                     if message.t == "ping":
                         await line.send("pong", message.p, command=False)
 
