@@ -8,7 +8,7 @@ that does come closes it.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from triortc.engine.address import Address
@@ -59,9 +59,10 @@ class Link:
             flow.settle()
 
     def close(self) -> None:
-        """Close every flow: the next transport-wide number is Python's to give."""
+        """Close every flow: the next transport-wide number is Python's to give. They are opened again when it has."""
         for flow in list(self.flows):
             flow.close()
+            flow.want_again()
 
     def note(self, journal: bytes, number: int, ssrc: int) -> None:
         """What came and what went: for the estimates of both sides, and for NACK."""
@@ -102,6 +103,10 @@ class Link:
             estimator.on_sent_run(first, sizes_bytes, at)
 
 
+def _nothing() -> None:
+    """Nobody wants the flow again."""
+
+
 class AcceleratedFlow:
     """One open flow in the core.
 
@@ -125,6 +130,7 @@ class AcceleratedFlow:
         "_target",
         "slot",
         "source",
+        "want_again",
     )
 
     def __init__(
@@ -142,6 +148,8 @@ class AcceleratedFlow:
         self.source = source
         self._link, self._gate, self._stream, self._rewriter, self._target = link, gate, stream, rewriter, target
         self.slot, self._inbound, self._outbound = slot, inbound, outbound
+        #: Called when it was closed for another one's sake only.
+        self.want_again: Callable[[], None] = _nothing
         #: Whether the core tells of every packet, since there was a gap.
         self._is_telling = False
         gate.session.flows[stream.ssrc] = stream.flow = target.flow = self

@@ -135,6 +135,7 @@ class AcceleratedPlane(PythonPlane):
                 link, gate, stream, rewriter, outlet.stream, types, codec_name == "vp8", passed, now
             )
             if flow is not None:
+                flow.want_again = partial(self._want_flow, receiver, outlet, gate, stream, codec_name)
                 gate.session.media.settle_in_time(now)
 
     # -- inside

@@ -102,3 +102,13 @@ def test_gaps_do_not_close_a_flow() -> None:
     stream = next(stream for stream in relay.legs[0].session.media.inbound.values() if stream.kind == "video")
     assert stream.nack is not None
     assert stream.nack.missing_packets > 100
+
+
+def test_sound_and_picture_that_share_a_numbering_both_stay_in_the_core() -> None:
+    relay = Relay(way="core")
+    assert relay.core is not None
+    for number in range(11):
+        relay.receive([video(relay, number, key=not number)])
+        relay.receive([relay.packet("audio", number, 960 * number, b"\xfcsound")])
+    assert relay.core.taken == 20
+    assert len(relay.sent) == 22
