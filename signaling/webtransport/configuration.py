@@ -45,7 +45,7 @@ class WebTransportConfiguration:
     retry_above_unvalidated: int = 100
     handshake_timeout_s: float = 10.0
     idle_timeout_s: float = 60.0
-    linger_s: float = 2.0
+    linger_s: float = 1.0
     socket_buffer_bytes: int = 1024 * 1024
 
     def __post_init__(self) -> None:

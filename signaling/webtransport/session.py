@@ -482,7 +482,8 @@ class WebTransportSession:
             return
         self._end(code, reason)
         if self._capsule_sent:
-            self._quic.close(error_code=ErrorCode.H3_NO_ERROR)
+            # It closes the connection itself now. Chromium answers our capsule before it has told the page of it, and a
+            # connection that ends in between tells the page 'connection lost' instead of the code.
             return
         self._closing = (code, reason)
         stream = self._connect_stream
