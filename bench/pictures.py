@@ -10,14 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import matplotlib
-
 from triortc.bench.beside_peers import REFERENCE
 from triortc.bench.results import describe_runs, load_results, markdown_table, replace_section
-
-matplotlib.use("svg")
-
-from matplotlib import pyplot  # the backend is chosen before
 
 __all__ = ["draw"]
 
@@ -33,6 +27,11 @@ _COLORS: Final = {
 
 def draw(runs: Sequence[Mapping[str, Any]], figure: str, words: str, path: Path, *, logarithmic: bool = False) -> None:
     """Bars of one figure by calls and server: medians, with whiskers from the least to the greatest."""
+    import matplotlib  # of the extra `bench`: without it this module can be imported, and draws nothing
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot  # the backend is chosen before
+
     calls = sorted({run["calls"] for run in runs if figure in run})
     labels = list(dict.fromkeys(run["label"] for run in runs if figure in run))
     image, axes = pyplot.subplots(figsize=(7, 3.2))

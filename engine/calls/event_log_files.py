@@ -111,7 +111,10 @@ class EventLogFiles:
 
 
 def _prepare(configuration: EventLogConfiguration, wall_s: Callable[[], float]) -> None:
-    configuration.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        configuration.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"the directory {configuration.directory} cannot be made: {error.strerror}") from error
     if configuration.event_log_days is None:
         return
     oldest_s = wall_s() - configuration.event_log_days * _DAY_S
