@@ -15,7 +15,7 @@ from triortc.signaling.webtransport.configuration import WebTransportConfigurati
 
 __all__ = ["default_settings_text"]
 
-_ATTRIBUTE = re.compile(r"^ {8}(\w+(?:, \w+)*): (.*(?:\n {9,}.*|\n\n {12,}.*)*)", re.MULTILINE)
+_ATTRIBUTE = re.compile(r"^ {4}(\w+(?:, \w+)*): (.*(?:\n {5,}.*|\n\n {8,}.*)*)", re.MULTILINE)
 _HEAD = """\
 # The configuration of `triortc serve --config FILE`. What is left out has the value shown here; what has a # before it
 # has none. The environment goes over the file: TRIORTC_SERVER__PORT=8443 is server.port. The unit is in the name:
@@ -60,7 +60,7 @@ def _table(head: str, kind: type, *, off: bool) -> Iterator[str]:
 def _meanings(kind: type) -> dict[str, str]:
     """Setting by setting, what the docstring says under `Attributes`; of several together the first has it."""
     found = {}
-    for names, meaning in _ATTRIBUTE.findall(kind.__doc__ or ""):
+    for names, meaning in _ATTRIBUTE.findall(inspect.getdoc(kind) or ""):
         found[names.split(", ")[0]] = ("" if ", " not in names else f"{names}: ") + " ".join(meaning.split())
     return found
 
