@@ -157,8 +157,7 @@ class SqliteStore:
             raise StoreError(f"{self.directory} cannot be made: {error.strerror}") from None
         journal = Journal(self.directory / "state.journal", self._configuration.journal_bytes)
         try:
-            self._database = self._connect()
-            self._recover(journal, self._database)
+            self._recover(journal, self._connect())
         except sqlite3.Error as error:
             journal.close()
             self._disconnect()
@@ -179,11 +178,11 @@ class SqliteStore:
         database = sqlite3.connect(
             path, timeout=self._configuration.busy_timeout_ms / 1000, isolation_level=None, check_same_thread=False
         )
+        self._database = database  # from here on whoever fails can close it
         database.execute("PRAGMA journal_mode = WAL")
         database.execute(f"PRAGMA synchronous = {self._configuration.synchronous}")
         (version,) = database.execute("PRAGMA user_version").fetchone()
         if version > _SCHEMA_VERSION:
-            database.close()
             raise StoreError(
                 f"{path} was written by a newer version of triortc (schema {version}, this one knows "
                 f"{_SCHEMA_VERSION}): use that version, or another directory"

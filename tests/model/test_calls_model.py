@@ -685,6 +685,7 @@ class Calls(RuleBasedStateMachine):
 Calls.TestCase.settings = settings(
     max_examples=2000,
     stateful_step_count=14,
+    derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,8 @@ async def test_what_was_written_survives_the_death_of_the_process_before_the_dat
         store.write([row("cv_1")])
         store.write([row("cv_2"), row("cv_3")])
         copy = died(tmp_path / "a")
-        assert sqlite3.connect(copy / "state.db").execute("SELECT count(*) FROM conversations").fetchone() == (0,)
+        with closing(sqlite3.connect(copy / "state.db")) as database:
+            assert database.execute("SELECT count(*) FROM conversations").fetchone() == (0,)
         assert await names(copy) == ["cv_1", "cv_2", "cv_3"]
 
 
