@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+from triortc.engine.calls.actor import Platform
 from triortc.errors import ConfigurationError
 
 __all__ = ["CallConfiguration"]
@@ -139,6 +140,10 @@ class CallConfiguration:
         ):
             if getattr(self, name) <= 0:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}; choose a positive number of seconds")
+        unknown = {name for path in self.handoff_paths or () for name in path} - set(get_args(Platform))
+        if unknown:
+            known = ", ".join(get_args(Platform))
+            raise ConfigurationError(f"handoff_paths names {', '.join(sorted(unknown))}; platforms are {known}")
         if self.sleeping_devices_kept < 1:
             raise ConfigurationError("sleeping_devices_kept must be at least 1")
         if not 0 <= self.queue_size <= 1000:

@@ -241,18 +241,25 @@ class Mediating:
                 raise RefusedError("auth.forbidden", "this agent may not change the device of a call")
             if check_permissions(world, device):
                 raise permission_fault(world, device)
-        paths = world.configuration.handoff_paths
-        old = None if source is None else world.devices.get(source)
-        if paths is not None and old is not None:
-            path = (old.information.platform, device.information.platform)
-            if path not in paths:
-                raise RefusedError(
-                    "handoff.not_allowed", "a call may not move this way", {"from": path[0], "to": path[1]}
-                )
+        if source is not None:
+            self._check_path(world.devices.get(source), device)
         return side
 
+    def _check_path(self, source: Device | None, target: Device) -> None:
+        """A-17: whether a call may move from one kind of device to another."""
+        paths = self._world.configuration.handoff_paths
+        if paths is None or source is None:
+            return
+        path = (source.information.platform, target.information.platform)
+        if path not in paths:
+            raise RefusedError("handoff.not_allowed", "a call may not move this way", {"from": path[0], "to": path[1]})
+
     def handoff_offer(self, actor: Actor, command: HandoffOffer) -> Ok:
-        """`handoff.offer`: the device in the call suggests another one, which then pulls."""
+        """`handoff.offer`: the device in the call suggests another one, which then pulls (A-18).
+
+        What the pull would be refused for whatever the other device does is refused here already. Missing permissions
+        are not: that device can ask for them when its user goes on there.
+        """
         world = self._world
         session = session_for(world, actor, command.session)
         if session.ended:
@@ -266,6 +273,9 @@ class Mediating:
             raise RefusedError("state.not_found", "this person has no such device")
         if target is device:
             raise RefusedError("handoff.same_device", "the call is on this device already")
+        if actor.role == "agent" and "handoff" not in actor.caps:
+            raise RefusedError("auth.forbidden", "this agent may not change the device of a call")
+        self._check_path(device, target)
         suggested = HandoffSuggested(session.id, device.reference)
         tell(world, session, target, suggested, Order.OTHER_SIDE)
         return Ok()

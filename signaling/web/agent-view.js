@@ -147,6 +147,7 @@ export class AgentView {
       remoteCameraOn: live?.remoteCamera ?? true, status: this.#statusWords(), dim: Boolean(live && !["", "connecting"].includes(live.interruption)),
       warning: controls.warning, help: controls.help, quality: live ? qualityWords(live.quality) : "",
       recorded: live?.recorded ?? false, canRecord: live?.state === "active" && client.caps.has("record") && client.caps.has("recording.on_request"),
+      devices: live?.state === "active" && client.caps.has("handoff") ? client.otherDevices : [],
       live: live?.live ?? false, silent: ring?.silent,
       unread: live ? state.unread.get(live.conversation) ?? 0 : 0, canGo: !state.deciding,
     });

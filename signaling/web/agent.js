@@ -38,6 +38,7 @@ const stage = new Stage($("#stage"), {
   expand: () => { const live = liveOf(client); if (live) select(live.conversation); },
   retryCamera: () => { void controls.prepare().then(() => ringing.warm()); },
   record: () => { void toggleRecording(); },
+  send: (device) => { void suggest(device); },
 });
 /** @type {TriortcClient} */
 const client = new TriortcClient({
@@ -196,6 +197,16 @@ async function pull() {
     toast(errorWords(/** @type {CommandError} */ (error)));
   }
   render();
+}
+
+/** Ask another device of mine to go on with the video there; it is that device that takes it. @param {any} device */
+async function suggest(device) {
+  try {
+    await liveOf(client)?.suggest(device.device);
+    toast(`Press “Continue here” on ${deviceWords(device)}.`);
+  } catch (error) {
+    toast(errorWords(/** @type {CommandError} */ (error)));
+  }
 }
 
 function toggleChat() {

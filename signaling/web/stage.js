@@ -3,7 +3,8 @@
 
 import { h, button, fill, icon, relabel, setText, show } from "./dom.js";
 import { makeDraggable } from "./drag.js";
-import { RECORDED } from "./words.js";
+import { menu } from "./menu.js";
+import { RECORDED, deviceWords } from "./words.js";
 
 /**
  * @typedef {"off"|"waiting"|"incoming"|"call"|"thumb"} Mode
@@ -23,6 +24,7 @@ import { RECORDED } from "./words.js";
  * @property {boolean} [recorded] the server records both sides
  * @property {boolean} [canRecord] this side may have it recorded
  * @property {string} [note] words over the own preview
+ * @property {any[]} [devices] others of this person, where the call could go on
  * @property {boolean} [live] the other side sees me (agents)
  * @property {number} [unread]
  * @property {boolean} [silent]
@@ -42,6 +44,7 @@ import { RECORDED } from "./words.js";
  * @property {() => void} [expand]
  * @property {() => void} [retryCamera]
  * @property {() => void} [record]
+ * @property {(device: any) => void} [send] suggest to another device to go on there
  */
 
 const HAVE_CURRENT_DATA = 2;
@@ -96,12 +99,16 @@ export class Stage {
     this.camera = button("camera", "camera", "Camera off", actions.camera, { class: "round", "aria-keyshortcuts": "V" });
     this.silence = button("silence", "bell", "Silence", () => actions.silence?.(), { class: "round only-incoming" });
     this.record = button("record", "record", "Record", () => actions.record?.(), { class: "round only-call" });
+    /** @type {any[]} */
+    this.devices = [];
+    this.moveTo = menu(button("move", "device", "Move", () => {}, { class: "round only-call", "aria-label": "Move the video to another device" }), "Go on with the video on", (close) =>
+      this.devices.map((device) => h("button", { class: "button menu-item", type: "button", "data-device": device.device, text: deviceWords(device), onclick: () => { close(); actions.send?.(device); } })));
     this.chat = button("open-chat", "chat", "Chat", actions.chat, { class: "round only-call", "aria-keyshortcuts": "C" });
     this.chat.append(this.unread);
     host.append(
       this.remote, this.held, this.portrait, this.selfBox, this.note,
       h("div", { class: "stage-head" }, this.chat,
-        h("div", { class: "stage-names" }, this.title, this.subtitle, h("div", { class: "pills" }, this.recorded, this.live, this.quality)), this.clock.element,
+        h("div", { class: "stage-names" }, this.title, this.subtitle, h("div", { class: "pills" }, this.recorded, this.live, this.quality)), this.clock.element, this.moveTo,
         button("flip", "flip", "Switch", actions.flip, { class: "round only-call", "aria-label": "Switch camera" })),
       this.status, this.warningBox, this.toast, h("div", { class: "captions", "aria-live": "off" }),
       h("div", { class: "stage-bar" }, this.mic, this.camera, this.silence, this.record,
@@ -169,6 +176,8 @@ export class Stage {
       fill(this.helpSteps, ...(model.help ?? []).map((text) => h("li", { text })));
     }
     setText(this.note, model.note ?? "");
+    this.devices = model.devices ?? [];
+    show(this.moveTo, this.devices.length > 0);
     show(this.record, model.canRecord === true);
     relabel(this.record, model.recorded ? "stop" : "record", model.recorded ? "Stop recording" : "Record");
     this.record.setAttribute("aria-pressed", String(model.recorded === true));

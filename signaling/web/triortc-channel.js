@@ -76,6 +76,7 @@ export function uuid7() {
 export class Channel {
   /** @type {RacingSocket|null} */ #socket = null;
   /** @type {any} what the server said last in `welcome` */ welcome = null;
+  /** This device, as it introduced itself last. */ device = "";
   /** @type {Map<string, Waiting>} */ #unanswered = new Map();
   /** @type {ReturnType<typeof setTimeout>|undefined} */ #ackTimer;
   /** @type {ReturnType<typeof setTimeout>|undefined} */ #beatTimer;
@@ -176,6 +177,7 @@ export class Channel {
     /** @type {Record<string, unknown>} */
     const p = { token: credentials.token, device: credentials.device, features: [] };
     if (this.welcome) p.resume = { session: this.welcome.session, token: this.welcome.resume_token, last_seq: this.#lastSeq };
+    this.device = String(credentials.device.id ?? "");
     this.#send({ t: "hello", p });
     this.#heardAt = performance.now();
     this.#beat();

@@ -171,6 +171,9 @@ export class TriortcClient {
   /** @param {string} device */
   revokeDevice(device) { return this.command("device.revoke", { device }); }
 
+  /** The agent's other devices that are connected now: a call could go on there. @returns {any[]} */
+  get otherDevices() { return this.devices.filter(({ device, signaling }) => device !== this.channel.device && signaling === "live"); }
+
   // --- camera and microphone
 
   /**

@@ -150,4 +150,13 @@ async def test_s2_1_a_call_moves_to_the_phone_and_is_brought_back() -> None:
             await phone.wait_for("triortc.state().live === null")
             await _see(agent, visitor)
             assert await visitor.evaluate("triortc.state().phase") == "active"
+            await agent.click("#move")  # the desktop asks, the phone takes it
+            await agent.click(".stage .menu-item")
+            await agent.wait_for("document.querySelector('#toast').innerText.includes('Continue here')")
+            await phone.wait_for("document.querySelector('#toast-action')?.offsetParent")
+            assert "Desktop suggests to go on here" in await phone.text("#toast")
+            await phone.click("#toast-action")
+            await phone.wait_for(ACTIVE)
+            await agent.wait_for("triortc.state().live === null")
+            await _see(phone, visitor)
             assert [page.console_errors for page in (visitor, agent, phone)] == [[], [], []]

@@ -177,6 +177,17 @@ test("S2.1d the device that lost the call knows where it is and may have it back
   assert.deepEqual([call.here, call.movedTo.name, call.canPullBack, FakeConnection.made[0].closed], [false, "Ana's iPhone", true, true]);
 });
 
+test("A-18 the agent's other devices that are connected may be asked to go on with the call, and this one hears of it", async () => {
+  const call = await answered();
+  const device = (name, signaling = "live") => ({ device: name, platform: "ios", name, app_state: "foreground", perms: {}, signaling });
+  server.event("device.changed", { devices: [device("d1"), device("d2"), device("d3", "gone"), device("d4", "grace")] });
+  assert.deepEqual(client.otherDevices.map((other) => other.device), ["d2"]);
+  await call.suggest("d2");
+  assert.deepEqual(server.sent("handoff.offer")[0].p, { session: "vs_1", to_device: "d2" });
+  server.event("handoff.suggested", { session: "vs_9", from: { platform: "desktop", name: "Desk" } });
+  assert.deepEqual(told.at(-1).slice(2), [{ platform: "desktop", name: "Desk" }]);
+});
+
 test("R28 a visitor's other tab is in the call, and this one may take it", async () => {
   server.event("call.state", { session: "vs_1", conversation: "cv_1", origin: "routed", state: "active", version: 3, in_other_tab: true });
   const call = client.elsewhere;

@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from support.calls import House, agent_actor, information, visitor_actor
+from support.calls import ALL_CAPS, House, agent_actor, information, visitor_actor
 from triortc.engine.calls.actor import Actor, Permission, Platform, Principal
 from triortc.engine.calls.commands import (
     CallAccept,
@@ -71,9 +71,9 @@ def house() -> House:
     return House()
 
 
-def phone_of(house: House, platform: Platform = "ios", camera: Permission = "granted") -> Actor:
-    actor = agent_actor("ana", "phone")
-    house.connect(actor, information("phone", platform, camera))
+def phone_of(house: House, platform: Platform = "ios", camera: Permission = "granted", device: str = "phone") -> Actor:
+    actor = agent_actor("ana", device)
+    house.connect(actor, information(device, platform, camera))
     return actor
 
 
@@ -549,12 +549,40 @@ def test_handoff_refusals(house: House) -> None:
     assert house.fault(ben, HandoffRequest(session)).code == "state.not_found"
 
 
-def test_handoff_paths_may_be_limited() -> None:
+def test_A17_handoff_paths_may_be_limited() -> None:
     house = House(CallConfiguration(handoff_paths=frozenset({("desktop", "ios")})))
     ana, vic = house.agent(), house.visitor()
     android = phone_of(house, "android")
     session, _, _ = house.active(vic, ana)
     assert house.fault(android, HandoffRequest(session)).code == "handoff.not_allowed"
+
+
+def test_A18_an_offer_keeps_to_the_paths_that_a_call_may_take() -> None:
+    house = House(CallConfiguration(handoff_paths=frozenset({("desktop", "ios")})))
+    ana, vic = house.agent(), house.visitor()
+    android, iphone = phone_of(house, "android", device="android"), phone_of(house, "ios", device="iphone")
+    session, _, _ = house.active(vic, ana)
+    refused = house.fault(ana, HandoffOffer(session, "android"))
+    assert (refused.code, refused.details) == ("handoff.not_allowed", {"from": "desktop", "to": "android"})
+    assert not house.told(android, HandoffSuggested)
+    house.ok(ana, HandoffOffer(session, "iphone"))
+    assert house.told(iphone, HandoffSuggested)
+
+
+def test_handoff_paths_of_unknown_platforms_are_refused_at_once() -> None:
+    with pytest.raises(ConfigurationError, match=r"handoff_paths names iphone; platforms are ios, android"):
+        CallConfiguration(handoff_paths=frozenset({("desktop", "iphone")}))
+
+
+def test_an_agent_without_the_capability_offers_the_call_to_no_other_device(house: House) -> None:
+    plain, vic = agent_actor("ana", "desk", ALL_CAPS - {"handoff"}), house.visitor()
+    house.connect(plain)
+    for channel in CHANNELS:
+        house.ok(plain, PresenceSet(channel, "available"))
+    mobile = phone_of(house)
+    session, _, _ = house.active(vic, plain)
+    assert house.fault(plain, HandoffOffer(session, "phone")).code == "auth.forbidden"
+    assert not house.told(mobile, HandoffSuggested)
 
 
 def test_handoff_offer_prompts_the_other_device(house: House) -> None:
