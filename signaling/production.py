@@ -87,6 +87,7 @@ def prepare(settings: Settings) -> Production:
         slate=settings.relay.slate,
         thumbnail_bps=settings.relay.thumbnail_bps,
         max_legs=settings.relay.max_legs,
+        quality=settings.quality,
         recording=settings.recording,
     )
     logs = settings.server.event_logs

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 from triortc.codecs.configuration import SlateConfiguration, VideoEncoderConfiguration
 from triortc.codecs.registry import DEFAULT_CODECS, Codec, MediaKind
 from triortc.engine.calls.call_recording import RecordingConfiguration
+from triortc.engine.calls.quality import QualityConfiguration
 from triortc.engine.endpoint import EndpointConfiguration
 from triortc.engine.relay.plane_choice import PlaneChoice
 from triortc.engine.session.configuration import SessionConfiguration
@@ -31,6 +32,7 @@ class MediaConfiguration:
         slate: what a visitor sees and hears while the gate to it is closed.
         slate_look: text, size and rhythm of the slate.
         recording: where recordings go, and their limits; whether calls are recorded is call control's to say.
+        quality: how often the way to a device is judged, and when it is told.
         max_transcodings: streams at one time that are decoded and encoded again, because two legs share no codec; a leg
             that would need more is refused, 0 refuses all. One of pictures takes a good part of a core.
         transcoded_video: bitrates and speed of transcoded pictures.
@@ -46,6 +48,7 @@ class MediaConfiguration:
     slate: SlateMode = "audio_video"
     slate_look: SlateConfiguration = field(default_factory=SlateConfiguration)
     recording: RecordingConfiguration = field(default_factory=RecordingConfiguration)
+    quality: QualityConfiguration = field(default_factory=QualityConfiguration)
     max_transcodings: int = 8
     transcoded_video: VideoEncoderConfiguration = field(default_factory=VideoEncoderConfiguration)
     thumbnail_bps: int = 250_000

@@ -31,6 +31,7 @@ from triortc.engine.calls.media_events import (
 )
 from triortc.engine.calls.media_watch import MediaWatch, WatchedLeg
 from triortc.engine.calls.ports import View
+from triortc.engine.calls.quality_watch import QualityWatch
 from triortc.engine.calls.slate_player import SlatePlayer
 from triortc.engine.calls.transcoding import Transcodings
 from triortc.engine.dtls.certificate import Certificate
@@ -113,6 +114,7 @@ class LegManager:
         self._slates = SlatePlayer(plane, endpoint, nursery, configuration)
         self._transcodings = Transcodings(plane, endpoint, nursery, configuration)
         self._watch = MediaWatch(plane, nursery, configuration.recording, self._recording_stopped)
+        self._quality = QualityWatch(nursery, configuration.quality, lambda event: self.on_event(event))
         self._legs: dict[str, _Leg] = {}
         self._calls: dict[str, _Call] = {}
         self._ended: Counter[str] = Counter()
@@ -197,6 +199,7 @@ class LegManager:
             self._plane.expect(leg, kind, state is not GateState.MUTED)
             self._endpoint.flush(now)
         if state is GateState.OPEN:
+            self._quality.start(leg, lambda: target.transport)
             self._slates.stop(self._calls[target.session_id].source.get(_other(target.side)))
 
     def set_source(self, session: str, side: Side, leg: str) -> None:
@@ -235,6 +238,7 @@ class LegManager:
         target = self._legs.pop(leg, None)
         if target is None:
             return
+        self._quality.stop(leg)
         call = self._calls[target.session_id]
         del call.legs[leg]
         if call.source.get(target.side) == leg:

@@ -10,6 +10,7 @@ from triortc.engine.calls.commands import IceCandidate
 __all__ = [
     "LegFailed",
     "LegLost",
+    "LegQuality",
     "LegReady",
     "LegRecovered",
     "LegUp",
@@ -56,6 +57,17 @@ class LegFailed:
 
 
 @dataclass(slots=True, frozen=True)
+class LegQuality:
+    """How good the way to the leg's device is, when that has changed: see `triortc.engine.calls.quality.Quality`."""
+
+    leg: str
+    score: int
+    rtt_ms: float
+    loss: float
+    kbps: float
+
+
+@dataclass(slots=True, frozen=True)
 class LocalCandidates:
     """Candidates of the server's side of a leg, to be sent to its device."""
 
@@ -75,4 +87,6 @@ class RecordingStopped:
     reason: str
 
 
-MediaEvent: TypeAlias = LegUp | LegReady | LegLost | LegRecovered | LegFailed | LocalCandidates | RecordingStopped
+MediaEvent: TypeAlias = (
+    LegUp | LegReady | LegLost | LegRecovered | LegFailed | LegQuality | LocalCandidates | RecordingStopped
+)

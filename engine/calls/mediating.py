@@ -29,6 +29,7 @@ from triortc.engine.calls.lifecycle import Lifecycle
 from triortc.engine.calls.media_events import (
     LegFailed,
     LegLost,
+    LegQuality,
     LegReady,
     LegRecovered,
     LegUp,
@@ -36,7 +37,13 @@ from triortc.engine.calls.media_events import (
     MediaEvent,
     RecordingStopped,
 )
-from triortc.engine.calls.notifications import HandoffSuggested, LocalIceCandidates, MediaChanged, RestartIce
+from triortc.engine.calls.notifications import (
+    HandoffSuggested,
+    LocalIceCandidates,
+    MediaChanged,
+    MediaQuality,
+    RestartIce,
+)
 from triortc.engine.calls.ports import Side
 from triortc.engine.calls.replies import HandoffPayload, MediaSetPayload, Ok, RecordingPayload
 from triortc.engine.calls.ringing import tell
@@ -333,6 +340,9 @@ class Mediating:
             case LocalCandidates():
                 candidates = LocalIceCandidates(event.leg, event.neg, event.ufrag, event.candidates, event.end)
                 world.notify(Order.OTHER_SIDE, leg.address, candidates)
+            case LegQuality():
+                quality = MediaQuality(session.id, event.score, event.rtt_ms, event.loss, event.kbps)
+                world.notify(Order.OTHER_SIDE, leg.address, quality)
             case LegUp() | LegRecovered():
                 renewed, leg.up, leg.renegotiate = leg.renegotiate, True, False
                 if leg.id in session.grace:

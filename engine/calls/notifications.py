@@ -39,6 +39,7 @@ __all__ = [
     "LocalIceCandidates",
     "MediaChanged",
     "MediaGateChanged",
+    "MediaQuality",
     "Notice",
     "Notification",
     "PermissionView",
@@ -408,6 +409,28 @@ class MediaGateChanged:
 
 
 @dataclass(slots=True, frozen=True)
+class MediaQuality:
+    """`media.quality`: how good the way between this device and the server is; told when it changes.
+
+    Attributes:
+        score: 0 to 100.
+        rtt_ms, loss: round trip, and the share of packets that are lost on the worse way, 0 to 1.
+        kbps: what the way to the device carries.
+    """
+
+    wire_type: ClassVar[str] = "media.quality"
+    session: str
+    score: int
+    rtt_ms: float
+    loss: float
+    kbps: float
+
+    @property
+    def coalesce_key(self) -> tuple[str, ...]:
+        return (self.wire_type, self.session)
+
+
+@dataclass(slots=True, frozen=True)
 class RecordingChanged:
     """`recording.changed`: whether the call is recorded from now on; before the first frame is written."""
 
@@ -486,6 +509,7 @@ Notification: TypeAlias = (
     | RestartIce
     | MediaChanged
     | MediaGateChanged
+    | MediaQuality
     | RecordingChanged
     | PresenceChanged
     | ConversationChanged

@@ -20,6 +20,9 @@ import { Leg } from "./triortc-leg.js";
  * @property {typeof RTCPeerConnection} [RTCPeerConnection]
  */
 
+/** The server's own thresholds, unless it is configured otherwise. */
+const WEAK_SCORE = 40;
+const GOOD_SCORE = 55;
 const IN_CALL = new Set(["connecting", "active", "reconnecting", "handoff"]);
 
 export class Call {
@@ -43,6 +46,7 @@ export class Call {
   /** @type {RemoteMedia} */ remote = { camera: true, mic: true, facing: "front", orientation: 0, camera_state: "live", version: -1 };
   /** The server's word whether the other side gets our kind of media. @type {{video: string, audio: string}} */ gates = { video: "closed", audio: "closed" };
   /** 0 to 100; null while nobody has said. @type {number|null} */ quality = null;
+  /** The way to the server is bad: it was below one number and is not above another, so that it does not flicker. */ weak = false;
   /** Whether the server has said so; then it is not measured here. */ qualityFromServer = false;
   /** This device is taking the call over. */ pulling = false;
   /** Another device is taking it over. @type {DeviceReference|null} */ movingTo = null;
@@ -234,6 +238,12 @@ export class Call {
 
   /** @param {any} p */
   takeMedia(p) { if (p.version >= this.remote.version) this.remote = { ...this.remote, ...p }; }
+
+  /** @param {number} score */
+  takeQuality(score) {
+    this.quality = score;
+    this.weak = score < (this.weak ? GOOD_SCORE : WEAK_SCORE);
+  }
 
   /** @param {{kind: string, state: string}} p */
   takeGate(p) {

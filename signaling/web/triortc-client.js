@@ -409,7 +409,7 @@ export class TriortcClient {
     "invitation.changed": (p) => this.#takeInvitation(p),
     "media.changed": (p) => this.#of(p, (call) => call.takeMedia(p)),
     "media.gate": (p) => this.#of(p, (call) => call.takeGate(p)),
-    "media.quality": (p) => this.#of(p, (call) => { call.quality = p.score; call.qualityFromServer = true; }),
+    "media.quality": (p) => this.#of(p, (call) => { call.takeQuality(p.score); call.qualityFromServer = true; }),
     "recording.changed": (p) => this.#of(p, (call) => { call.recorded = p.on; call.recordedBy = p.by; }),
     "conversation.changed": (p) => this.#takeConversation(p),
     "conversation.removed": (p) => { this.conversations.delete(p.conversation); this.#emit("conversationRemoved", p); },
@@ -554,7 +554,7 @@ export class TriortcClient {
     const lost = Math.max(0, now.lost - before.lost) / (now.received - before.received + Math.max(0, now.lost - before.lost));
     const score = Math.max(0, Math.round(100 - lost * 500 - Math.max(0, (stats.rtt_s ?? 0) - 0.15) * 150));
     if (score === call.quality) return;
-    call.quality = score;
+    call.takeQuality(score);
     this.#changed(call);
   }
 }

@@ -76,7 +76,7 @@ export class VisitorView {
       remoteCameraOn: call?.remoteCamera ?? true,
       status: this.controls.warning && phase === "asking" ? "" : statusWords(phase, call, model.agent),
       dim: model.dim || call?.interruption === "peer" || call?.interruption === "here",
-      warning: this.controls.warning, help: this.controls.help, quality: call ? qualityWords(call.quality) : "",
+      warning: this.controls.warning, help: this.controls.help, quality: call ? qualityWords(call.weak) : "",
       recorded: call?.recorded ?? false, unread: model.unread,
     });
     this.#notice(model, inCall || waiting, invited && phase === "chat");

@@ -103,10 +103,8 @@ export function linkWords(link) {
   return { idle: "", open: "", left: "", connecting: "Connecting…", lost: "Connection lost. Trying again…", superseded: "Open elsewhere as this device", refused: "Not signed in" }[link] ?? "";
 }
 
-const WEAK_SCORE = 40;
-
-/** Only when it is bad. @param {number|null} score 0 to 100 @returns {string} */
-export function qualityWords(score) { return score !== null && score < WEAK_SCORE ? "Weak connection" : ""; }
+/** Only when it is bad. @param {boolean} weak @returns {string} */
+export function qualityWords(weak) { return weak ? "Weak connection" : ""; }
 
 /** @param {string} outcome @param {number} [talkMs] */
 export function outcomeWords(outcome, talkMs) {

@@ -188,6 +188,17 @@ test("A-18 the agent's other devices that are connected may be asked to go on wi
   assert.deepEqual(told.at(-1).slice(2), [{ platform: "desktop", name: "Desk" }]);
 });
 
+test("3.4 the server's word about the way counts, and between its two thresholds nothing flickers", async () => {
+  const call = await answered();
+  assert.deepEqual([call.quality, call.weak], [null, false]);
+  const seen = [90, 41, 39, 54, 41, 55, 41].map((score) => {
+    server.event("media.quality", { session: "vs_1", score, rtt_ms: 20, loss: 0, kbps: 900 });
+    return call.weak;
+  });
+  assert.deepEqual(seen, [false, false, true, true, true, false, false]);
+  assert.equal(call.qualityFromServer, true);
+});
+
 test("R28 a visitor's other tab is in the call, and this one may take it", async () => {
   server.event("call.state", { session: "vs_1", conversation: "cv_1", origin: "routed", state: "active", version: 3, in_other_tab: true });
   const call = client.elsewhere;

@@ -12,6 +12,7 @@ from support.session_host import SessionHost, connect, negotiate
 from support.virtual_network import Conditions, Nat, VirtualNetwork
 from triortc.codecs.registry import DEFAULT_CODECS, VP8, Codec, MediaKind
 from triortc.engine.address import Address
+from triortc.engine.calls.quality import QualityConfiguration, QualityMeter, observe
 from triortc.engine.congestion.send_side import SendSideEstimator
 from triortc.engine.rtcp.packets import TransportFeedback
 from triortc.engine.rtcp.transport_feedback import TICK_US
@@ -57,6 +58,26 @@ def test_connects_within_five_round_trips_when_nothing_is_lost() -> None:
     assert connect(network, client, server)
     assert network.now - 1000.0 <= 5 * 0.020 + 1e-6
     assert client.session.state is server.session.state is ConnectionState.CONNECTED
+
+
+@pytest.mark.parametrize(("loss", "weak"), [(0.0, False), (0.2, True)])
+def test_both_ends_see_how_good_the_way_is_from_what_they_count(loss: float, weak: bool) -> None:
+    network = VirtualNetwork(seed=7, conditions=Conditions(delay_s=0.04, loss=loss))
+    client, server = two(network)
+    assert connect(network, client, server)
+    meters = [(host.session, QualityMeter(QualityConfiguration())) for host in (client, server)]
+    found = []
+    for second in range(7):
+        for session, meter in meters:
+            found.append(meter.take(observe(session.media, session.ice.rtt_s), network.now))
+        for n in range(100):
+            send_video(client, 1, network.now, first=100 * second + n)
+            network.run_for(0.01)
+    told = [quality for quality in found if quality is not None]
+    assert len(told) >= 2
+    assert all(60 <= quality.rtt_ms <= 120 for quality in told)
+    assert (min(quality.score for quality in told) < 40) == weak
+    assert (max(quality.loss for quality in told) > 0.1) == weak
 
 
 @pytest.mark.parametrize("seed", range(12))
