@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation, PushEndpoint
 from triortc.engine.calls.commands import Command
-from triortc.engine.calls.media_events import MediaEvent
+from triortc.engine.calls.media_events import ControlEvent
 
 __all__ = [
     "ActorChanged",
@@ -113,7 +113,7 @@ Event: TypeAlias = (
     | ActorChanged
     | PushEndpointGone
     | SessionFenced
-    | MediaEvent
+    | ControlEvent
     | SessionCrashed
     | Drain
     | ShutDown

@@ -89,7 +89,7 @@ class Lifecycle:
             "record": self._record,
             "end_record": self._end_record,
             "tell_recording": self._tell_recording,
-            "reopen_legs": self._reopen_legs,
+            "reopen_legs": lambda session, data: self.reopen_legs(session),
             "await_visitor": self._await_visitor,
             "await_agent": self._await_agent,
         }
@@ -456,7 +456,7 @@ class Lifecycle:
 
     # --- taken over from a process that died
 
-    def _reopen_legs(self, session: Session, data: Data) -> None:
+    def reopen_legs(self, session: Session) -> None:
         """V46, V47: the legs keep their ids; their transports, and what warmed for an answer, died with the process."""
         world = self._world
         world.emit(Order.LIFETIME, SessionStarted(session.id))

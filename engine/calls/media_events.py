@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from triortc.engine.calls.commands import IceCandidate
 
 __all__ = [
+    "ControlEvent",
     "LegFailed",
     "LegLost",
     "LegQuality",
@@ -15,7 +16,11 @@ __all__ = [
     "LegRecovered",
     "LegUp",
     "LocalCandidates",
+    "MediaCrashed",
     "MediaEvent",
+    "MediaLost",
+    "OfferAnswered",
+    "OfferRefused",
     "RecordingStopped",
 ]
 
@@ -87,6 +92,50 @@ class RecordingStopped:
     reason: str
 
 
-MediaEvent: TypeAlias = (
-    LegUp | LegReady | LegLost | LegRecovered | LegFailed | LegQuality | LocalCandidates | RecordingStopped
+@dataclass(slots=True, frozen=True)
+class OfferAnswered:
+    """The answer to an offer whose `MediaPort.answer` had none at once."""
+
+    leg: str
+    neg: int
+    sdp: str
+
+
+@dataclass(slots=True, frozen=True)
+class OfferRefused:
+    """There is no answer to an offer whose `MediaPort.answer` had none at once.
+
+    Attributes:
+        leg, neg: which offer.
+        why: `invalid` and `unsupported`: the offer's own fault. `failed`: ours; a further offer may be answered.
+        message: in words.
+    """
+
+    leg: str
+    neg: int
+    why: Literal["invalid", "unsupported", "failed"]
+    message: str
+
+
+@dataclass(slots=True, frozen=True)
+class MediaLost:
+    """The process that had a session's legs is gone, and they with it: they have to be opened again, and negotiated."""
+
+    session: str
+    reason: str
+
+
+@dataclass(slots=True, frozen=True)
+class MediaCrashed:
+    """The media side's code failed for a session: the session ends (V44)."""
+
+    session: str
+    reason: str
+
+
+#: What the rules look at.
+ControlEvent: TypeAlias = (
+    LegUp | LegReady | LegLost | LegRecovered | LegFailed | LegQuality | LocalCandidates | RecordingStopped | MediaLost
 )
+#: All of it.
+MediaEvent: TypeAlias = ControlEvent | OfferAnswered | OfferRefused | MediaCrashed

@@ -27,6 +27,7 @@ from triortc.engine.calls.effects import AddCandidates, AnswerOffer, Order, SetV
 from triortc.engine.calls.gates import gate_event, inherit_mute
 from triortc.engine.calls.lifecycle import Lifecycle
 from triortc.engine.calls.media_events import (
+    ControlEvent,
     LegFailed,
     LegLost,
     LegQuality,
@@ -34,7 +35,7 @@ from triortc.engine.calls.media_events import (
     LegRecovered,
     LegUp,
     LocalCandidates,
-    MediaEvent,
+    MediaLost,
     RecordingStopped,
 )
 from triortc.engine.calls.notifications import (
@@ -45,6 +46,7 @@ from triortc.engine.calls.notifications import (
     RestartIce,
 )
 from triortc.engine.calls.ports import Side
+from triortc.engine.calls.renewing import renew_legs
 from triortc.engine.calls.replies import HandoffPayload, MediaSetPayload, Ok, RecordingPayload
 from triortc.engine.calls.ringing import tell
 from triortc.engine.calls.session import Session
@@ -325,10 +327,13 @@ class Mediating:
 
     # --- what the media side reports
 
-    def event(self, event: MediaEvent) -> None:
+    def event(self, event: ControlEvent) -> None:
         """Take in an event of the media side. Events of legs that are no more are counted and dropped."""
         if isinstance(event, RecordingStopped):
             self._recording_stopped(event)
+            return
+        if isinstance(event, MediaLost):
+            self._media_lost(event)
             return
         world = self._world
         leg = world.legs.get(event.leg)
@@ -356,6 +361,21 @@ class Mediating:
             case LegLost() | LegFailed():
                 leg.up = False
                 self._leg_lost(session, leg, failed=isinstance(event, LegFailed))
+
+    def _media_lost(self, event: MediaLost) -> None:
+        """V47: what was on its way to another device is off, what was recorded ends here, and the legs begin anew."""
+        world = self._world
+        session = world.sessions.get(event.session)
+        if session is None or session.ended:
+            world.stale_events_total += 1
+            return
+        if session.pending is not None:
+            self._drop_pending(session, "int.pending_leg_failed", "system", "media")
+        if session.recording is not None:
+            self._recording_stopped(RecordingStopped(session.id, session.recording, event.reason))
+        session = world.sessions[event.session]
+        if not session.ended:
+            renew_legs(world, self._lifecycle, session)
 
     def _leg_ready(self, session: Session, leg: Leg) -> None:
         if session.pending is None or session.pending.leg != leg.id:

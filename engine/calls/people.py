@@ -20,8 +20,9 @@ from triortc.engine.calls.availability import declare, recompute_presence
 from triortc.engine.calls.commands import DeviceRevoke, DeviceUpdate, PresenceGet, PresenceSet, SyncGet
 from triortc.engine.calls.effects import Order, RemoveDevice
 from triortc.engine.calls.lifecycle import Lifecycle
-from triortc.engine.calls.notifications import CallPeer, DeviceChanged, Snapshot
+from triortc.engine.calls.notifications import DeviceChanged, Snapshot
 from triortc.engine.calls.presence import CHANNELS
+from triortc.engine.calls.renewing import ask_to_renegotiate
 from triortc.engine.calls.replies import Ok, PresencePayload
 from triortc.engine.calls.ring_table import RingLeg
 from triortc.engine.calls.ringing import alerting_changed, ring_event
@@ -71,18 +72,8 @@ class People:
         for session in self._own_sessions(actor.principal):
             if session.state != "ringing" if actor.role == "agent" else session.state != "waiting":
                 world.told[session.id][address] = None
-            self._ask_to_renegotiate(session, address)
+            ask_to_renegotiate(world, session, address)
         return device
-
-    def _ask_to_renegotiate(self, session: Session, address: DeviceAddress) -> None:
-        """V47: the leg's transport died with another process, and its device is here again."""
-        world = self._world
-        for leg in world.legs_in(session.id):
-            if leg.renegotiate and leg.address == address:
-                deadline = session.timers.get("T_adopted", session.deadline)
-                remaining_ms = max(0, round((deadline - world.now) * 1000))
-                peer = CallPeer(session.id, "reconnecting", renegotiate=True, deadline_ms=remaining_ms)
-                world.notify(Order.OTHER_SIDE, address, peer)
 
     def resumed(self, address: DeviceAddress, information: DeviceInformation | None) -> None:
         """A device whose socket was lost is back, with all the events it missed."""

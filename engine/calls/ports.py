@@ -33,13 +33,19 @@ View = Literal["full", "thumbnail"]
 
 
 class MediaPort(Protocol):
-    """The media side: legs over ICE and DTLS-SRTP, gates between them."""
+    """The media side: legs over ICE and DTLS-SRTP, gates between them.
+
+    Values go in, and `media_events` come back: it may be in this process or in another (`engine.workers`).
+    """
 
     def open_leg(self, session: str, leg: str, side: Side) -> None:
         """Make a leg. Its gates start closed."""
 
-    def answer(self, leg: str, neg: int, offer_sdp: str) -> str:
-        """Apply the client's offer number `neg` of this leg and return the answer. Raises SdpError."""
+    def answer(self, leg: str, neg: int, offer_sdp: str) -> str | None:
+        """Apply the client's offer number `neg` of this leg and return the answer. Raises SdpError.
+
+        None: who answers is in another process. `OfferAnswered` or `OfferRefused` follows in bounded time, always.
+        """
 
     def add_candidates(self, leg: str, neg: int, ufrag: str, candidates: Sequence[tuple[str, str]], end: bool) -> None:
         """Candidates of the client as (candidate line, mid). Out-of-date generations are dropped and counted."""

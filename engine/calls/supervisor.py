@@ -14,9 +14,9 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from types import TracebackType
-from typing import Final
+from typing import Final, Literal
 
 import trio
 
@@ -63,11 +63,19 @@ from triortc.engine.calls.events import (
     SessionFenced,
     ShutDown,
 )
+from triortc.engine.calls.held_replies import HeldReplies, with_answer
 from triortc.engine.calls.history import MemoryHistory
 from triortc.engine.calls.keeping import Keeper
-from triortc.engine.calls.media_events import MediaEvent, RecordingStopped
+from triortc.engine.calls.media_events import (
+    MediaCrashed,
+    MediaEvent,
+    MediaLost,
+    OfferAnswered,
+    OfferRefused,
+    RecordingStopped,
+)
 from triortc.engine.calls.memory_store import MemoryStore
-from triortc.engine.calls.notifications import Snapshot
+from triortc.engine.calls.notifications import Notification, Snapshot
 from triortc.engine.calls.observing import Observers
 from triortc.engine.calls.ports import (
     ClientPort,
@@ -78,17 +86,7 @@ from triortc.engine.calls.ports import (
     RecordingPolicyPort,
     RouterPort,
 )
-from triortc.engine.calls.replies import (
-    AcceptedPayload,
-    CallFault,
-    CallRequestedPayload,
-    EmptyPayload,
-    HandoffPayload,
-    JoinedPayload,
-    Ok,
-    Reply,
-    SdpAnswerPayload,
-)
+from triortc.engine.calls.replies import CallFault, Ok, Reply, SdpAnswerPayload
 from triortc.engine.calls.session import LogRecord
 from triortc.engine.calls.store import ReplyRow, StateStore, Stored
 from triortc.engine.sdp.negotiated import SdpUnsupportedError
@@ -98,7 +96,6 @@ __all__ = ["CallSupervisor", "open_call_supervisor"]
 
 _logger: Final = logging.getLogger("triortc.calls")
 _INTERNAL: Final = CallFault("server.internal", "the command failed inside the server", retryable=True)
-_WITH_ANSWER: Final = (CallRequestedPayload, AcceptedPayload, JoinedPayload, HandoffPayload)
 _Task = Callable[[], Awaitable[object]]
 
 
@@ -172,6 +169,7 @@ class CallSupervisor:
         self._clocks: dict[str | None, trio.CancelScope] = {}
         self._performing = False
         self._later: deque[MediaEvent] = deque()
+        self._held = HeldReplies(self._tell)
         self._all_over = trio.Event()
 
     # --- what comes in
@@ -193,7 +191,8 @@ class CallSupervisor:
                 to the losing devices and to the other side). The reply is returned as well.
 
         Returns:
-            `Ok` or `CallFault`. Never blocks, never raises for what a client sent.
+            `Ok` or `CallFault`. Never blocks, never raises for what a client sent. Where the media side answers an
+            offer later, the answer is not in it: `on_reply` is called when there is one, before any further event.
         """
         refusal = self._keeper.refusal(command)
         if refusal is not None:
@@ -257,11 +256,20 @@ class CallSupervisor:
         if self._performing:
             self._later.append(event)
             return
-        with _CrashBoundary(self, self._session_of_media(event)):
-            self._step(event)
+        session = self._session_of_media(event)
+        match event:
+            case OfferAnswered() | OfferRefused():
+                with _CrashBoundary(self, session):
+                    if self._held.answered(event.leg, event.neg, _answer(event)):
+                        self._keeper.save()
+            case MediaCrashed():
+                self._crashed(session, CallError(event.reason))
+            case _:
+                with _CrashBoundary(self, session):
+                    self._step(event)
 
     def _session_of_media(self, event: MediaEvent) -> str | None:
-        if isinstance(event, RecordingStopped):
+        if isinstance(event, RecordingStopped | MediaLost | MediaCrashed):
             return event.session if event.session in self.control.world.sessions else None
         leg = self.control.world.legs.get(event.leg)
         return None if leg is None else leg.session
@@ -381,23 +389,32 @@ class CallSupervisor:
             self.clients.drain(deadline)
 
     def _step(self, event: Event, on_reply: Callable[[Reply], None] | None = None) -> Reply | None:
-        return self._perform(self.control.handle(event, trio.current_time()), on_reply)
+        address = event.actor.address if isinstance(event, CommandReceived) else None
+        return self._perform(self.control.handle(event, trio.current_time()), on_reply, address)
 
-    def _perform(self, effects: list[Effect], on_reply: Callable[[Reply], None] | None) -> Reply | None:
+    def _perform(
+        self,
+        effects: list[Effect],
+        on_reply: Callable[[Reply], None] | None,
+        address: DeviceAddress | None = None,
+    ) -> Reply | None:
         reply: Reply | None = None
         answer: Reply | None = None
+        awaited: AnswerOffer | None = None
         crashed: set[str] = set()
         outermost, self._performing = not self._performing, True
         try:
             for effect in effects:
                 match effect:
+                    case ReplyTo() if awaited is not None and not crashed:
+                        reply = effect.reply
+                        self._held.hold(address, awaited.leg, awaited.neg, reply, on_reply)
                     case ReplyTo():
-                        reply = _INTERNAL if crashed else _with_answer(effect.reply, answer)
+                        reply = _INTERNAL if crashed else with_answer(effect.reply, answer)
                         if on_reply is not None:
                             on_reply(reply)
                     case Notify():
-                        if self.clients is not None:
-                            self.clients.notify(effect.address, effect.notification)
+                        self._held.notify(effect.address, effect.notification)
                     case RemoveDevice():
                         if self.clients is not None:
                             self.clients.remove(effect.address)
@@ -407,6 +424,7 @@ class CallSupervisor:
                     case AnswerOffer() if effect.session not in crashed:
                         with _CrashBoundary(self, effect.session) as boundary:
                             answer = self._answer(effect)
+                            awaited = effect if answer is None else None
                         crashed.update({effect.session} if boundary.crashed else ())
                     case _ if effect.session not in crashed:
                         with _CrashBoundary(self, effect.session) as boundary:
@@ -437,17 +455,23 @@ class CallSupervisor:
             case KeepMessage():
                 self._keeper.message(effect)
 
-    def _answer(self, effect: AnswerOffer) -> Reply:
+    def _tell(self, address: DeviceAddress, notification: Notification) -> None:
+        if self.clients is not None:
+            self.clients.notify(address, notification)
+
+    def _answer(self, effect: AnswerOffer) -> Reply | None:
         try:
-            return Ok(SdpAnswerPayload(self._media.answer(effect.leg, effect.neg, effect.sdp)))
+            answer = self._media.answer(effect.leg, effect.neg, effect.sdp)
         except SdpError as error:
-            code = "sdp.unsupported" if isinstance(error, SdpUnsupportedError) else "sdp.invalid"
-            return CallFault(code, str(error), {"leg": effect.leg, "neg": effect.neg})
+            unsupported = isinstance(error, SdpUnsupportedError)
+            why: Literal["unsupported", "invalid"] = "unsupported" if unsupported else "invalid"
+            return _answer(OfferRefused(effect.leg, effect.neg, why, str(error)))
+        return None if answer is None else Ok(SdpAnswerPayload(answer))
 
     def _perform_media(self, effect: Effect) -> None:
         media = self._media
         match effect:
-            case SessionStarted(session):
+            case SessionStarted(session) if session not in self._runs:  # it may go on, with new legs
                 self._runs[session] = _Run()
                 self._nursery.start_soon(self._run, session, name=f"session {session}")
             case SessionEnded(session):
@@ -570,16 +594,14 @@ class CallSupervisor:
             await self._all_over.wait()
 
 
-def _with_answer(reply: Reply, answer: Reply | None) -> Reply:
-    """Put the answer to the command's offer into its reply; an offer that cannot be answered makes it a fault."""
-    if answer is None or isinstance(reply, CallFault):
-        return reply
-    if isinstance(answer, CallFault) or isinstance(reply.payload, EmptyPayload):
-        return answer
-    payload = reply.payload
-    if isinstance(payload, _WITH_ANSWER) and isinstance(answer.payload, SdpAnswerPayload):
-        return Ok(replace(payload, answer=answer.payload.answer))
-    return reply
+def _answer(event: OfferAnswered | OfferRefused) -> Reply:
+    """What the media side says to an offer, as the reply to the command that brought it."""
+    if isinstance(event, OfferAnswered):
+        return Ok(SdpAnswerPayload(event.sdp))
+    details = {"leg": event.leg, "neg": event.neg}
+    if event.why == "failed":
+        return CallFault("server.internal", event.message, details, retryable=True)
+    return CallFault(f"sdp.{event.why}", event.message, details)
 
 
 @asynccontextmanager

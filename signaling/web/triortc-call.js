@@ -233,7 +233,7 @@ export class Call {
       if (this.state === "reconnecting") this.state = "active";
     }
     if (p.agent) this.agent = p.agent;
-    if (p.renegotiate) this.leg?.restart();
+    if (p.renegotiate) this.leg?.renew();
   }
 
   /** @param {any} p */

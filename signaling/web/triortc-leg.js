@@ -144,6 +144,16 @@ export class Leg {
     if (!this.closed) await this.#video.sender.replaceTrack(track);
   }
 
+  /** The server has nothing of this leg any more: begin it anew, behind what is being negotiated. */
+  renew() {
+    clearTimeout(this.#restartTimer);
+    if (this.closed) return;
+    this.#restartTimer = setTimeout(() => { if (this.pc.connectionState !== "connected") this.renew(); }, RESTART_AGAIN_MS);
+    const before = this.#negotiating ?? Promise.resolve();
+    this.#negotiating = before.catch(() => {}).then(() => (this.closed ? undefined : this.#rebuild()));
+    this.#negotiating.catch(() => {}); // an ended call, or it is tried again
+  }
+
   /** Restart ICE; where the server does not do that, begin the leg anew. The connection's state says how it went. */
   restart() {
     clearTimeout(this.#restartTimer);

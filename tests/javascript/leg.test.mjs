@@ -137,6 +137,30 @@ test("where the server restarts no ICE, another connection begins the leg anew a
   assert.deepEqual(remote.getTracks(), [track]);
 });
 
+test("V47 a leg that the server has lost begins anew at once, behind the offer that is on its way", async () => {
+  const first = leg.negotiate();
+  leg.renew();
+  await first;
+  await settled();
+  assert.equal(FakeConnection.made.length, 2);
+  assert.ok(FakeConnection.made[0].closed);
+  assert.deepEqual(offers().map(({ neg, sdp, ice_restart }) => [neg, sdp.slice(0, 9), ice_restart ?? false]), [[1, "offer 1.1", false], [2, "offer 2.1", false]]);
+});
+
+test("V47 a new beginning that the server did not answer is tried again", async () => {
+  await leg.negotiate();
+  answers["sdp.offer"] = () => { throw refusal("server.internal"); };
+  leg.renew();
+  await settled();
+  answers["sdp.offer"] = () => ({ answer: "answer" });
+  await clock.advance(5000);
+  assert.equal(leg.pc.remoteDescription.sdp, "answer");
+  leg.pc.becomes("connected");
+  const made = FakeConnection.made.length;
+  await clock.advance(20000);
+  assert.equal(FakeConnection.made.length, made);
+});
+
 test("a camera that is switched off leaves its sender without a track, and a closed leg says nothing more", async () => {
   await leg.negotiate();
   await leg.setVideoTrack(null);

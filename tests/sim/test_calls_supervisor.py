@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import trio
@@ -26,7 +27,15 @@ from triortc.engine.calls.commands import (
 )
 from triortc.engine.calls.gate_table import GateState
 from triortc.engine.calls.history import MemoryHistory
-from triortc.engine.calls.media_events import LegLost, LegUp, LocalCandidates
+from triortc.engine.calls.media_events import (
+    LegLost,
+    LegUp,
+    LocalCandidates,
+    MediaCrashed,
+    MediaLost,
+    OfferAnswered,
+    OfferRefused,
+)
 from triortc.engine.calls.notifications import (
     CallEnded,
     CallState,
@@ -432,3 +441,81 @@ async def test_a_visitor_told_of_a_call_can_lose_its_socket_and_resume_in_time(a
         await trio.sleep(5.0)
         assert stage.state(session) == "ringing"
         assert clients.told(vic, CallState)
+
+
+async def test_an_answer_that_comes_later_is_in_the_reply_and_no_event_of_the_device_overtakes_it(
+    autojump_clock: MockClock,
+) -> None:
+    clients, media = FakeClients(), FakeMedia()
+    media.answers_later = True
+    replies: list[Reply] = []
+    async with open_call_supervisor(media, clients=clients) as supervisor:
+        stage = Stage(supervisor, media, clients)
+        vic = stage.visitor("vic")
+        early = supervisor.command(vic, CallRequest("cv_vic", offer="v1"), on_reply=replies.append)
+        assert isinstance(early, Ok)
+        leg = str(early.payload.leg)  # type: ignore[union-attr]  # a CallRequestedPayload
+        assert replies == [], "the answer is not here yet"
+        assert clients.told(vic, CallState) == [], "what follows the reply waits behind it"
+        assert len(clients.told(stage.ana, RingOffer)) == 1, "nobody else waits"
+        supervisor.media_event(OfferAnswered(leg, 1, "the answer"))
+        assert [reply.payload.answer for reply in replies if isinstance(reply, Ok)] == ["the answer"]  # type: ignore[union-attr]
+        supervisor.media_event(OfferAnswered(leg, 1, "again"))
+        assert len(replies) == 1, "an answer that nobody waits for is dropped"
+
+
+async def test_offers_of_one_device_are_answered_in_any_order_and_told_in_that_of_its_commands(
+    autojump_clock: MockClock,
+) -> None:
+    clients, media = FakeClients(), FakeMedia()
+    media.answers_later = True
+    replies: list[tuple[int, Reply]] = []
+
+    def reply_to(neg: int, reply: Reply) -> None:
+        replies.append((neg, reply))
+
+    async with open_call_supervisor(media, clients=clients) as supervisor:
+        stage = Stage(supervisor, media, clients)
+        session, _ = stage.ring(stage.visitor("vic"))
+        leg = stage.ok(stage.ana, RingOpened(clients.told(stage.ana, RingOffer)[0].ring)).leg  # type: ignore[attr-defined]
+        for neg in (1, 2, 3):
+            supervisor.command(stage.ana, SdpOffer(leg, neg, "offer"), on_reply=partial(reply_to, neg))
+        supervisor.media_event(OfferAnswered(leg, 2, "second"))
+        assert replies == []
+        supervisor.media_event(OfferRefused(leg, 1, "unsupported", "no codec in common"))
+        supervisor.media_event(OfferRefused(leg, 3, "failed", "media worker 0 did not answer within 5 s"))
+        assert [neg for neg, _ in replies] == [1, 2, 3]
+        faults = [reply for _, reply in replies if isinstance(reply, CallFault)]
+        assert [(fault.code, fault.retryable) for fault in faults] == [
+            ("sdp.unsupported", False),
+            ("server.internal", True),
+        ]
+        assert stage.state(session) == "ringing"
+
+
+async def test_V47_media_that_died_leaves_the_session_its_nursery_and_opens_its_legs_again(
+    autojump_clock: MockClock,
+) -> None:
+    clients, media = FakeClients(), FakeMedia()
+    async with open_call_supervisor(media, clients=clients) as supervisor:
+        stage = Stage(supervisor, media, clients)
+        session, visitor_leg, leg = stage.call(stage.visitor("vic"))
+        media.open_legs.clear()
+        supervisor.media_event(MediaLost(session, "media worker 0 ended"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert set(media.open_legs) == {visitor_leg, leg}
+        assert (stage.state(session), supervisor.running_sessions) == ("reconnecting", 1)
+        for name in (visitor_leg, leg):
+            supervisor.media_event(LegUp(name))
+        assert stage.state(session) == "active"
+    assert media.open_legs == {}
+
+
+async def test_V44_code_that_fails_in_another_process_ends_its_session_alone(autojump_clock: MockClock) -> None:
+    clients, media = FakeClients(), FakeMedia()
+    async with open_call_supervisor(media, clients=clients) as supervisor:
+        stage = Stage(supervisor, media, clients)
+        session, _, _ = stage.call(stage.visitor("vic"))
+        supervisor.media_event(MediaCrashed(session, "set_gate failed in media worker 0: KeyError"))
+        assert (stage.outcome(session), stage.reason(session)) == ("failed", "internal_error")
+        assert supervisor.crashes_total == 1

@@ -38,7 +38,7 @@ from triortc.engine.calls.effects import (
 from triortc.engine.calls.events import CommandReceived, DeviceConnected, DeviceGone, DeviceLost, DeviceResumed, Event
 from triortc.engine.calls.gate_table import GateState
 from triortc.engine.calls.history import MemoryHistory
-from triortc.engine.calls.media_events import LegReady, LegUp, MediaEvent
+from triortc.engine.calls.media_events import ControlEvent, LegReady, LegUp
 from triortc.engine.calls.notifications import Notification, RingOffer, Snapshot
 from triortc.engine.calls.ports import Kind, Side, View
 from triortc.engine.calls.presence import CHANNELS
@@ -181,7 +181,7 @@ class House:
             self.fire()
         self.now = until
 
-    def media(self, event: MediaEvent) -> None:
+    def media(self, event: ControlEvent) -> None:
         self.handle(event)
 
     # --- people
@@ -298,6 +298,7 @@ class FakeMedia:
         self.open_legs: dict[str, str] = {}
         self.gates: dict[tuple[str, Kind], GateState] = {}
         self.fail_on: str | None = None
+        self.answers_later = False
 
     def _note(self, name: str, *arguments: object) -> None:
         self.calls.append((name, *arguments))
@@ -308,8 +309,10 @@ class FakeMedia:
         self.open_legs[leg] = session
         self._note("open_leg", session, leg, side)
 
-    def answer(self, leg: str, neg: int, offer_sdp: str) -> str:
+    def answer(self, leg: str, neg: int, offer_sdp: str) -> str | None:
         self._note("answer", leg, neg, offer_sdp)
+        if self.answers_later:
+            return None
         if offer_sdp == "bad":
             raise SdpError("this offer has no media section")
         return f"answer to {offer_sdp}"

@@ -38,7 +38,7 @@ class PretendedMedia(FakeMedia):
     def counters(self) -> dict[str, int]:
         return {"gate.dropped": 0, "legs": len(self.open_legs)}
 
-    def answer(self, leg: str, neg: int, offer_sdp: str) -> str:
+    def answer(self, leg: str, neg: int, offer_sdp: str) -> str | None:
         answer = super().answer(leg, neg, offer_sdp)
         if neg == 1:
             self.on_event(LegUp(leg))
