@@ -32,12 +32,15 @@ _NO_VIDEO: Final[frozenset[Channel]] = frozenset({"video"})
 def open_chats(world: World, agent: Agent) -> int:
     """Open chats, but for the conversation of a video that a visitor asked for: that one has a reason of its own.
 
-    A chat that an agent has taken to video goes on as a chat (A-2).
+    A chat that an agent has taken to video goes on as a chat (A-2); so does one whose visitor still waits for a video
+    that is not this agent's (I31).
     """
     if not agent.chats:
         return 0
     sessions = (world.live_session(world.conversations[key]) for key in agent.chats)
-    return sum(session is None or session.origin == "invited" for session in sessions)
+    return sum(
+        session is None or session.origin == "invited" or session.agent != agent.principal.sub for session in sessions
+    )
 
 
 def presence_facts(world: World, agent: Agent) -> PresenceFacts:

@@ -315,6 +315,17 @@ def test_A_8_an_agent_who_missed_a_call_and_is_then_given_its_chat_is_not_rung_a
     assert house.told(ana, ConversationChanged)[-1].live_session is None, "for her it has ended"
 
 
+def test_I31_a_chat_whose_visitor_waits_for_another_agents_video_occupies_its_agent() -> None:
+    house = House(CallConfiguration(on_no_answer="reroute", queue_size=1))
+    ana = house.agent("ana", "desk")
+    ask(house, house.visitor())
+    house.advance(30.0)
+    house.perform(house.control.assign_conversation("org", "cv_1", "ana", house.now))
+    assert house.world.agent(ana.principal).statuses["video"].reasons == ("ongoing_chat",)
+    ask(house, house.visitor("wim", "tab", "cv_2"))
+    assert len(house.told(ana, RingOffer)) == 1
+
+
 def test_V16_with_nobody_who_can_be_reached_the_call_ends_unanswered() -> None:
     house, _, ben, _, session = rerouting()
     house.lose(ben)
