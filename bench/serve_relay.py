@@ -25,9 +25,9 @@ from triortc.engine.relay.gate import GateState
 from triortc.engine.relay.plane_choice import PlaneChoice
 from triortc.engine.session.configuration import SessionConfiguration
 from triortc.errors import CallError, SdpError
-from triortc.signaling.channel import WebSocketChannel
 from triortc.signaling.http import HttpServer, UpgradeContext
 from triortc.signaling.site import Request, Response
+from triortc.signaling.websocket import WebSocketChannel
 
 __all__ = ["BENCH_MEDIA", "open_relay_server"]
 

@@ -1,22 +1,20 @@
-"""Where messages travel: one interface for every transport, and the memory and WebSocket ones.
+"""Where messages travel: one interface for every transport, and the one inside a process.
 
 The bytes are the same on every transport; only the frame around them differs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from triortc.errors import SignalingError
-from triortc.signaling.streams import PushBackStream
 
-__all__ = ["ChannelClosedError", "MemoryChannel", "MessageChannel", "WebSocketChannel", "memory_channel_pair"]
+__all__ = ["MAX_REASON_BYTES", "ChannelClosedError", "MemoryChannel", "MessageChannel", "memory_channel_pair"]
 
-_MAX_REASON_BYTES = 123
+#: How long the text of a close may be (RFC 6455 section 5.5: with the code it has to fit into a control frame).
+MAX_REASON_BYTES: Final = 123
 
 
 class ChannelClosedError(SignalingError):
@@ -118,74 +116,3 @@ def memory_channel_pair(queue: int = 16) -> tuple[MemoryChannel, MemoryChannel]:
     to_b, from_a = trio.open_memory_channel[bytes](queue)
     to_a, from_b = trio.open_memory_channel[bytes](queue)
     return MemoryChannel(to_b, from_b, log), MemoryChannel(to_a, from_a, log)
-
-
-def _text_frame(payload: bytes) -> bytes:
-    """One whole, unmasked text message (RFC 6455 section 5.2)."""
-    length = len(payload)
-    if length < 126:
-        return bytes((0x81, length)) + payload
-    if length < 65536:
-        return b"\x81\x7e" + length.to_bytes(2, "big") + payload
-    return b"\x81\x7f" + length.to_bytes(8, "big") + payload
-
-
-class WebSocketChannel:
-    """A WebSocket as a message channel: one text frame is one message.
-
-    Args:
-        connection: the open WebSocket. Its stream and reader task belong to whoever opened it.
-        stream: the stream below it, which knows when bytes came.
-    """
-
-    def __init__(self, connection: WebSocketConnection, stream: PushBackStream) -> None:
-        self._connection = connection
-        self._stream = stream
-        self._server = not connection.is_client
-
-    @property
-    def heard_at(self) -> float:
-        """When the last bytes came."""
-        return self._stream.heard_at
-
-    async def send(self, *messages: bytes) -> None:
-        """Send messages as text frames, all in one write. Raises ChannelClosedError.
-
-        A server's data frames need no mask and no state, so they are made here; the connection's own control frames
-        (close, pong) go through the same stream, one write at a time.
-        """
-        if not self._server:
-            return await self._send_masked(messages)
-        if self._connection.closed is not None:
-            raise self._closed()
-        try:
-            await self._stream.send_all(b"".join(map(_text_frame, messages)))
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            raise self._closed() from None
-
-    async def _send_masked(self, messages: Sequence[bytes]) -> None:
-        try:
-            for data in messages:
-                await self._connection.send_message(data.decode("utf-8"))
-        except ConnectionClosed:
-            raise self._closed() from None
-
-    async def receive(self) -> bytes:
-        """Wait for the next message. Raises ChannelClosedError; a binary frame closes with 4400."""
-        try:
-            message = await self._connection.get_message()
-        except ConnectionClosed:
-            raise self._closed() from None
-        self._stream.message_finished()
-        if isinstance(message, bytes):
-            raise ChannelClosedError(4400, "binary frames are not part of the protocol", error="proto.malformed")
-        return message.encode("utf-8")
-
-    async def aclose(self, code: int = 1000, reason: str = "") -> None:
-        """Close with the closing handshake."""
-        text = reason.encode("utf-8")[:_MAX_REASON_BYTES].decode("utf-8", "ignore")
-        await self._connection.aclose(code, text)
-
-    def _closed(self) -> ChannelClosedError:
-        reason = self._connection.closed
-        return ChannelClosedError() if reason is None else ChannelClosedError(reason.code, reason.reason or "")

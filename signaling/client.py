@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-import ssl
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import trio
-from trio_websocket import ConnectionClosed, HandshakeError, wrap_client_stream
 
 from triortc.errors import SignalingError
-from triortc.signaling.channel import ChannelClosedError, MessageChannel, WebSocketChannel
-from triortc.signaling.streams import PushBackStream
-from triortc.signaling.wire import PROTOCOL, Message, WireError, decode_message, encode_message
+from triortc.signaling.channel import ChannelClosedError, MessageChannel
+from triortc.signaling.websocket_client import connect_websocket
+from triortc.signaling.wire import Message, WireError, decode_message, encode_message
 from triortc.signaling.wire_values import Platform
 
 __all__ = ["ClientDevice", "CommandError", "SignalClient", "connect_websocket", "open_signal_client"]
@@ -278,54 +275,6 @@ class SignalClient:
 
 def _renamed(payload: Mapping[str, Any]) -> dict[str, Any]:
     return {key.rstrip("_"): value for key, value in payload.items()}
-
-
-@asynccontextmanager
-async def connect_websocket(
-    url: str, *, tls: ssl.SSLContext | None = None, origin: str | None = None
-) -> AsyncGenerator[MessageChannel]:
-    """Open a WebSocket channel to a signaling URL.
-
-    Args:
-        url: `ws://host:port/v1/signal` or `wss://…`.
-        tls: for `wss`; None: the system's trust.
-        origin: an `Origin` header to send.
-
-    Raises:
-        ChannelClosedError: the server refused the handshake, or is not there.
-    """
-    parts = urlsplit(url)
-    secure = parts.scheme == "wss"
-    host, port = parts.hostname or "", parts.port or (443 if secure else 80)
-    stream: trio.abc.Stream
-    try:
-        tcp = await trio.open_tcp_stream(host, port)
-    except OSError as error:
-        raise ChannelClosedError(1006, str(error)) from None
-    stream = trio.SSLStream(tcp, tls or ssl.create_default_context(), server_hostname=host) if secure else tcp
-    counted = PushBackStream(stream, b"")
-    headers = [] if origin is None else [(b"origin", origin.encode())]
-    try:
-        async with trio.open_nursery() as nursery:
-            websocket = await wrap_client_stream(
-                nursery,
-                counted,  # type: ignore[arg-type]  # any stream will do; the annotation is narrower than the code
-                parts.netloc,
-                parts.path or "/",
-                subprotocols=[PROTOCOL],
-                extra_headers=headers,
-                max_message_size=1 << 20,
-            )
-            try:
-                yield WebSocketChannel(websocket, counted)
-                with trio.move_on_after(1):
-                    await websocket.aclose(1000)
-            finally:
-                nursery.cancel_scope.cancel()
-    except* (HandshakeError, ConnectionClosed) as group:
-        raise ChannelClosedError(1006, str(group.exceptions[0])) from None
-    finally:
-        await trio.aclose_forcefully(stream)
 
 
 @asynccontextmanager

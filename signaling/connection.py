@@ -1,4 +1,4 @@
-"""One connection: the handshake, then a reader, a writer and a timer around a signaling session, in one nursery."""
+"""One connection: the handshake, then a reader and a writer around a signaling session, in one nursery."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import trio
 
 from triortc.signaling.channel import ChannelClosedError, MessageChannel
 from triortc.signaling.configuration import SignalingConfiguration
+from triortc.signaling.deadlines import DeadlineClock, Timed
 from triortc.signaling.link import CloseCode, Link
 from triortc.signaling.session import SignalingSession
 from triortc.signaling.wire import Hello, Incoming, WireError, parse_incoming
@@ -64,6 +65,7 @@ class Connection:
         handler: the server.
         configuration: limits and timers.
         wall_ms: unix milliseconds, to stamp messages with.
+        clock: keeps the time of all connections.
     """
 
     def __init__(
@@ -72,16 +74,18 @@ class Connection:
         handler: SignalHandler,
         configuration: SignalingConfiguration,
         wall_ms: Callable[[], int],
+        clock: DeadlineClock,
     ) -> None:
         self._channel = channel
         self._handler = handler
         self._configuration = configuration
-        self._link = Link(configuration, trio.current_time(), wall_ms, self._changed)
+        self._clock = clock
+        self._timed = Timed(self._deadline, self._on_time)
+        self._link = Link(configuration, trio.current_time(), wall_ms, self._changed, self._rescheduled)
         self._session: SignalingSession | None = None
         self._wake = trio.Event()
         self._replies_written = trio.Event()
         self._replies_in_batch = 0
-        self._timer = trio.CancelScope()
         self._writing = trio.CancelScope()
 
     async def run(self, greeted: Callable[[], None]) -> None:
@@ -152,24 +156,30 @@ class Connection:
     # --- the session
 
     def _changed(self) -> None:
-        """There is something to write, to close or to re-schedule."""
+        """There is something to write, or to close."""
         self._wake.set()
-        deadline = self._deadline()
-        if self._timer.deadline != deadline:
-            self._timer.deadline = deadline
         closing = self._link.closing
         if closing is not None:
             patience_s = 0.0 if closing.code == CloseCode.SILENT else self._configuration.close_timeout_s
             self._writing.deadline = min(self._writing.deadline, trio.current_time() + patience_s)
 
+    def _rescheduled(self) -> None:
+        self._clock.watch(self._timed)
+
     def _deadline(self) -> float:
         session = self._session
         return session.next_deadline() if session is not None and session.link is self._link else float("inf")
 
+    def _on_time(self, now: float) -> None:
+        session = self._session
+        if session is not None and session.link is self._link:
+            self._link.liveness.heard(self._channel.heard_at)
+            session.handle_timeout(now)
+
     async def _serve(self, session: SignalingSession) -> None:
+        self._rescheduled()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._read, session)
-            nursery.start_soon(self._keep_time, session)
             await self._write()
             nursery.cancel_scope.cancel()
 
@@ -219,14 +229,6 @@ class Connection:
                     await self._handler.execute(session, command, min(now, self._channel.heard_at))
         except ChannelClosedError as closed:
             link.close(closed.code, closed.reason, error=closed.error, abrupt=closed.error is None)
-
-    async def _keep_time(self, session: SignalingSession) -> None:
-        while session.link is self._link:
-            with trio.CancelScope(deadline=self._deadline()) as self._timer:
-                await trio.sleep_forever()
-            if session.link is self._link:
-                self._link.liveness.heard(self._channel.heard_at)
-                session.handle_timeout(trio.current_time())
 
     async def _close(self) -> None:
         """Say why, if the other side still listens; the transport below is closed by whoever opened it."""

@@ -1,7 +1,7 @@
 """HTTP/1.1 on the signaling port: pages, health, development tokens, and the door to WebSocket.
 
-h11 reads the head of each request. An upgrade is replayed, through a stream that gives the head again, into the
-WebSocket library. Every answer is written in one piece: a second write would wait for a delayed acknowledgement.
+h11 reads each request; after an upgrade the connection is a WebSocket's. Every answer is written in one piece: a second
+write would wait for a delayed acknowledgement.
 """
 
 from __future__ import annotations
@@ -14,23 +14,17 @@ from typing import Final
 
 import h11
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
-from wsproto.utilities import LocalProtocolError
 
-from triortc.signaling.channel import WebSocketChannel
+from triortc.errors import ProtocolError
 from triortc.signaling.configuration import HttpConfiguration
 from triortc.signaling.origin import host_is_known, origin_is_allowed, same_origin
 from triortc.signaling.site import Request, Responder, Response
-from triortc.signaling.streams import PushBackStream
+from triortc.signaling.websocket import WebSocketChannel, accept_websocket
 from triortc.signaling.wire import PROTOCOL
 
 __all__ = ["SIGNAL_PATH", "HttpCounters", "HttpServer", "UpgradeContext", "peer_host"]
 
 SIGNAL_PATH: Final = "/v1/signal"
-#: Above our own limit of 64 KiB, so that we can answer `proto.too_large` before the library closes with 1009.
-_WEBSOCKET_MAX_BYTES: Final = 128 * 1024
-#: A few messages may wait in the library; then the transport's flow control pushes back.
-_WEBSOCKET_QUEUE: Final = 4
 
 
 @dataclass(slots=True)
@@ -117,7 +111,9 @@ class HttpServer:
             self.open_connections += 1
             self._per_host[host] = self._per_host.get(host, 0) + 1
             try:
-                await self._requests(stream)
+                upgraded = await self._requests(stream)
+                if upgraded is not None:
+                    await self._upgraded(*upgraded)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 pass  # the client went away
             finally:
@@ -135,7 +131,8 @@ class HttpServer:
         most = limits.max_connections_per_address
         return not most or host in ("", "127.0.0.1", "::1") or self._per_host.get(host, 0) < most
 
-    async def _requests(self, stream: trio.abc.Stream) -> None:
+    async def _requests(self, stream: trio.abc.Stream) -> tuple[WebSocketChannel, UpgradeContext] | None:
+        """Answer requests, until the connection is over or becomes a WebSocket's."""
         limits = self._configuration
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.max_head_bytes)
         patience_s = limits.request_timeout_s
@@ -148,14 +145,14 @@ class HttpServer:
                     finally:
                         self._idle.discard(waiting)
                 if waiting.cancelled_caught or head is None:
-                    return
+                    return None
                 self.counters.requests += 1
                 headers = _headers(head)
                 self._check_host(headers)
                 if head.target.partition(b"?")[0] == SIGNAL_PATH.encode():
                     context = self._check_upgrade(head, headers)
-                    await self._websocket(connection, head, stream, context)
-                    return
+                    channel = await self._websocket(connection, head, stream)
+                    return None if channel is None else (channel, context)
                 with trio.move_on_after(limits.request_timeout_s) as reading:
                     body = await self._body(connection, stream)
                 if reading.cancelled_caught:
@@ -164,9 +161,9 @@ class HttpServer:
                 await self._send(connection, stream, self._answer(request), head_only=head.method == b"HEAD")
             except _RefusedError as refused:
                 await self._send(connection, stream, refused.response, close=True)
-                return
+                return None
             if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
-                return
+                return None
             connection.start_next_cycle()
             patience_s = limits.keep_alive_s
 
@@ -277,37 +274,21 @@ class HttpServer:
     # --- WebSocket
 
     async def _websocket(
-        self, connection: h11.Connection, head: h11.Request, stream: trio.abc.Stream, context: UpgradeContext
-    ) -> None:
-        """Hand the connection over, with the request as it would have come and whatever came after it."""
-        lines = [b"GET " + head.target + b" HTTP/1.1", *(b": ".join(pair) for pair in head.headers.raw_items())]
-        replay = PushBackStream(stream, b"\r\n".join(lines) + b"\r\n\r\n" + connection.trailing_data[0])
-        self.counters.upgrades += 1
+        self, connection: h11.Connection, head: h11.Request, stream: trio.abc.Stream
+    ) -> WebSocketChannel | None:
+        """Answer the opening handshake; None: that took too long."""
         try:
-            await self._run_websocket(replay, context)
-        except* (ConnectionClosed, LocalProtocolError):
-            # The library's reader raises these when its own answer (a pong, a close) finds the connection closing.
-            pass
-
-    async def _run_websocket(self, replay: PushBackStream, context: UpgradeContext) -> None:
+            answer, channel = accept_websocket(head, connection.trailing_data[0], stream)
+        except ProtocolError:
+            raise _RefusedError(Response(400, b"not a WebSocket handshake\n")) from None
+        self.counters.upgrades += 1
         self._upgrading += 1
-        async with trio.open_nursery() as nursery:
-            websocket: WebSocketConnection | None = None
-            try:
-                websocket = await self._accepted(nursery, replay)
-            finally:
-                self._upgrading -= 1
-            if websocket is not None:
-                await self._upgraded(WebSocketChannel(websocket, replay), context)
-            nursery.cancel_scope.cancel()
-
-    async def _accepted(self, nursery: trio.Nursery, replay: PushBackStream) -> WebSocketConnection | None:
-        """Shake hands; None: it took too long."""
-        with trio.move_on_after(self._configuration.request_timeout_s):
-            proposal = await wrap_server_stream(
-                nursery, replay, message_queue_size=_WEBSOCKET_QUEUE, max_message_size=_WEBSOCKET_MAX_BYTES
-            )
-            return await proposal.accept(subprotocol=PROTOCOL)
+        try:
+            with trio.move_on_after(self._configuration.request_timeout_s):
+                await stream.send_all(answer)
+                return channel
+        finally:
+            self._upgrading -= 1
         return None
 
 

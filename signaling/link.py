@@ -67,13 +67,15 @@ class Link:
         configuration: limits and timers.
         now: seconds, monotonic.
         wall_ms: unix milliseconds, to stamp messages with.
-        on_change: called when there is something to write, to close or to re-schedule.
+        on_change: called when there is something to write, or to close.
+        on_reschedule: called when the next deadline may have come nearer.
     """
 
     configuration: SignalingConfiguration
     now: float
     wall_ms: Callable[[], int]
     on_change: Callable[[], None] = lambda: None
+    on_reschedule: Callable[[], None] = lambda: None
     closing: Closing | None = None
     unwritten_replies: int = 0
     malformed: int = 0

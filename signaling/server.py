@@ -22,6 +22,7 @@ from triortc.signaling.book import SessionBook
 from triortc.signaling.channel import MessageChannel
 from triortc.signaling.configuration import SignalingConfiguration
 from triortc.signaling.connection import Connection, RefusedError
+from triortc.signaling.deadlines import DeadlineClock
 from triortc.signaling.link import CloseCode, Link
 from triortc.signaling.mapping import device_information, engine_command
 from triortc.signaling.ports import CallControl, Keeper, SignalCounters
@@ -82,6 +83,7 @@ class SignalServer:
         self._book = SessionBook(self._configuration, random_bytes=random_bytes, wall_ms=wall_ms)
         self._claims: dict[SignalingSession, Claims] = {}
         self._expiry = trio.CancelScope()
+        self._clock = DeadlineClock()
         self._draining = False
         self.calls: CallControl | None = None
         self.keeper: Keeper | None = None
@@ -109,7 +111,8 @@ class SignalServer:
             channel: where its messages travel; closed at the end.
             foreign_origin: the origin of the page behind it, unless that is our own.
         """
-        connection = Connection(channel, _Greeter(self, foreign_origin), self._configuration, self._wall_ms)
+        greeter = _Greeter(self, foreign_origin)
+        connection = Connection(channel, greeter, self._configuration, self._wall_ms, self._clock)
         self.counters.connections += 1
         self.counters.open_connections += 1
         self.counters.handshakes += 1
@@ -235,6 +238,10 @@ class SignalServer:
             if self.calls is not None:
                 self.calls.device_gone(session.address)
 
+    async def run_clock(self) -> None:
+        """Heartbeats and the ends of tokens, of all connections; runs until cancelled."""
+        await self._clock.run()
+
     async def run_expiry(self) -> None:
         """Give up sessions that nobody resumed; runs until cancelled."""
         while True:
@@ -328,7 +335,7 @@ class SignalServer:
         remaining_s = self._verifier.remaining_s(claims)
         session.set_expiry(exp_s=claims.exp, remaining_s=remaining_s, skew_s=CLOCK_SKEW_S, now=now)
         if session.link is not None:
-            session.link.on_change()
+            session.link.on_reschedule()
 
     def revoke(self, revoked: Callable[[Claims], bool]) -> int:
         """Close the connections whose token is not valid any more, with 4403; the revocation port refuses new ones.
@@ -428,8 +435,9 @@ _ENTERING = frozenset({"call.request", "call.accept", "handoff.request", "invita
 
 @asynccontextmanager
 async def open_signal_server(server: SignalServer) -> AsyncGenerator[SignalServer]:
-    """Run a signaling server's own task until the block is left."""
+    """Run a signaling server's own tasks until the block is left."""
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.run_clock)
         nursery.start_soon(server.run_expiry)
         try:
             yield server

@@ -359,7 +359,7 @@ class SignalingSession:
             self.push_event("session.heartbeat", {"hb_ms": c.call_heartbeat_ms if self.busy else c.heartbeat_ms})
             if self.link is not None:
                 self._use_heartbeat(self.link, now)
-                self.link.on_change()
+                self.link.on_reschedule()
 
     @property
     def heartbeat_ms(self) -> int:

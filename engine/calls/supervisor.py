@@ -507,10 +507,9 @@ class CallSupervisor:
             with _CrashBoundary(self, session):
                 async with trio.open_nursery() as nursery:
                     run.nursery = nursery
-                    nursery.start_soon(self._keep_time, session)
                     for task in run.waiting:
                         nursery.start_soon(task)
-                    await run.over.wait()
+                    await self._keep_time(session, run.over)
                     nursery.cancel_scope.cancel()
         finally:
             if not run.over.is_set():
@@ -523,13 +522,14 @@ class CallSupervisor:
             if not self._runs and self.control.world.draining:
                 self._all_over.set()
 
-    async def _keep_time(self, session: str | None) -> None:
-        """Sleep until the next deadline, which may move while we sleep, and let it happen."""
-        while True:
+    async def _keep_time(self, session: str | None, over: trio.Event) -> None:
+        """Sleep until the next deadline, which may move while we sleep, and let it happen, until all is over."""
+        while not over.is_set():
             with trio.CancelScope() as clock:
                 self._clocks[session] = clock
                 self._set_clock(session)
-                await trio.sleep_forever()
+                await over.wait()
+                return
             deadline = self.control.next_deadline(session)
             if deadline is None or deadline > trio.current_time():
                 continue
@@ -659,7 +659,7 @@ async def open_call_supervisor(
         if observers is not None:
             supervisor.observers = observers
         supervisor._go_on(stored)
-        nursery.start_soon(supervisor._keep_time, None, name="calls' clock")
+        nursery.start_soon(supervisor._keep_time, None, trio.Event(), name="calls' clock")
         try:
             yield supervisor
         finally:

@@ -18,6 +18,7 @@ from triortc.engine.calls.commands import (
     CallHangup,
     ConversationClose,
     ConversationMessageSend,
+    DeviceRevoke,
     PresenceSet,
     RingAck,
     RingOpened,
@@ -324,6 +325,17 @@ def test_I31_a_chat_whose_visitor_waits_for_another_agents_video_occupies_its_ag
     assert house.world.agent(ana.principal).statuses["video"].reasons == ("ongoing_chat",)
     ask(house, house.visitor("wim", "tab", "cv_2"))
     assert len(house.told(ana, RingOffer)) == 1
+
+
+def test_A_8_an_agent_whose_devices_were_revoked_while_they_rang_is_followed_by_the_next() -> None:
+    """Found by the model, seed 1005: nobody is left to be told that the conversation is somebody else's (I27)."""
+    house, ana, ben, vic, session = rerouting()
+    house.ok(ana, DeviceRevoke("desk"))
+    house.advance(30.0)
+    assert (house.session(session).state, house.session(session).agent) == ("ringing", "ben")
+    house.ok(ben, CallAccept(session))
+    assert house.world.conversations[("org", "cv_1")].assignee == "ben"
+    assert house.told(vic, CallEnded) == []
 
 
 def test_V16_with_nobody_who_can_be_reached_the_call_ends_unanswered() -> None:

@@ -1,0 +1,219 @@
+"""A WebSocket of the server as a message channel (RFC 6455): one text frame is one message.
+
+wsproto knows the protocol, without I/O; the task that waits for messages reads the stream itself. A connection costs no
+task and no queue of its own.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+import h11
+import trio
+from wsproto.connection import Connection, ConnectionState, ConnectionType
+from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Event, Ping, TextMessage
+from wsproto.handshake import H11Handshake
+from wsproto.utilities import LocalProtocolError, RemoteProtocolError
+
+from triortc.errors import ProtocolError
+from triortc.signaling.channel import MAX_REASON_BYTES, ChannelClosedError
+from triortc.signaling.wire import PROTOCOL
+
+__all__ = ["WebSocketChannel", "accept_websocket"]
+
+#: Above our own limit of 64 KiB, so that `proto.too_large` can be answered before the channel closes with 1009.
+_MAX_MESSAGE_BYTES: Final = 128 * 1024
+#: More than any message has with its frames: a peer that sends this much without finishing one is not honest.
+_MAX_UNFINISHED_BYTES: Final = 1 << 20
+
+
+def accept_websocket(head: h11.Request, trailing: bytes, stream: trio.abc.Stream) -> tuple[bytes, WebSocketChannel]:
+    """The answer to an opening handshake (section 4.2.2), to be written first, and the channel behind it.
+
+    Args:
+        head: the request.
+        trailing: what came behind it.
+        stream: where it came from; it belongs to whoever opened it.
+
+    Raises:
+        ProtocolError: that is no opening handshake.
+    """
+    handshake = H11Handshake(ConnectionType.SERVER)
+    try:
+        handshake.initiate_upgrade_connection(list(head.headers.raw_items()), head.target)
+        answer = handshake.send(AcceptConnection(subprotocol=PROTOCOL))
+    except (LocalProtocolError, RemoteProtocolError, h11.ProtocolError, UnicodeError) as error:
+        raise ProtocolError(f"not a WebSocket handshake: {error}") from None
+    assert handshake.connection is not None
+    return answer, WebSocketChannel(stream, handshake.connection, trailing)
+
+
+def _text_frame(payload: bytes) -> bytes:
+    """One whole, unmasked text message (section 5.2)."""
+    length = len(payload)
+    if length < 126:
+        return bytes((0x81, length)) + payload
+    if length < 65536:
+        return b"\x81\x7e" + length.to_bytes(2, "big") + payload
+    return b"\x81\x7f" + length.to_bytes(8, "big") + payload
+
+
+class WebSocketChannel:
+    """A server's end. One task may receive while another one sends.
+
+    Args:
+        stream: below it; it is not closed here.
+        connection: the protocol's state, open.
+        first: bytes that were read already.
+    """
+
+    __slots__ = (
+        "_closed",
+        "_connection",
+        "_first",
+        "_messages",
+        "_parts",
+        "_size",
+        "_stream",
+        "_unfinished",
+        "_writing",
+        "heard_at",
+    )
+
+    def __init__(self, stream: trio.abc.Stream, connection: Connection, first: bytes = b"") -> None:
+        self._stream = stream
+        self._connection = connection
+        self._first = first
+        self._messages: deque[bytes] = deque()
+        self._parts: list[str] = []
+        self._size = 0
+        self._unfinished = 0
+        self._closed: tuple[int, str, str | None] | None = None
+        self._writing = trio.Lock()
+        self.heard_at = trio.current_time()
+
+    # --- sending
+
+    async def send(self, *messages: bytes) -> None:
+        """Send messages as text frames, all in one write. Raises ChannelClosedError.
+
+        A server's data frames need no mask and no state, so they are made here.
+        """
+        if self._closed is not None or self._connection.state is not ConnectionState.OPEN:
+            raise self._end()
+        await self._write(b"".join(map(_text_frame, messages)))
+
+    async def _write(self, data: bytes) -> None:
+        """Write; of several tasks one after the other."""
+        try:
+            self._writing.acquire_nowait()
+        except trio.WouldBlock:
+            await self._writing.acquire()
+        try:
+            await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise self._end() from None
+        finally:
+            self._writing.release()
+
+    # --- receiving
+
+    async def receive(self) -> bytes:
+        """Wait for the next message. Raises ChannelClosedError; a binary frame closes with 4400."""
+        while not self._messages:
+            if self._closed is not None:
+                raise self._end()
+            answers = self._take(await self._read())
+            if answers:
+                await self._write(answers)
+        return self._messages.popleft()
+
+    async def _read(self) -> bytes:
+        if self._first:
+            data, self._first = self._first, b""
+            return data
+        try:
+            data = bytes(await self._stream.receive_some())
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            data = b""
+        if not data:
+            raise self._end()
+        self.heard_at = trio.current_time()
+        return data
+
+    def _take(self, data: bytes) -> bytes:
+        """Take bytes of the peer; what has to be answered."""
+        connection, answers = self._connection, b""
+        self._unfinished += len(data)
+        connection.receive_data(data)
+        for event in connection.events():
+            if self._closed is None:
+                answers += self._happened(event)
+        if self._closed is None and self._unfinished > _MAX_UNFINISHED_BYTES:
+            answers += self._fail(1009, "too many bytes without a whole message")
+        return answers
+
+    def _happened(self, event: Event) -> bytes:
+        match event:
+            case TextMessage():
+                return self._text(event)
+            case BytesMessage():
+                self._closed = 4400, "binary frames are not part of the protocol", "proto.malformed"
+            case Ping():
+                return self._connection.send(event.response())
+            case CloseConnection():
+                return self._peer_closed(event)
+        return b""
+
+    def _text(self, event: TextMessage) -> bytes:
+        self._size += len(event.data)
+        if self._size > _MAX_MESSAGE_BYTES:
+            return self._fail(1009, "the message is too large")
+        self._parts.append(event.data)
+        if event.message_finished:
+            self._messages.append("".join(self._parts).encode())
+            self._parts.clear()
+            self._size = self._unfinished = 0
+        return b""
+
+    def _peer_closed(self, event: CloseConnection) -> bytes:
+        """The peer closes, or what it sent is not WebSocket (section 7.1.7)."""
+        if self._connection.state is not ConnectionState.REMOTE_CLOSING:
+            return self._fail(int(event.code), event.reason or "")
+        self._closed = int(event.code), event.reason or "", None
+        return self._connection.send(event.response())
+
+    def _fail(self, code: int, reason: str) -> bytes:
+        self._closed = code, reason, None
+        return self._connection.send(CloseConnection(code, _short(reason)))
+
+    # --- closing
+
+    async def aclose(self, code: int = 1000, reason: str = "") -> None:
+        """Close with the closing handshake: wait for the peer's answer."""
+        connection = self._connection
+        try:
+            if connection.state in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING):
+                self._closed = code, reason, None
+                await self._write(connection.send(CloseConnection(code, _short(reason))))
+            while connection.state is ConnectionState.LOCAL_CLOSING and self._unfinished <= _MAX_UNFINISHED_BYTES:
+                data = await self._read()
+                self._unfinished += len(data)
+                connection.receive_data(data)
+                for event in connection.events():
+                    if isinstance(event, CloseConnection):
+                        return  # or what is no WebSocket; nobody listens to anything else any more
+        except ChannelClosedError:
+            pass  # the peer has gone
+
+    def _end(self) -> ChannelClosedError:
+        """Why nothing goes on here; if nobody has said so, the connection just went away."""
+        if self._closed is None:
+            self._closed = 1006, "", None
+        code, reason, error = self._closed
+        return ChannelClosedError(code, reason, error=error)
+
+
+def _short(reason: str) -> str:
+    return reason.encode()[:MAX_REASON_BYTES].decode("utf-8", "ignore")
