@@ -104,6 +104,9 @@ class Endpoint:
         #: Waits for the sockets, where it was asked for and can.
         self.media_loop: MediaLoop | None = None
         self.counters = EndpointCounters()
+        self._on_latency: Callable[[float], None] = lambda latency_s: None
+        self._latency_every_s = inf
+        self._latency_due_at = inf
 
     @property
     def addresses(self) -> list[Address]:
@@ -158,6 +161,19 @@ class Endpoint:
         for ssrc in session.media.heard_sources:
             if self._by_ssrc.get(ssrc) is session:
                 del self._by_ssrc[ssrc]
+
+    def measure_latency(self, on_latency: Callable[[float], None], *, every_s: float) -> None:
+        """Time the relay now and then: from the kernel's stamp on a batch's first datagram until all of it is sent on.
+
+        One batch in `every_s` is timed, if anything was sent because of it; the others cost a comparison each. What a
+        media thread of its own forwards does not come by here.
+
+        Arguments:
+            on_latency: called with seconds. It must not block or raise.
+            every_s: the least time between two samples; infinity ends it.
+        """
+        self._on_latency, self._latency_every_s = on_latency, every_s
+        self._latency_due_at = inf if every_s == inf else -inf
 
     def flush(self, now: float) -> None:
         """Send what sessions have put out since the last batch, and set the timer for them."""
@@ -304,9 +320,18 @@ class Endpoint:
             now = trio.current_time()
             count = port.socket.receive(now)
             if count:
+                sample = now >= self._latency_due_at and port.socket.batch.heads[0] >= _MEDIA
+                sent_before = self._sent() if sample else 0
                 self._receive(port, port.socket.batch, port.socket.address_of, now)
+                if sample and self._sent() > sent_before:
+                    done_at = trio.current_time()
+                    self._latency_due_at = done_at + self._latency_every_s
+                    self._on_latency(max(0.0, done_at - port.socket.batch.arrived_at(0)))
             if count < BATCH_DATAGRAMS:
                 break
+
+    def _sent(self) -> int:
+        return sum(port.socket.counters.sent for port in self._ports)
 
     def _receive(
         self, port: _Port, batch: DatagramBatch, address_of: Callable[[Hashable], Address], now: float

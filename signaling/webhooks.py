@@ -211,7 +211,9 @@ class WebhookSender:
         try:
             await self._post(receiver, event)
         except Exception:
-            # A fault of ours in one event: the others, and the calls, go on.
+            # What the port may raise (HttpsError) counts as an attempt that failed. This is the boundary of one event,
+            # as V44 is of one session: a fault of ours, of whatever class, must end neither the other sessions' lanes,
+            # which share the nursery, nor the calls. It is counted and logged with its traceback.
             self.counters.given_up += 1
             _logger.exception("a webhook for %s failed inside the server", event.id)
 

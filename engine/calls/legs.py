@@ -312,6 +312,10 @@ class LegManager:
             raise CallError(f"there is no session {session!r} with legs: a still is taken while the call is on")
         return await self._watch.snapshot(session, side, self._watched_legs(session))
 
+    def measure_relay_latency(self, on_latency: Callable[[float], None], *, every_s: float) -> None:
+        """Time what goes through the loop, now and then: see `Endpoint.measure_latency`."""
+        self._endpoint.measure_latency(on_latency, every_s=every_s)
+
     @property
     def endpoint(self) -> Endpoint:
         """The sockets under the legs, for who measures them."""

@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from math import inf
+from typing import Any, Final, Protocol, runtime_checkable
 
 import trio
 
@@ -23,6 +24,7 @@ from triortc.signaling.operations.watching import CallLog
 __all__ = ["RunningOperations", "open_operations"]
 
 _LATENESS_INTERVAL_S: Final = 1.0
+_LATENCY_EVERY_S: Final = 0.05
 _HTTP: Final = HttpConfiguration(max_connections=100, max_connections_per_address=0)
 
 
@@ -43,6 +45,13 @@ class RunningOperations:
         """Where the operator's page is."""
         host, port = self.addresses[0]
         return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+@runtime_checkable
+class _TimesRelay(Protocol):
+    """A media side that can tell how long packets stay in it."""
+
+    def measure_relay_latency(self, on_latency: Callable[[float], None], *, every_s: float) -> None: ...
 
 
 @asynccontextmanager
@@ -92,6 +101,9 @@ async def open_operations(
         configuration=_HTTP,
         host_names=("localhost", host, *host_names, *(address for address, _ in addresses)),
     )
+    media = server.media
+    if isinstance(media, _TimesRelay):
+        media.measure_relay_latency(metrics.relay_latency.observe, every_s=_LATENCY_EVERY_S)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(trio.serve_listeners, http.serve, listeners, handler_nursery=nursery))
@@ -99,6 +111,8 @@ async def open_operations(
             yield RunningOperations(addresses, metrics)
             nursery.cancel_scope.cancel()
     finally:
+        if isinstance(media, _TimesRelay):
+            media.measure_relay_latency(metrics.relay_latency.observe, every_s=inf)
         for listener in listeners:
             await trio.aclose_forcefully(listener)
 

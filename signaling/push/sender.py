@@ -212,7 +212,10 @@ class PushSender:
         try:
             await self._deliver(job, counters)
         except Exception:
-            # A fault of ours in one push: the others, and the calls, go on.
+            # What a port may raise (HttpsError, UnusableEndpointError) is an answer, and was taken as one below. This
+            # is the boundary of one push, as V44 is of one session: all tenants' pushes live in one nursery, and a
+            # fault of ours, of whatever class, in one of them must end neither the others nor the calls. It is counted
+            # and logged with its traceback; a cancellation is no Exception and passes.
             counters.failed += 1
             _logger.exception("a push to %s failed inside the server", job.push.address)
         finally:
