@@ -101,6 +101,8 @@ class Endpoint:
         self._dirty: list[Session] = []
         self._media_dirty: list[Session] = []
         self._told = False
+        #: Looks at what a media thread has handed up, where there is one.
+        self._take_waiting: Callable[[], None] | None = None
         #: Waits for the sockets, where it was asked for and can.
         self.media_loop: MediaLoop | None = None
         self.counters = EndpointCounters()
@@ -243,6 +245,8 @@ class Endpoint:
             self._timer.deadline = deadline
 
     def _run_due(self, now: float) -> None:
+        if self._take_waiting is not None:
+            self._take_waiting()  # feedback that a media thread has not thought worth a wake-up
         heap = self._heap
         while heap and heap[0][0] <= now:
             deadline, _, ufrag = heapq.heappop(heap)
@@ -263,8 +267,8 @@ class Endpoint:
         if plane is None:
             readers = {port.socket.fileno(): partial(self._wake_for, port) for port in self._ports}
         else:
-            batch = DatagramBatch()
-            readers = {plane.fileno(): partial(self._take_hand_ups, plane, batch)}
+            self._take_waiting = partial(self._take_hand_ups, plane, DatagramBatch())
+            readers = {plane.fileno(): self._take_waiting}
         if self._configuration.media_first:
             loop = MediaLoop(readers, next_due=self._next_due, run_due=self._run_due_now, must_yield=self._take_told)
             self.media_loop = loop

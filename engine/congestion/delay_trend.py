@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum, auto
+from operator import mul
 from typing import Final
 
 __all__ = ["DelayTrend", "PathUsage"]
@@ -49,7 +50,8 @@ class DelayTrend:
         "_group_sent_first",
         "_group_sent_last",
         "_groups",
-        "_history",
+        "_history_delays_ms",
+        "_history_times_ms",
         "_over_since",
         "_previous",
         "_smoothed_ms",
@@ -73,7 +75,8 @@ class DelayTrend:
         self._first_arrival = 0.0
         self._accumulated_ms = 0.0
         self._smoothed_ms = 0.0
-        self._history: deque[tuple[float, float]] = deque(maxlen=_WINDOW_GROUPS)
+        self._history_times_ms: deque[float] = deque(maxlen=_WINDOW_GROUPS)
+        self._history_delays_ms: deque[float] = deque(maxlen=_WINDOW_GROUPS)
         self._over_since: float | None = None
         self._trend_before = 0.0
         self._updated_at: float | None = None
@@ -111,18 +114,18 @@ class DelayTrend:
         self._groups += 1
         self._accumulated_ms += variation_ms
         self._smoothed_ms = _SMOOTHING * self._smoothed_ms + (1 - _SMOOTHING) * self._accumulated_ms
-        self._history.append(((current[1] - self._first_arrival) * 1000, self._smoothed_ms))
-        if len(self._history) == _WINDOW_GROUPS:
+        self._history_times_ms.append((current[1] - self._first_arrival) * 1000)
+        self._history_delays_ms.append(self._smoothed_ms)
+        if len(self._history_times_ms) == _WINDOW_GROUPS:
             self._judge(self._slope(), current[1])
 
     def _slope(self) -> float:
         """The least-squares slope of smoothed delay over arrival time, both in milliseconds."""
-        count = len(self._history)
-        mean_time = sum(time for time, _ in self._history) / count
-        mean_delay = sum(delay for _, delay in self._history) / count
-        covariance = sum((time - mean_time) * (delay - mean_delay) for time, delay in self._history)
-        variance = sum((time - mean_time) ** 2 for time, _ in self._history)
-        return covariance / variance if variance else 0.0
+        # Summed without a loop in Python: this runs for every group. Differences from the mean keep the precision.
+        mean = sum(self._history_times_ms) / _WINDOW_GROUPS
+        times_ms = [time_ms - mean for time_ms in self._history_times_ms]
+        variance = sum(map(mul, times_ms, times_ms))
+        return sum(map(mul, times_ms, self._history_delays_ms)) / variance if variance else 0.0
 
     def _judge(self, slope: float, arrived_at: float) -> None:
         trend_ms = min(self._groups, _MAXIMUM_GROUPS_COUNTED) * slope * _GAIN

@@ -27,7 +27,7 @@ from triortc.engine.congestion.delay_trend import DelayTrend, PathUsage
 from triortc.engine.congestion.loss_trial import LossTrial
 from triortc.engine.congestion.rate_meter import RateMeter
 from triortc.engine.congestion.sent_history import SentHistory
-from triortc.engine.rtcp.transport_feedback import TransportFeedback
+from triortc.engine.rtcp.transport_feedback import REFERENCE_TIME_US, TICK_US, TransportFeedback
 
 __all__ = ["SendSideEstimator"]
 
@@ -44,7 +44,8 @@ _LOSS_SAMPLE_PACKETS: Final = 20
 _MINIMUM_LOSS_SAMPLE_S: Final = 0.3
 _MAXIMUM_LOSS_SAMPLE_S: Final = 1.0
 _REFERENCE_RANGE: Final = 1 << 24
-_REFERENCE_TICK_S: Final = 0.064
+_REFERENCE_TICK_S: Final = REFERENCE_TIME_US / 1_000_000
+_TICK_S: Final = TICK_US / 1_000_000
 
 
 class SendSideEstimator:
@@ -199,40 +200,27 @@ class SendSideEstimator:
 
         Return how many were ours and the last arrival by the peer's clock, in seconds.
         """
-        shift_s = self._unwrap_reference(feedback.reference_time)
-        count = size_bytes = 0
-        sent_at = arrived_at = -inf
-        arrivals = list(feedback.arrivals_us())
-        taken = self._history.take_run([number for number, _ in arrivals])
+        began_s = self._unwrap_reference(feedback.reference_time) * _REFERENCE_TICK_S
+        # What left at one time counts as one: the trend looks at groups of packets anyway.
+        count, groups = self._history.take_groups(feedback.base_sequence_number, feedback.received)
         latest = -inf
-        for sent, (_, arrival_us) in zip(taken, arrivals, strict=True):
-            if sent is None:
-                continue
-            count += 1
-            if sent[0] != sent_at:
-                # What left at one time counts as one: the trend looks at groups of packets anyway.
-                if size_bytes:
-                    self._acknowledged.add(size_bytes, arrived_at)
-                    self._trend.note(sent_at, arrived_at)
-                sent_at, size_bytes, arrived_at = sent[0], 0, -inf
-            size_bytes += sent[1]
-            arrived_at = max(arrived_at, arrival_us / 1_000_000 + shift_s)
-            if arrived_at > latest:
-                latest = arrived_at
-        if size_bytes:
+        for sent_at, size_bytes, ticks in groups:
+            arrived_at = began_s + ticks * _TICK_S
             self._acknowledged.add(size_bytes, arrived_at)
             self._trend.note(sent_at, arrived_at)
+            if arrived_at > latest:
+                latest = arrived_at
         return count, latest
 
-    def _unwrap_reference(self, reference: int) -> float:
-        """Return the seconds to add to times of this feedback: its 24-bit reference wraps every 12 days."""
+    def _unwrap_reference(self, reference: int) -> int:
+        """Return the reference time of a feedback, which wraps every 12 days (24 bits), without the wrap."""
         previous = self._reference
         half = _REFERENCE_RANGE >> 1
         unwrapped = reference
         if previous is not None:
             unwrapped = previous + ((reference - previous + half) % _REFERENCE_RANGE) - half
         self._reference = unwrapped
-        return (unwrapped - reference) * _REFERENCE_TICK_S
+        return unwrapped
 
     def _sample_loss(self, now: float) -> bool:
         """Close a loss sample once it is large or old enough to mean something; True if one was closed."""

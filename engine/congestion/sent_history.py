@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
+from math import inf
 
 from triortc.engine.rtp.sequence import sequence_difference
 
@@ -43,26 +44,38 @@ class SentHistory:
             sizes[slot] = size_bytes
             sent_at[slot] = now
 
-    def take(self, sequence_number: int) -> tuple[float, int] | None:
-        """Return (sent at, size) once; None for a packet that is unknown, pushed out or acknowledged already."""
-        slot = sequence_number & self._mask
-        if self._sequence_numbers[slot] != sequence_number:
-            return None
-        self._sequence_numbers[slot] = -1
-        return self._sent_at[slot], self._sizes[slot]
+    def take_groups(self, base: int, received: Iterable[tuple[int, int]]) -> tuple[int, list[tuple[float, int, int]]]:
+        """Take packets in the order in which they arrived; those that left at one time are a group.
 
-    def take_run(self, sequence_numbers: Iterable[int]) -> list[tuple[float, int] | None]:
-        """The same for several, in order."""
-        mask, numbers, sizes, sent_at = self._mask, self._sequence_numbers, self._sizes, self._sent_at
-        found: list[tuple[float, int] | None] = []
-        for sequence_number in sequence_numbers:
-            slot = sequence_number & mask
-            if numbers[slot] == sequence_number:
-                numbers[slot] = -1
-                found.append((sent_at[slot], sizes[slot]))
-            else:
-                found.append(None)
-        return found
+        Arguments:
+            base: the number that offsets count from.
+            received: (offset, time since the one before, in any unit) of each.
+
+        Returns:
+            How many were known; (sent at, bytes, when the last of them arrived) of each group.
+        """
+        mask, numbers, sizes, times = self._mask, self._sequence_numbers, self._sizes, self._sent_at
+        groups: list[tuple[float, int, int]] = []
+        arrival = count = size_bytes = latest = 0
+        sent_at = -inf
+        for offset, delta in received:
+            arrival += delta
+            number = (base + offset) & 0xFFFF
+            slot = number & mask
+            if numbers[slot] != number:
+                continue
+            numbers[slot] = -1
+            count += 1
+            if times[slot] != sent_at:
+                if size_bytes:
+                    groups.append((sent_at, size_bytes, latest))
+                sent_at, size_bytes, latest = times[slot], 0, arrival
+            size_bytes += sizes[slot]
+            if arrival > latest:
+                latest = arrival
+        if size_bytes:
+            groups.append((sent_at, size_bytes, latest))
+        return count, groups
 
     def pending(self, first: int, count: int) -> int:
         """How many of these numbers were sent and not acknowledged."""

@@ -14,6 +14,7 @@
 
 enum { UDP_LEVEL = 17, UDP_CUT = 103, STAMP = 35, MAX_RUN_BYTES = 65000, BATCHES_PER_TURN = 8 };
 enum { MAXIMUM_DROPOUT = 3000, HEADER_BYTES = 12, ONE_BYTE_PROFILE = 0xBEDE };
+enum { RTP_FEEDBACK = 205, TRANSPORT_WIDE = 15, PATIENCE_MS = 10 };
 enum { SHA1_BYTES = 20, SHA1_BLOCK = 64, GET_TAG = 0x10, SET_TAG = 0x11 };
 static const int64_t LAST_INDEX = ((int64_t)1 << 48) - 1;
 
@@ -579,13 +580,16 @@ static int drain(Forwarder *forwarder, uint16_t socket) {
             slot->from = from;
             slot->arrived_at = arrived_at;
             slot->length = (uint32_t)length;
-            memcpy(slot->bytes, forwarder->packets[i], length);
+            memcpy(slot->bytes, packet, length);
             forwarder->counters.handed_up++;
-            signal = 1;
+            /* What RTCP begins with is not encrypted: transport-wide feedback alone may wait for other work. */
+            if (length < 2 || packet[1] != RTP_FEEDBACK || (packet[0] & 31) != TRANSPORT_WIDE) signal = 1;
+            else if (!forwarder->patient_until) forwarder->patient_until = now + PATIENCE_MS / 1000.0;
         }
     }
     flush(forwarder);
-    if (signal || forwarder->attention_count) eventfd_write(forwarder->signal, 1);
+    signal |= forwarder->attention_count || (forwarder->patient_until && now >= forwarder->patient_until);
+    if (signal) eventfd_write(forwarder->signal, 1);
     return received;
 }
 
@@ -603,14 +607,18 @@ void forwarder_catch_up(Forwarder *forwarder, Direction *direction, double now) 
 static void *run(void *argument) {
     Forwarder *forwarder = argument;
     struct epoll_event events[MAX_SOCKETS + 1];
+    int patient = 0;
     for (;;) {
-        int ready = epoll_wait(forwarder->epoll, events, MAX_SOCKETS + 1, -1);
+        int ready = epoll_wait(forwarder->epoll, events, MAX_SOCKETS + 1, patient ? PATIENCE_MS : -1);
+        if (!ready) eventfd_write(forwarder->signal, 1);
+        patient = 0;
         forwarder->counters.wakeups++;
         for (int i = 0; i < ready; i++) {
             if (events[i].data.u32 == MAX_SOCKETS) return NULL;
             for (int turn = 0, received = BATCH; turn < BATCHES_PER_TURN && received == BATCH; turn++) {
                 pthread_mutex_lock(&forwarder->lock);
                 received = drain(forwarder, (uint16_t)events[i].data.u32);
+                patient |= forwarder->patient_until > 0;
                 pthread_mutex_unlock(&forwarder->lock);
                 for (int patience = 0; atomic_load(&forwarder->waiting) && patience < 1000; patience++) sched_yield();
             }

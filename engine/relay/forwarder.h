@@ -135,7 +135,7 @@ typedef struct {
     pthread_t thread;
     int running, epoll, wake, signal; /* wake: to the thread; signal: to Python */
     int sockets[MAX_SOCKETS], socket_count, segmentation, has_segmented;
-    double clock_offset_s;
+    double clock_offset_s, patient_until; /* when what may wait in the ring is told of; 0: nothing does */
     Direction *buckets[BUCKETS];
     HandUp *ring;
     uint32_t ring_slots, ring_head, ring_tail; /* head: the next to be read */

@@ -276,6 +276,7 @@ static PyObject *take(PyObject *self, PyObject *Py_UNUSED(unused)) {
     int attention_count = core->attention_count;
     memcpy(attention, core->attention, sizeof attention);
     core->attention_count = 0;
+    core->patient_until = 0;
     UNLOCK(self);
     /* The thread does not touch what lies before the tail. */
     for (int i = 0; sound && i < BATCH && head != tail; head++) {

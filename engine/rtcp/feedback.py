@@ -123,6 +123,8 @@ def parse_nack(body: bytes) -> GenericNack:
     sender_ssrc, media_ssrc = _parse_ssrcs(body)
     if len(body) > 8 + 4 * MAXIMUM_NACK_ENTRIES:
         raise RtpError("a NACK asks for more than a datagram can hold")
+    if len(body) % 4:
+        raise RtpError("the entries of a NACK are not whole")
     lost = []
     for packet_id, mask in _NACK_ENTRY.iter_unpack(body[8:]):
         lost.append(packet_id)

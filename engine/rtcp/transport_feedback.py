@@ -26,6 +26,8 @@ _RUN_LIMIT: Final = 0x1FFF
 _ONE_BIT_SYMBOLS: Final = 14
 _TWO_BIT_SYMBOLS: Final = 7
 _FIXED_BYTES: Final = 16
+#: Head and the one chunk of feedback whose packets have all come.
+_ORDINARY_BYTES: Final = 18
 
 
 @dataclass(slots=True, frozen=True)
@@ -60,14 +62,27 @@ class TransportFeedback:
 
         Raises ConfigurationError for what does not fit.
         """
-        symbols = self._symbols()
+        arrivals = self._build_ordinary() or self._build_arrivals()
         head = _HEAD.pack(self.sender_ssrc, self.media_ssrc, self.base_sequence_number, self.packet_status_count)
         timing = ((self.reference_time & 0xFFFFFF) << 8 | (self.feedback_count & 0xFF)).to_bytes(4, "big")
-        deltas = b"".join(
+        return self.format, head + timing + arrivals
+
+    def _build_ordinary(self) -> bytes:
+        """Statuses and deltas where every packet has come, soon after the one before, as most have; else nothing."""
+        count = self.packet_status_count
+        if not 0 < count <= _RUN_LIMIT or len(self.received) != count:
+            return b""
+        offsets, deltas = zip(*self.received, strict=True)
+        if min(deltas) < 0 or max(deltas) > 0xFF or offsets != tuple(range(count)):
+            return b""
+        return (_SMALL << 13 | count).to_bytes(2, "big") + bytes(deltas)
+
+    def _build_arrivals(self) -> bytes:
+        symbols = self._symbols()
+        return _build_chunks(symbols) + b"".join(
             delta.to_bytes(1, "big") if symbols[offset] == _SMALL else delta.to_bytes(2, "big", signed=True)
             for offset, delta in self.received
         )
-        return self.format, head + timing + _build_chunks(symbols) + deltas
 
     def _symbols(self) -> bytearray:
         if not 0 < self.packet_status_count <= 0xFFFF:
@@ -94,6 +109,9 @@ def parse_transport_feedback(body: bytes) -> TransportFeedback:
     sender_ssrc, media_ssrc, base, count = _HEAD.unpack_from(body)
     timing = int.from_bytes(body[12:16], "big")
     reference_time = ((timing >> 8) ^ 0x800000) - 0x800000
+    if len(body) >= _ORDINARY_BYTES + count and body[16:18] == (_SMALL << 13 | count).to_bytes(2, "big"):
+        ordinary = tuple(enumerate(body[_ORDINARY_BYTES : _ORDINARY_BYTES + count]))
+        return TransportFeedback(sender_ssrc, media_ssrc, base, count, reference_time, timing & 0xFF, ordinary)
     symbols, offset = _parse_chunks(body, count)
     if offset + len(symbols) <= len(body) and all(symbol == _SMALL for _, symbol in symbols):
         deltas = body[offset : offset + len(symbols)]

@@ -104,6 +104,11 @@ class SequenceTracker:
         """Whether a jump was seen that is not confirmed."""
         return self._suspect >= 0
 
+    def go_on(self, newest: int) -> None:
+        """Every number up to the extended `newest` has come, none of them out of order."""
+        self.newest = newest
+        self._suspect = -1
+
     def extend(self, sequence_number: int) -> int:
         """Return the extended number, or -1 while a jump is not confirmed: such a packet should be dropped."""
         newest = self.newest

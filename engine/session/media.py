@@ -43,6 +43,7 @@ from triortc.engine.srtp.inbound import SrtpInbound
 from triortc.engine.srtp.outbound import SrtpOutbound
 from triortc.engine.streams.report_scheduler import ReportScheduler, compose_report
 from triortc.engine.streams.round_trip_time import RttEstimator
+from triortc.engine.streams.timing import next_multiple
 from triortc.engine.streams.transport_feedback_recorder import TransportFeedbackRecorder
 
 __all__ = ["MediaCounters", "MediaSession"]
@@ -246,9 +247,14 @@ class MediaSession:
         # Senders ignore feedback that names none of their streams.
         recorder.media_ssrc = recorder.media_ssrc or header[SSRC]
         recorder.note((packet[found[0]] << 8) | packet[found[0] + 1], arrived_at)
-        due_at = recorder.next_deadline()
-        if due_at is not None and due_at < self._due_at:
+        due_at = self._feedback_at(recorder)
+        if due_at < self._due_at:
             self._due_at = due_at
+
+    def _feedback_at(self, recorder: TransportFeedbackRecorder) -> float:
+        """When feedback is due; infinity if none is, or if it goes out when flows that run elsewhere are settled."""
+        due_at = recorder.next_deadline()
+        return inf if due_at is None or (self.settle_at < inf and not recorder.is_full) else due_at
 
     @property
     def feedback_recorder(self) -> TransportFeedbackRecorder | None:
@@ -267,8 +273,8 @@ class MediaSession:
             return
         recorder.media_ssrc = recorder.media_ssrc or ssrc
         recorder.note_run(arrivals)
-        due_at = recorder.next_deadline()
-        if due_at is not None and due_at < self._due_at:
+        due_at = self._feedback_at(recorder)
+        if due_at < self._due_at:
             self._due_at = due_at
             self._wake()
 
@@ -443,7 +449,8 @@ class MediaSession:
     def settle_in_time(self, now: float) -> None:
         """Flows of the peer count arrivals elsewhere: fetch them as often as feedback goes out."""
         if self._recorder is not None:
-            self.settle_at = now + self._configuration.streams.feedback.interval_ms / 1000
+            configured = self._configuration.streams.feedback
+            self.settle_at = next_multiple(now + configured.interval_ms / 1000, configured.grid_ms)
             self._due_at = min(self._due_at, self.settle_at)
 
     def settle_flows(self) -> None:
@@ -459,16 +466,18 @@ class MediaSession:
         """Send what is due: reports, requests, feedback."""
         if now < self._due_at:
             return
+        feedback_until = now
         if now >= self.settle_at:
-            self.settle_at = inf
+            self.settle_at, feedback_until = inf, inf  # what flows have counted elsewhere goes out at once
+            self.settle_flows()
             if any(received.flow is not None for received in self.inbound.values()):
                 self.settle_in_time(now)
         if self._reports.due(now):
             self._send_rtcp(self._report(now))
             self._send_limit()
         self._send_requests(now)
-        if self._recorder is not None:
-            for feedback in self._recorder.due(now):
+        if self._recorder is not None and self._feedback_at(self._recorder) <= feedback_until:
+            for feedback in self._recorder.due(feedback_until):
                 self._send_rtcp([feedback])
         self._find_deadline()
 
@@ -531,9 +540,8 @@ class MediaSession:
     def _find_deadline(self) -> None:
         due_at = min((stream.due_at() for stream in self.inbound.values()), default=inf)
         report_at = self._reports.next_deadline()
-        feedback_at = None if self._recorder is None else self._recorder.next_deadline()
-        report_at, feedback_at = report_at or inf, feedback_at or inf
-        self._due_at = min(due_at, report_at, feedback_at, self.settle_at)
+        feedback_at = inf if self._recorder is None else self._feedback_at(self._recorder)
+        self._due_at = min(due_at, report_at or inf, feedback_at, self.settle_at)
 
 
 def _is_feedback(packet: RtcpPacket) -> bool:

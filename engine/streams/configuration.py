@@ -33,6 +33,8 @@ class ReportConfiguration(_Positive):
 
     audio_interval_ms: int = 5000
     video_interval_ms: int = 1000
+    grid_ms: int = 50
+    """Reports wait for the next multiple of this, so that one wake-up sends those of many sessions."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -85,6 +87,8 @@ class FeedbackConfiguration(_Positive):
     """How often transport-wide feedback goes out, and how much it holds."""
 
     interval_ms: int = 100
+    grid_ms: int = 10
+    """Feedback waits for the next multiple of this, so that one wake-up sends that of many sessions."""
     maximum_packets: int = 256
     """A feedback packet goes out early when this many arrivals wait."""
     maximum_gap_packets: int = 1000

@@ -11,6 +11,7 @@ from triortc.engine.rtcp.reports import CNAME, MAXIMUM_COUNT
 from triortc.engine.streams.configuration import ReportConfiguration
 from triortc.engine.streams.receive_statistics import ReceiveStatistics
 from triortc.engine.streams.sender_statistics import SenderStatistics
+from triortc.engine.streams.timing import next_multiple
 
 __all__ = ["ReportScheduler", "compose_report"]
 
@@ -42,7 +43,7 @@ class ReportScheduler:
 
     def start(self, now: float) -> None:
         """Schedule the first report, after half an interval (RFC 3550 6.2)."""
-        self._deadline = now + self._interval_s() / 2
+        self._deadline = self._after(now, self._interval_s() / 2)
 
     def stop(self) -> None:
         """Schedule no more reports."""
@@ -56,8 +57,11 @@ class ReportScheduler:
         """Tell whether a report is to be sent now, and if so schedule the next one."""
         if self._deadline is None or now < self._deadline:
             return False
-        self._deadline = now + self._interval_s()
+        self._deadline = self._after(now, self._interval_s())
         return True
+
+    def _after(self, now: float, interval_s: float) -> float:
+        return next_multiple(now + interval_s, self._configuration.grid_ms)
 
     def _interval_s(self) -> float:
         configured = self._configuration

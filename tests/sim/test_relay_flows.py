@@ -9,11 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from support.relay_story import Relay, Way, play, video
+from support.relay_story import KEYFRAME, OTHER, Relay, Way, play, video
 from triortc.engine.datagrams import DatagramBatch
 from triortc.engine.protection_profile import PROFILES_BY_NAME, SrtpProfile
 from triortc.engine.relay import flow
 from triortc.engine.relay.flow import Flow
+from triortc.engine.rtp.extensions import build_extensions
 
 
 @contextmanager
@@ -112,3 +113,18 @@ def test_sound_and_picture_that_share_a_numbering_both_stay_in_the_core() -> Non
         relay.receive([relay.packet("audio", number, 960 * number, b"\xfcsound")])
     assert relay.core.taken == 20
     assert len(relay.sent) == 22
+
+
+@pytest.mark.parametrize("way", ["flows", "core"])
+def test_arrivals_are_told_every_interval_although_the_receiver_says_nothing(way: Way) -> None:
+    relay = Relay(way=way)
+    recorder = relay.legs[0].session.media.feedback_recorder
+    assert recorder is not None
+    began, told = relay.now, recorder._feedback_count
+    for number in range(100):
+        relay.now = began + 0.005 * number
+        extension = build_extensions([(3, number.to_bytes(2, "big"))])
+        payload = (OTHER if number else KEYFRAME) + bytes(900)
+        relay.receive([relay.packet("video", number, 3000 * number, payload, extension=extension)])
+        relay.legs[0].session.media.handle_timeout(relay.now)
+    assert recorder._feedback_count - told == 4, "in half a second, every 100 ms"

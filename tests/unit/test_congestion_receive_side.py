@@ -89,9 +89,9 @@ def test_the_history_gives_each_packet_once_and_is_bounded() -> None:
     history = SentHistory(100)
     for number in range(65500, 65536 + 100):
         history.store(number & 0xFFFF, number, float(number))
-    assert history.take(65500) is None
-    assert history.take(99) == (65635.0, 65635)
-    assert history.take(99) is None
+    assert history.take_groups(65500, [(0, 1)]) == (0, [])
+    assert history.take_groups(90, [(9, 7)]) == (1, [(65635.0, 65635, 7)])
+    assert history.take_groups(99, [(0, 7)]) == (0, [])
     assert not history.pending(99, 1)
     assert history.pending(98, 1)
     assert history.newly_reported(50, 65535)[1] <= 128

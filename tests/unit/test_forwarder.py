@@ -6,6 +6,8 @@ import gc
 import json
 import os
 import random
+import select
+import socket
 from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -390,3 +392,23 @@ def test_the_thread_ends_and_no_file_stays_open() -> None:
     assert len(os.listdir("/proc/self/fd")) == files
     assert len(os.listdir("/proc/self/task")) == threads
     assert len(COUNTERS) * 8 == len(forwarder.Forwarder(1).counters())
+
+
+def test_transport_feedback_may_wait_in_the_ring_but_not_for_ever_and_nothing_waits_behind_it() -> None:
+    feedback = bytes((0x8F, 205)) + bytes(30)  # what SRTCP leaves readable
+    with socket.socket(type=socket.SOCK_DGRAM) as ours, socket.socket(type=socket.SOCK_DGRAM) as peer:
+        ours.bind(("127.0.0.1", 0))
+        core = forwarder.Forwarder(8)
+        core.listen(ours.fileno())
+        core.start(0.0)
+        try:
+            for datagrams in ([feedback], [feedback, b"\x00check"]):
+                for datagram in datagrams:
+                    peer.sendto(datagram, ours.getsockname())
+                taken: list[bytes] = []
+                while len(taken) < len(datagrams):
+                    assert select.select([core.fileno()], [], [], 10)[0]
+                    taken += [datagram for _, datagram, _ in core.take()[0]]
+                assert taken == datagrams
+        finally:
+            core.stop()

@@ -112,6 +112,11 @@ def test_a_nack_longer_than_a_datagram_is_refused() -> None:
         parse_compound(packet)
 
 
+def test_a_nack_whose_padding_reaches_into_an_entry_is_refused() -> None:
+    with pytest.raises(RtpError, match="not whole"):
+        parse_compound(bytes.fromhex("a1cd0004 00000001 00000002 00648001 00000003"))
+
+
 def test_profile_specific_extensions_of_reports_are_skipped() -> None:
     """RFC 3550 6.4.3."""
     assert parse_compound(bytes.fromhex("80c9000200003333deadbeef")) == [ReceiverReport(0x3333)]

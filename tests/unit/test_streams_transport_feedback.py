@@ -114,3 +114,24 @@ def test_a_sender_that_leaps_through_its_numbers_gets_feedback_that_can_be_built
     assert sum(len(packet.received) for packet in feedback) == 256
     for packet in feedback:
         assert len(build_compound([packet])) < 1200
+
+
+def test_feedback_of_sessions_that_began_apart_is_due_at_one_time() -> None:
+    deadlines = set()
+    for began in (1.0021, 1.005, 1.0099):
+        recorded = recorder()
+        recorded.note(7, began)
+        deadlines.add(recorded.next_deadline())
+    assert deadlines == {1.11}
+
+
+def test_a_run_is_recorded_as_its_packets_are_one_by_one() -> None:
+    numbers = [65533, 65534, 65535, 0, 1, 3, 2, 2, 30000, 4, 20000, 20001, 20002]
+    run, single = recorder(), recorder()
+    run.note(65532, 1.0)
+    single.note(65532, 1.0)
+    run.note_run([(number, 1.0 + index / 1000) for index, number in enumerate(numbers)])
+    for index, number in enumerate(numbers):
+        single.note(number, 1.0 + index / 1000)
+    assert run.dropped == single.dropped == 2
+    assert run.due(2.0) == single.due(2.0)
