@@ -36,7 +36,7 @@ async function ring(message) {
   if (left <= 0) return missed(message);
   if (await visiblePage()) return; // it rings by itself
   const name = message.visitor_name || "A visitor";
-  await worker.registration.showNotification(message.kind === "join" ? `${name} is waiting for you` : `${name} is calling by video`, {
+  await show(message.kind === "join" ? `${name} is waiting for you` : `${name} is calling by video`, {
     tag: message.session, body: "Tap to see the call. Nobody sees you before you press Go.", icon: ICON, badge: ICON,
     requireInteraction: true, renotify: true, vibrate: [300, 150, 300, 150, 300],
     actions: [{ action: "open", title: "Open" }, { action: "decline", title: "Decline" }],
@@ -61,7 +61,7 @@ function missed(message) { return remark(message, `You missed a video${message.v
 
 /** @param {PushMessage} message @param {string} title */
 function remark(message, title) {
-  return worker.registration.showNotification(title, { tag: message.session, icon: ICON, badge: ICON, silent: true, data: { ...message, session: "" } });
+  return show(title, { tag: message.session, icon: ICON, badge: ICON, silent: true, data: { ...message, session: "" } });
 }
 
 /** @param {PushMessage} message */
@@ -69,12 +69,25 @@ async function notice(message) {
   if (await visiblePage()) return;
   const words = { message: "wrote to you", availability_off: "You were set to unavailable" }[message.type] ?? "has news for you";
   const title = message.type === "availability_off" ? words : `${message.visitor_name || "A visitor"} ${words}`;
-  await worker.registration.showNotification(title, { tag: message.conversation ?? message.type, icon: ICON, badge: ICON, data: message });
+  await show(title, { tag: message.conversation ?? message.type, icon: ICON, badge: ICON, data: message });
 }
+
+/** What was done last with notifications. Chromium forgets one that is read while it is being shown, so each waits for the one before. */
+let turn = Promise.resolve();
+
+/** @template T @param {() => Promise<T>} work @returns {Promise<T>} */
+function inTurn(work) {
+  const done = turn.then(work);
+  turn = done.then(() => {}, () => {});
+  return done;
+}
+
+/** @param {string} title @param {object} options @returns {Promise<void>} */
+function show(title, options) { return inTurn(() => worker.registration.showNotification(title, options)); }
 
 /** @param {string|undefined} tag @param {(shown: any) => boolean} [which] @returns {Promise<boolean>} whether there was one */
 async function close(tag, which = () => true) {
-  const shown = (await worker.registration.getNotifications({ tag })).filter(which);
+  const shown = (await inTurn(() => worker.registration.getNotifications({ tag }))).filter(which);
   for (const notification of shown) notification.close();
   return shown.length > 0;
 }

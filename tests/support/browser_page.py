@@ -13,17 +13,27 @@ __all__ = ["Browser", "BrowserName", "BrowserOptions", "Page"]
 
 BrowserName = Literal["chromium", "firefox"]
 
-CENTRE_OF = """(selector => {
-  const element = document.querySelector(selector);
-  if (!element) throw new Error('nothing matches ' + selector);
-  element.scrollIntoView({block: 'nearest', inline: 'nearest'});
-  const box = element.getBoundingClientRect();
-  const x = box.x + box.width / 2, y = box.y + box.height / 2;
-  const hit = document.elementFromPoint(x, y);
-  if (!hit || !(element.contains(hit) || hit.contains(element)))
-    throw new Error(selector + ' is covered by ' + (hit ? hit.outerHTML.slice(0, 120) : 'nothing'));
-  return [x, y];
-})(%s)"""
+# People click when they see the thing: another page may know of a change before this one has drawn it.
+CENTRE_OF = """(selector => new Promise((resolve, reject) => {
+  const look = () => {
+    const element = document.querySelector(selector);
+    if (!element) return 'nothing matches ' + selector;
+    element.scrollIntoView({block: 'nearest', inline: 'nearest'});
+    const box = element.getBoundingClientRect();
+    const x = box.x + box.width / 2, y = box.y + box.height / 2;
+    const hit = document.elementFromPoint(x, y);
+    if (hit && (element.contains(hit) || hit.contains(element))) return [x, y];
+    return selector + ' is covered by ' + (hit ? hit.outerHTML.slice(0, 120) : 'nothing');
+  };
+  const until = performance.now() + 5000;
+  const again = () => {
+    const found = look();
+    if (typeof found !== 'string') resolve(found);
+    else if (performance.now() > until) reject(new Error(found));
+    else setTimeout(again, 20);
+  };
+  again();
+}))(%s)"""
 
 WATCH = """new Promise(resolve => {
   const look = () => { let found = false; try { found = (%s); } catch { found = false; }
@@ -91,7 +101,7 @@ class Page(ABC):
         """Close the tab."""
 
     async def click(self, selector: str) -> None:
-        """Click the middle of the element; raises BrowserError where it is absent or covered by something else."""
+        """Click the middle of the element; BrowserError where for 5 s it is absent or covered by something else."""
         x, y = await self.evaluate(CENTRE_OF % json.dumps(selector))
         await self.click_at(x, y)
 
