@@ -26,6 +26,7 @@ from triortc.engine.ice.configuration import IceConfiguration
 from triortc.engine.interfaces import local_addresses
 from triortc.engine.relay.plane_choice import PlaneChoice
 from triortc.engine.session.configuration import SessionConfiguration
+from triortc.engine.workers.configuration import WorkerConfiguration
 from triortc.errors import ConfigurationError, StoreError
 from triortc.signaling.app import RunningServer, ServerConfiguration
 from triortc.signaling.certificates import self_signed_certificate
@@ -132,6 +133,13 @@ def main() -> None:
     help="What forwards packets; `triortc doctor` says what auto means here.",
 )
 @click.option(
+    "--workers",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 256),
+    help="Media processes beside this one, each with a UDP port of its own; 0: media runs in this process.",
+)
+@click.option(
     "--journal-mib",
     default=32,
     show_default=True,
@@ -153,6 +161,7 @@ def serve(
     synchronous: Literal["off", "normal", "full"],
     event_logs: Path | None,
     plane: PlaneChoice,
+    workers: int,
     journal_mib: int,
 ) -> None:
     """Serve the pages, signaling and media."""
@@ -176,6 +185,7 @@ def serve(
         engine = EngineConfiguration(
             configuration,
             _media_configuration(media_port, public_host, record, plane),
+            WorkerConfiguration(count=workers),
             event_logs=_event_logs(event_logs, data),
         )
         kept = StoreConfiguration(synchronous=synchronous, journal_bytes=journal_mib << 20)

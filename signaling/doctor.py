@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import click
+import trio
 
+from triortc.engine.calls.leg_configuration import MediaConfiguration
+from triortc.engine.endpoint import EndpointConfiguration
 from triortc.engine.interfaces import local_addresses
 from triortc.engine.relay.plane_choice import PlaneChoice, describe_choice
 from triortc.engine.udp import describe_sending
+from triortc.engine.workers.configuration import WorkerConfiguration
+from triortc.engine.workers.worker_pool import open_worker_pool
+from triortc.errors import ConfigurationError
 
 __all__ = ["doctor"]
 
@@ -19,11 +25,28 @@ __all__ = ["doctor"]
     type=click.Choice(["auto", "python", "accelerated"]),
     help="As of serve.",
 )
-def doctor(plane: PlaneChoice) -> None:
+@click.option(
+    "--workers", default=0, show_default=True, type=click.IntRange(0, 256), help="As of serve: starts them, to see."
+)
+def doctor(plane: PlaneChoice, workers: int) -> None:
     """Say what of this machine the engine can use, and why not the rest."""
     name, reason = describe_choice(plane)
     click.echo(f"data plane    {name}: {reason}")
     click.echo(f"UDP           {describe_sending()}")
     click.echo(f"addresses     {', '.join(local_addresses(loopback=True))}")
+    if workers:
+        try:
+            trio.run(_try_workers, plane, workers)
+        except (ConfigurationError, OSError) as error:
+            raise click.ClickException(f"media processes do not start here: {error}") from None
     if plane == "accelerated" and name != plane:
         raise click.ClickException("the accelerated plane cannot run here: leave --plane at auto, or mend the above")
+
+
+async def _try_workers(plane: PlaneChoice, workers: int) -> None:
+    """Start media processes on ports that the system picks, and end them."""
+    media = MediaConfiguration(endpoint=EndpointConfiguration(media_host=("127.0.0.1",)), plane=plane)
+    began = trio.current_time()
+    async with open_worker_pool(media, WorkerConfiguration(count=workers)) as pool:
+        took_s = trio.current_time() - began
+        click.echo(f"workers       {pool.counters()['workers.running']} of {workers} listen after {took_s:.1f} s")

@@ -13,8 +13,10 @@ from triortc.engine.calls.legs import open_leg_manager
 from triortc.engine.calls.observing import Observers
 from triortc.engine.calls.ports import HistoryPort, PushPort, RecordingPolicyPort, RouterPort
 from triortc.engine.calls.store import StateStore
+from triortc.engine.workers.configuration import WorkerConfiguration
+from triortc.engine.workers.worker_pool import open_worker_pool
 from triortc.errors import ConfigurationError
-from triortc.signaling.app import RunningServer, ServerConfiguration, open_server
+from triortc.signaling.app import OpenMedia, RunningServer, ServerConfiguration, open_server
 from triortc.signaling.embedding import Engine
 from triortc.signaling.webhooks import WebhookConfiguration, open_webhook_sender
 
@@ -28,6 +30,7 @@ class EngineConfiguration:
     Attributes:
         server: where it listens, whose tokens it takes, the numbers of signaling and of call control.
         media: where media is received, what legs may negotiate, the slate, where recordings go.
+        workers: media processes beside this one; by default there is none, and media runs in this process.
         event_logs: where the event log of every session is written, for `triortc replay`; None: nowhere.
         webhooks: who is told of calls by HTTP; None: nobody.
 
@@ -37,6 +40,7 @@ class EngineConfiguration:
 
     server: ServerConfiguration
     media: MediaConfiguration = field(default_factory=MediaConfiguration)
+    workers: WorkerConfiguration = field(default_factory=WorkerConfiguration)
     event_logs: EventLogConfiguration | None = None
     webhooks: WebhookConfiguration | None = None
 
@@ -45,6 +49,12 @@ class EngineConfiguration:
             raise ConfigurationError(
                 "calls.recording is on and nothing says where to: set MediaConfiguration.recording.directory"
             )
+
+
+def _open_media(configuration: EngineConfiguration) -> OpenMedia:
+    if configuration.workers.count:
+        return partial(open_worker_pool, configuration.media, configuration.workers)
+    return partial(open_leg_manager, configuration.media)
 
 
 @asynccontextmanager
@@ -82,7 +92,7 @@ async def open_engine(
             observers.add_sink(webhooks.tell)
         opened = open_server(
             configuration.server,
-            open_media=partial(open_leg_manager, configuration.media),
+            open_media=_open_media(configuration),
             router=router,
             history=history,
             recording_policy=recording_policy,

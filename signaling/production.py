@@ -91,7 +91,9 @@ def prepare(settings: Settings) -> Production:
         recording=settings.recording,
     )
     logs = settings.server.event_logs
-    engine = EngineConfiguration(server, media, event_logs=None if logs is None else EventLogConfiguration(logs))
+    engine = EngineConfiguration(
+        server, media, settings.workers, event_logs=None if logs is None else EventLogConfiguration(logs)
+    )
     data = settings.server.data
     store = None if data is None else SqliteStore(data, settings.store)
     return Production(settings, engine, keys, revocations, store, _spans(settings))

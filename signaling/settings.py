@@ -20,6 +20,7 @@ from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.quality import QualityConfiguration
 from triortc.engine.endpoint import EndpointConfiguration
 from triortc.engine.relay.plane_choice import PlaneChoice
+from triortc.engine.workers.configuration import WorkerConfiguration
 from triortc.errors import ConfigurationError
 from triortc.signaling.configuration import HttpConfiguration, SignalingConfiguration
 from triortc.signaling.jwks import JwksCacheConfiguration, JwksFile, JwksSource, JwksUrl
@@ -179,7 +180,7 @@ class Settings:
         webtransport: the table alone switches it on; it needs `tls`.
         issuers, organizations: arrays of tables.
         jwks: how long key sets are kept.
-        signaling, http, calls, media, relay, quality, recording, store: the numbers of each room.
+        signaling, http, calls, media, relay, workers, quality, recording, store: the numbers of each room.
     """
 
     server: ServerSettings = field(default_factory=ServerSettings)
@@ -194,6 +195,7 @@ class Settings:
     calls: CallConfiguration = field(default_factory=CallConfiguration)
     media: EndpointConfiguration = field(default_factory=EndpointConfiguration)
     relay: RelaySettings = field(default_factory=RelaySettings)
+    workers: WorkerConfiguration = field(default_factory=WorkerConfiguration)
     quality: QualityConfiguration = field(default_factory=QualityConfiguration)
     recording: RecordingConfiguration = field(default_factory=RecordingConfiguration)
     store: StoreConfiguration = field(default_factory=StoreConfiguration)

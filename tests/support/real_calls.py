@@ -23,12 +23,14 @@ from triortc.engine.peer.configuration import PeerConfiguration
 from triortc.engine.peer.connection import PeerConnection, open_peer_connection
 from triortc.engine.peer.description import RtcSessionDescription
 from triortc.engine.session.configuration import SessionConfiguration
+from triortc.engine.workers.configuration import WorkerConfiguration
+from triortc.engine.workers.worker_pool import WorkerPool
 from triortc.signaling.app import RunningServer, ServerConfiguration
 from triortc.signaling.client import ClientDevice, SignalClient, connect_websocket, open_signal_client
 from triortc.signaling.configuration import SignalingConfiguration
 from triortc.signaling.engine import EngineConfiguration, open_engine
 
-__all__ = ["Party", "agent", "ask", "leftovers", "legs_of", "open_house", "settled", "talk", "visitor"]
+__all__ = ["Party", "agent", "ask", "leftovers", "legs_of", "open_house", "settled", "talk", "visitor", "workers_of"]
 
 _LOOPBACK = SessionConfiguration(ice=IceConfiguration(allow_loopback=True))
 _PEER = PeerConfiguration(endpoint=EndpointConfiguration(media_host=("127.0.0.1",)), session=_LOOPBACK)
@@ -39,7 +41,7 @@ _SOUND = b"\xfc" + bytes(40)
 
 
 @asynccontextmanager
-async def open_house(**calls: Any) -> AsyncGenerator[RunningServer]:
+async def open_house(*, workers: int = 0, **calls: Any) -> AsyncGenerator[RunningServer]:
     """A development server on loopback, ports picked by the system; `calls` are fields of CallConfiguration."""
     configuration = EngineConfiguration(
         server=ServerConfiguration(
@@ -50,6 +52,7 @@ async def open_house(**calls: Any) -> AsyncGenerator[RunningServer]:
             signaling=SignalingConfiguration(rate_burst=10_000, rate_per_s=1000.0),
         ),
         media=MediaConfiguration(endpoint=EndpointConfiguration(media_host=("127.0.0.1",)), session=_LOOPBACK),
+        workers=WorkerConfiguration(count=workers, report_interval_s=0.1),
     )
     async with open_engine(configuration) as house:
         yield house
@@ -186,6 +189,12 @@ def _own_threads() -> list[str]:
         for thread in threading.enumerate()
         if thread is not threading.main_thread() and not thread.name.startswith("Trio thread")
     ]
+
+
+def workers_of(house: RunningServer) -> WorkerPool:
+    """The media processes."""
+    assert isinstance(house.media, WorkerPool)
+    return house.media
 
 
 def legs_of(house: RunningServer) -> LegManager:
