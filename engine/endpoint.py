@@ -36,6 +36,8 @@ __all__ = ["Endpoint", "EndpointConfiguration", "EndpointCounters", "open_endpoi
 
 #: Batches taken from one socket before the other tasks get a turn.
 BATCHES_PER_TURN: Final = 8
+#: How often one looks whether a media thread's sockets have lost datagrams.
+_OVERFLOW_LOOK_S: Final = 0.05
 #: The first 16 bits of a datagram that may be media (RFC 7983) are this or more.
 _MEDIA: Final = 128 << 8
 
@@ -53,6 +55,8 @@ class EndpointConfiguration:
         socket_buffer_bytes: the kernel's buffer of each socket, each way.
         media_first: wait for media inside trio's own wait (:mod:`triortc.engine.media_loop`), which halves what a
             wake-up costs. For a process made for media; not under a guest run or a test clock.
+        repair_pause_ms: when datagrams were lost because nobody took them in time, missing packets are not asked for
+            again for so long: what comes on top of a full buffer makes it overflow once more.
         max_routes_per_session: addresses that one session is reached from; the oldest of more are forgotten.
     """
 
@@ -62,6 +66,7 @@ class EndpointConfiguration:
     loopback: bool = False
     socket_buffer_bytes: int = 4 << 20
     media_first: bool = False
+    repair_pause_ms: int = 1000
     max_routes_per_session: int = 64
 
 
@@ -101,6 +106,7 @@ class Endpoint:
         self._dirty: list[Session] = []
         self._media_dirty: list[Session] = []
         self._told = False
+        self._looked_for_overflow_at = -inf
         #: Looks at what a media thread has handed up, where there is one.
         self._take_waiting: Callable[[], None] | None = None
         #: Waits for the sockets, where it was asked for and can.
@@ -308,6 +314,11 @@ class Endpoint:
 
     def _take_hand_ups(self, plane: AcceleratedPlane, batch: DatagramBatch) -> None:
         self.counters.wakeups += 1
+        now = trio.current_time()
+        if now >= self._looked_for_overflow_at + _OVERFLOW_LOOK_S:
+            self._looked_for_overflow_at = now
+            if sum([port.socket.take_overflow() for port in self._ports]):
+                self._pause_repair(now)
         for _ in range(BATCHES_PER_TURN):
             now = trio.current_time()
             taken = plane.take()
@@ -323,6 +334,8 @@ class Endpoint:
         for _ in range(BATCHES_PER_TURN):
             now = trio.current_time()
             count = port.socket.receive(now)
+            if count == BATCH_DATAGRAMS and port.socket.take_overflow():
+                self._pause_repair(now)
             if count:
                 sample = now >= self._latency_due_at and port.socket.batch.heads[0] >= _MEDIA
                 sent_before = self._sent() if sample else 0
@@ -333,6 +346,12 @@ class Endpoint:
                     self._on_latency(max(0.0, done_at - port.socket.batch.arrived_at(0)))
             if count < BATCH_DATAGRAMS:
                 break
+
+    def _pause_repair(self, now: float) -> None:
+        """There is more than can be done: nothing that is lost is asked for again until that is over."""
+        until = now + self._configuration.repair_pause_ms / 1000
+        for session in self._on_event:
+            session.media.pause_repair(until)
 
     def _sent(self) -> int:
         return sum(port.socket.counters.sent for port in self._ports)

@@ -47,6 +47,9 @@ SO_SNDBUFFORCE = 32
 SO_RCVBUFFORCE = 33
 #: asm-generic's number of the option and of the control message that comes of it.
 SO_TIMESTAMPNS = 35
+#: What a socket holds, as nine numbers of which the last counts the datagrams that found its buffer full.
+SO_MEMINFO = 55
+_MEMORY = struct.Struct("=32xI")
 
 _WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK)
 #: Errors of one destination or one moment: the datagram is lost, the socket is fine.
@@ -144,6 +147,7 @@ class SocketCounters:
     sent: int = 0
     send_calls: int = 0
     send_errors: int = 0
+    overflowed: int = 0
 
 
 class UdpSocket:
@@ -192,6 +196,22 @@ class UdpSocket:
             self._socket.setsockopt(socket.SOL_SOCKET, forced, buffer_bytes)
         except OSError:  # not Linux, or not privileged: as much as the administrator allows (net.core.rmem_max)
             self._socket.setsockopt(socket.SOL_SOCKET, plain, buffer_bytes)
+
+    def take_overflow(self) -> int:
+        """How many datagrams the kernel has dropped since the last call, because nobody took what waited.
+
+        0 where the kernel does not tell (Linux does, since 4.12).
+        """
+        try:
+            told = self._socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMORY.size)
+        except OSError:
+            return 0
+        if len(told) < _MEMORY.size:
+            return 0
+        dropped: int = _MEMORY.unpack(told)[0]
+        new = (dropped - self.counters.overflowed) & 0xFFFFFFFF
+        self.counters.overflowed += new
+        return new
 
     @property
     def receive_buffer_bytes(self) -> int:

@@ -339,6 +339,7 @@ class LegManager:
             total["udp.sent"] += socket.counters.sent
             total["udp.send_calls"] += socket.counters.send_calls
             total["udp.send_errors"] += socket.counters.send_errors
+            total["udp.overflowed"] += socket.counters.overflowed
         total["legs.open"] = len(self._legs)
         total["recordings.open"] = self._watch.running
         total["transcodings.open"] = self._transcodings.running

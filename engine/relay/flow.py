@@ -20,7 +20,7 @@ from triortc.engine.relay.header_shape import HeaderShape
 from triortc.engine.relay.payloads import renumber_pictures
 from triortc.engine.relay.rewriter import StreamRewriter
 from triortc.engine.rtp.extensions import ONE_BYTE_PROFILE
-from triortc.engine.rtp.sequence import timestamp_difference
+from triortc.engine.rtp.sequence import MAXIMUM_DROPOUT, timestamp_difference
 from triortc.engine.session.inbound import InboundStream
 from triortc.engine.session.outbound import OutboundStream
 from triortc.engine.session.outbox import CHUNK_BYTES as OUTBOX_BYTES
@@ -42,8 +42,6 @@ _HAS_EXTENSION: Final = 0x1000
 #: Behind this position of the outbox there may be no room for one more packet, extensions and tag included.
 _LAST_POSITION: Final = OUTBOX_BYTES - MAX_DATAGRAM_BYTES - 512
 _MAX_RUN: Final = 64
-#: A wider gap is left to the slow path, where it may be a restart.
-_MAX_AHEAD: Final = 100
 #: Written back at the latest after so many packets, so that numbers stay within half their range.
 _SETTLE_PACKETS: Final = 4096
 #: What is left of a jitter after so many packets that came with the one before.
@@ -210,7 +208,7 @@ class Flow:
                 if head is None or heads[word + 3] != ssrc or position > _LAST_POSITION:
                     break
                 ahead = (heads[word + 1] - last) & 0xFFFF
-                if ahead != 1 and not 0 < ahead <= _MAX_AHEAD:
+                if ahead != 1 and not 0 < ahead <= MAXIMUM_DROPOUT:
                     break
                 index = last + ahead
                 slot, length, header_length = slots[n], lengths[n], _FIXED

@@ -446,6 +446,12 @@ class MediaSession:
             self._due_at = due_at
             self._wake()
 
+    def pause_repair(self, until: float) -> None:
+        """This machine cannot keep up: do not ask for what is missing before then, and forget what is missing now."""
+        for stream in self.inbound.values():
+            if stream.nack is not None:
+                stream.nack.pause(until)
+
     def settle_in_time(self, now: float) -> None:
         """Flows of the peer count arrivals elsewhere: fetch them as often as feedback goes out."""
         if self._recorder is not None:

@@ -44,6 +44,7 @@ class NackGenerator:
         "_configuration",
         "_looked_at",
         "_missing",
+        "_paused_until",
         "_rounds",
         "_tracker",
         "_unasked",
@@ -58,7 +59,7 @@ class NackGenerator:
         self._tracker = SequenceTracker()
         self._missing: dict[int, _Round] = {}
         self._rounds: list[_Round] = []
-        self._looked_at = -inf
+        self._looked_at = self._paused_until = -inf
         self._unasked = inf
         self.deadline = inf
         """When `due` wants to be called; infinity if nothing is missing."""
@@ -93,6 +94,12 @@ class NackGenerator:
         if ahead < 0x8000:
             self._tracker.newest += ahead
 
+    def pause(self, until: float) -> None:
+        """Give up what is missing, and ask for nothing that is found missing before then."""
+        self._paused_until = until
+        self.given_up += len(self._missing)
+        self._clear()
+
     def note(self, sequence_number: int, now: float) -> None:
         """Take note of a packet that arrived, in or out of order."""
         tracker = self._tracker
@@ -122,6 +129,9 @@ class NackGenerator:
         self.deadline = self._unasked = inf
 
     def _gap(self, first: int, end: int, now: float) -> None:
+        if now < self._paused_until:
+            self.given_up += end - first
+            return
         limit = self._configuration.maximum_missing_packets
         if end - first > limit or len(self._missing) + end - first > limit:
             # Filling this would take longer than a keyframe; a restarted sender's jump ends here too.

@@ -93,6 +93,17 @@ def test_a_gap_wider_than_the_list_is_not_asked_for() -> None:
     assert generator.due(1.2) == [101]
 
 
+def test_while_repair_pauses_nothing_is_asked_for_and_new_gaps_are_afterwards() -> None:
+    generator = NackGenerator()
+    for number, now in ((1, 1.0), (5, 1.1)):
+        generator.note(number, now)
+    generator.pause(2.0)
+    generator.note(9, 1.2)
+    assert (generator.next_deadline(), generator.missing_packets, generator.given_up) == (None, 0, 6)
+    generator.note(12, 2.0)
+    assert generator.due(2.1) == [10, 11]
+
+
 def test_a_restarted_sender_is_no_gap() -> None:
     generator = NackGenerator()
     for number in (5, 6, 50000, 50001, 50002):

@@ -194,3 +194,18 @@ async def test_a_run_that_one_destination_refuses_does_not_end_segmentation_for_
     first.send_run(run, 100, second.address)
     assert first.counters.send_calls == calls + 1
     assert len(await receive(second, 14)) == 14
+
+
+async def test_datagrams_that_found_the_buffer_full_are_counted(pair: tuple[UdpSocket, UdpSocket]) -> None:
+    first, _ = pair
+    small = UdpSocket(first.address[0], 0, buffer_bytes=4096)
+    try:
+        assert small.take_overflow() == 0
+        for _ in range(200):
+            first.send(bytes(1200), small.address)
+        lost = small.take_overflow()
+        assert len(await receive(small, 200 - lost)) == 200 - lost
+        assert (small.take_overflow(), small.counters.overflowed) == (0, lost)
+        assert lost > 100
+    finally:
+        small.close()
