@@ -396,6 +396,9 @@ class SqliteStore:
             self._make_up(journal)
         return True
 
+    def watch_fences(self, on_fenced: Callable[[str], None]) -> None:
+        """Nobody else has the directory: the journal is locked."""
+
     # --- reading
 
     async def load(self) -> Stored:

@@ -206,6 +206,7 @@ class Calling:
         ring_leg = world.rings[session.id].legs.get(device.address)
         if ring_leg is None or ring_leg.state == "done":  # never rung, or removed from the ring (D2)
             raise RefusedError("call.not_participant", "this call does not ring on this device")
+        self._lifecycle.check_claim(session)
         leg = ring_leg.leg or world.new_id("leg")
         missing = check_permissions(world, device)
         data: dict[str, Value] = {

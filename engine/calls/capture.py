@@ -111,14 +111,14 @@ class Capture:
             yield delete(entity, key)
 
     def _take_conversations(self) -> Iterator[Change]:
-        zero_ms = self._world.unix_ms_at_zero
+        zero_ms, fenced = self._world.unix_ms_at_zero, frozenset(self._world.fenced.values())
         for key in self._touched_conversations:
             conversation = self._conversations.peek(key)
             if conversation is None:
                 self._written.pop(("conversations", key), None)  # forgotten by call control, not by the store
                 continue
             change = put("conversations", ConversationRow(zero_ms, conversation))
-            if self._changed(change):
+            if self._changed(change) and key not in fenced:
                 yield change
 
     def _take_agents(self) -> Iterator[Change]:
@@ -174,7 +174,7 @@ class Capture:
         session = self._sessions.peek(session_id)
         if session is None:
             self._logged.pop(session_id, None)
-            if world.fenced.pop(session_id, "ours") is None:  # V45: another node writes about it
+            if world.fenced.pop(session_id, None) is not None:  # V45: another node writes about it
                 self._written.pop(("sessions", (session_id,)), None)
                 return
             yield from self._gone("sessions", (session_id,))

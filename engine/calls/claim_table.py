@@ -104,6 +104,10 @@ class ClaimRegistry:
         self._claims[agent] = Claim(session, origin, row.next, epoch)
         return epoch
 
+    def holds(self, agent: Principal, session: str, epoch: int) -> bool:
+        """Whether the claim is this session's, by this epoch: what `commit` and `release` are fenced by."""
+        return self._current(agent, session, epoch)
+
     def commit(self, agent: Principal, session: str, epoch: int) -> Fenced | None:
         """The agent is in the call now."""
         row = self._select(agent, "commit", ClaimFacts(current=self._current(agent, session, epoch)))

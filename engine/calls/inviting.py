@@ -153,6 +153,7 @@ class Inviting:
         elif session is None or not invitation.live:
             raise self._over(actor, invitation, command)
         elif session.state == "waiting":
+            self._lifecycle.check_claim(session)
             data: dict[str, Value] = {
                 "device": device.address.device,
                 "leg": world.new_id("leg"),

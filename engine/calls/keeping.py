@@ -64,6 +64,7 @@ class Keeper:
 
     def __init__(self, store: StateStore, world: World) -> None:
         self.store = store
+        self._world = world
         self.refused_total = 0
         self.capture = Capture(world) if store.durable else None
         self._added: list[Change] = []
@@ -96,6 +97,8 @@ class Keeper:
     def save(self) -> None:
         """The step is over: everything it changed is written, together with its reply."""
         changes = self._added if self.capture is None else [*self.capture.take(), *self._added]
-        if changes:
-            self.store.write([*changes, *self._replies])
+        replies = self._replies
         self._added, self._replies = [], []
+        self._world.fenced.clear()
+        if changes:
+            self.store.write([*changes, *replies])

@@ -167,6 +167,18 @@ class Lifecycle:
             details = {"session": session.id}
             raise RefusedError("conversation.video_active", "a video is running; end it or say end_video", details)
 
+    def check_claim(self, session: Session) -> None:
+        """Before a step that commits the claim (V11, V22): it must be this session's still, by its epoch (C8, I6).
+
+        Raises:
+            RefusedError: it is not. The session has been given up (V45); the command may be sent again to whoever has
+                it now, since nothing has happened.
+        """
+        agent = session.agent_principal
+        if agent is not None and not self._world.claims.holds(agent, session.id, session.epoch):
+            self.fence(session.id)
+            raise RefusedError("server.unavailable", "another server has taken this call over; ask again")
+
     def fence(self, session_id: str) -> None:
         """V45: the session is another node's. Gates are sealed, its nursery ends; nobody is told, nothing is kept."""
         world = self._world
@@ -177,7 +189,7 @@ class Lifecycle:
         world.take(row)
         if world.sessions[session_id].state == "queued":
             queueing.leave(world, session)
-        world.fenced[session_id] = None
+        world.fenced[session_id] = world.conversation_of(session).key
         gates.seal_session(world, session)
         world.emit(Order.RELEASE, SessionEnded(session_id))
         if session.agent_principal is not None:
@@ -281,12 +293,17 @@ class Lifecycle:
         assert session.agent_principal is not None
         assert session.agent_address is not None
         assert session.agent_leg is not None
-        world.claims.commit(session.agent_principal, session.id, session.epoch)
+        self._commit_claim(session)
         world.agent(session.agent_principal).missed_in_a_row = 0
         gates.open_leg(world, session, session.agent_leg, "agent", session.agent_address)
         world.emit(Order.OPEN_GATES, SetSource(session.id, "agent", session.agent_leg))
         self._invitation_answered(session, "int.answered")
         world.touch(session.agent_principal)
+
+    def _commit_claim(self, session: Session) -> None:
+        assert session.agent_principal is not None
+        fenced = self._world.claims.commit(session.agent_principal, session.id, session.epoch)
+        assert fenced is None, "check_claim comes before the step"
 
     def _join_visitor(self, session: Session, data: Data) -> None:
         """V22: the agent waits already; the visitor's leg is the second one."""
@@ -294,7 +311,7 @@ class Lifecycle:
         assert session.agent_principal is not None
         assert session.visitor_leg is not None
         assert session.visitor_address is not None
-        world.claims.commit(session.agent_principal, session.id, session.epoch)
+        self._commit_claim(session)
         gates.open_leg(world, session, session.visitor_leg, "visitor", session.visitor_address)
         self._invitation_answered(session, "invitation.accept")
         for device in world.devices_of(session.visitor_principal):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -32,6 +32,9 @@ class MemoryStore:
     async def open(self) -> AsyncIterator[None]:
         """There is nothing to open."""
         yield
+
+    def watch_fences(self, on_fenced: Callable[[str], None]) -> None:
+        """Nobody else has it."""
 
     async def load(self) -> Stored:
         """What was written before."""

@@ -8,7 +8,7 @@ so that call control needs no way to undo a transition; a store that could not k
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, Protocol
@@ -382,6 +382,13 @@ class StateStore(Protocol):
 
         Raises:
             StoreError: it cannot be opened; the message says what to do.
+        """
+
+    def watch_fences(self, on_fenced: Callable[[str], None]) -> None:
+        """Tell from now on of each session that another process has taken over: its epoch there is newer than ours.
+
+        Call control gives it up at once: gates are sealed, nobody is told, and nothing more is written about it (V45).
+        It may be told at any time on the loop, within `write` too. A store that one process has to itself never tells.
         """
 
     async def load(self) -> Stored:

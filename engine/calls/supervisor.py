@@ -168,7 +168,7 @@ class CallSupervisor:
         self._runs: dict[str, _Run] = {}
         self._clocks: dict[str | None, trio.CancelScope] = {}
         self._performing = False
-        self._later: deque[MediaEvent] = deque()
+        self._later: deque[MediaEvent | SessionFenced] = deque()
         self._held = HeldReplies(self._tell)
         self._all_over = trio.Event()
 
@@ -261,7 +261,7 @@ class CallSupervisor:
             case OfferAnswered() | OfferRefused():
                 with _CrashBoundary(self, session):
                     if self._held.answered(event.leg, event.neg, _answer(event)):
-                        self._keeper.save()
+                        self._save()
             case MediaCrashed():
                 self._crashed(session, CallError(event.reason))
             case _:
@@ -433,11 +433,23 @@ class CallSupervisor:
         finally:
             self._performing = not outermost
         if outermost:
-            self._keeper.save()
+            self._save()
         self._reschedule()
         while outermost and self._later:
-            self.media_event(self._later.popleft())
+            later = self._later.popleft()
+            if isinstance(later, SessionFenced):
+                self.session_fenced(later.session)
+            else:
+                self.media_event(later)
         return reply
+
+    def _save(self) -> None:
+        """Write what the step has changed. If the store says meanwhile that a session is not ours, that comes next."""
+        self._performing = True
+        try:
+            self._keeper.save()
+        finally:
+            self._performing = False
 
     def _hand_over(self, effect: SendPush | Report | AppendHistory | AppendInvitation | KeepMessage) -> None:
         """What is for the world outside; whoever fails there harms nobody here."""
@@ -577,6 +589,9 @@ class CallSupervisor:
 
     def session_fenced(self, session: str) -> None:
         """V45: the store says that another node has this session: stop at once, and write nothing about it."""
+        if self._performing:
+            self._later.append(SessionFenced(session))
+            return
         with _CrashBoundary(self, session):
             self._step(SessionFenced(session))
 
@@ -659,6 +674,7 @@ async def open_call_supervisor(
         if observers is not None:
             supervisor.observers = observers
         supervisor._go_on(stored)
+        keeper.store.watch_fences(supervisor.session_fenced)
         nursery.start_soon(supervisor._keep_time, None, trio.Event(), name="calls' clock")
         try:
             yield supervisor

@@ -179,7 +179,8 @@ class World:
         self.gate_intervals: dict[str, list[tuple[str, str, int, int]]] = {}
         self.media: dict[str, dict[Side, MediaStatus]] = {}
         self.requests: dict[Principal, deque[float]] = {}
-        self.fenced: dict[str, None] = {}
+        #: Sessions given up in this step (V45), with their conversations: nothing is written about either.
+        self.fenced: dict[str, tuple[str, str]] = {}
         self.ended: deque[str] = deque()
         self.timers: dict[tuple[str, ...], float] = {}
         self.rescheduled: dict[str, None] = {}

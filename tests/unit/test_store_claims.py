@@ -129,6 +129,7 @@ async def test_I1_I6_claims_under_concurrent_clients_are_linearizable(store: Sta
         async with trio.open_nursery() as nursery:
             for number in range(len(VISITORS)):
                 nursery.start_soon(clients.visit, number, 10)
+        assert calls.crashes_total == 0
         assert sum(operation.what == "end" for operation in clients.history) >= 1
         assert linearizable(clients.history, "", claim_step)
         assert clients.epochs == sorted(clients.epochs), "I6: epochs only grow"
