@@ -43,6 +43,7 @@ class Ledger:
         messages: text by (conversation, message).
         tags: by conversation.
         closed: conversations whose close was acknowledged.
+        welcomed: agents of whom a device was welcomed; a server knows them from then on.
         declared: by (agent, channel).
         sessions: calls that were acknowledged: the conversation.
         answered: calls whose "Go" was acknowledged: the device.
@@ -54,6 +55,7 @@ class Ledger:
     messages: dict[tuple[str, str], str] = field(default_factory=dict)
     tags: dict[str, Promises] = field(default_factory=dict)
     closed: set[str] = field(default_factory=set)
+    welcomed: set[str] = field(default_factory=set)
     declared: dict[tuple[str, Channel], Promises] = field(default_factory=dict)
     sessions: dict[str, str] = field(default_factory=dict)
     answered: dict[str, str] = field(default_factory=dict)
@@ -94,10 +96,11 @@ class Ledger:
 
     def _compare_agents(self, stored: Stored) -> list[str]:
         agents = {row.agent.principal.sub: row.agent for row in stored.agents}
-        return [
+        faults = [f"agent {agent} was welcomed, and is not known" for agent in self.welcomed - set(agents)]
+        return faults + [
             f"{agent} declared {promises.acknowledged} for {channel}, and it is {agents[agent].declared[channel]}"
             for (agent, channel), promises in self.declared.items()
-            if not promises.allows(agents[agent].declared[channel])
+            if agent in agents and not promises.allows(agents[agent].declared[channel])
         ]
 
     def _compare_calls(self, stored: Stored, history: dict[str, Any]) -> list[str]:

@@ -96,6 +96,8 @@ class Device:
             except (TriortcError, OSError, trio.BrokenResourceError):
                 await trio.sleep(0.05)  # it died again
             else:
+                if claims["role"] == "agent":
+                    self._ledger.welcomed.add(claims["sub"])
                 return
 
     async def _come_back(self, claims: dict[str, Any]) -> None:

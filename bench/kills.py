@@ -156,7 +156,7 @@ async def kill_often(
                     restarts.append(trio.current_time() - started)
             if settle:
                 await trio.sleep(RING_MS / 1000 + 3)
-                faults += [f"at the end: {fault}" for fault in await _orange(server)]
+                faults += [f"at the end: {fault}" for fault in await _orange(server, ledger)]
             await lives.stop()
             nursery.cancel_scope.cancel()
         store = SqliteStore(directory)
@@ -200,14 +200,14 @@ async def _judge(directory: Path, ledger: Ledger, states: Counter[str]) -> list[
     return ledger.compare(stored, messages, history)
 
 
-async def _orange(server: Server) -> list[str]:
-    """Agents who are said to be in a call, after all of them must be over."""
+async def _orange(server: Server, ledger: Ledger) -> list[str]:
+    """Agents who are said to be in a call, after all of them must be over; who never came in is known to nobody."""
     token = await server.token(role="supervisor", sub="judge", did="judge")
     client = SignalClient(server.open_channel, token, ClientDevice("judge"), lambda length: random.randbytes(length))
     faults = []
     async with trio.open_nursery() as nursery:
         await client.connect(nursery)
-        for agent in _AGENTS:
+        for agent in sorted(ledger.welcomed):
             try:
                 statuses = (await client.command("presence.get", agent=agent))["items"]
             except CommandError as error:

@@ -52,6 +52,16 @@ def video(house: KeptHouse, agent: Actor) -> tuple[str, str]:
     return status.effective, status.color
 
 
+def test_C6_an_agent_who_only_said_hello_is_known_to_the_next_process() -> None:
+    house = KeptHouse()
+    house.agent(available=False)
+    house = house.reborn(after_s=1.0)
+    supervisor = Actor("boss", "supervisor", "org")
+    known = house.ok(supervisor, PresenceGet("ana")).items
+    assert {item.declared for item in known} == {"unavailable"}
+    assert house.fault(supervisor, PresenceGet("who never came")).code == "state.not_found"
+
+
 def outcome(house: KeptHouse, session: str) -> tuple[str, str]:
     records = house.history.find("org", session=session)
     assert len(records) == 1, "in history exactly once"
