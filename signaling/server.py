@@ -36,6 +36,7 @@ from triortc.signaling.wire import (
     Limits,
     RateLimit,
     Welcome,
+    encode_payload,
     encode_signal,
     plain,
 )
@@ -82,6 +83,7 @@ class SignalServer:
         self._wall_ms = wall_ms
         self._book = SessionBook(self._configuration, random_bytes=random_bytes, wall_ms=wall_ms)
         self._claims: dict[SignalingSession, Claims] = {}
+        self._told: tuple[Notification | None, msgspec.Raw] = None, msgspec.Raw(b"null")
         self._expiry = trio.CancelScope()
         self._clock = DeadlineClock()
         self._draining = False
@@ -363,12 +365,14 @@ class SignalServer:
         if session is None:
             return
         self.counters.events += 1
+        if self._told[0] is not notification:  # the same is often told to several devices in a row
+            self._told = notification, encode_payload(notification)
         t = notification.wire_type
-        call = getattr(notification, "session", None)
-        if t in _BEGINNING and call is not None and not getattr(notification, "in_other_tab", None):
+        call = getattr(notification, "session", None) if t in _ABOUT_CALLS else None
+        if call is not None and t in _BEGINNING and not getattr(notification, "in_other_tab", None):
             session.set_busy(call, True, trio.current_time())
-        session.push_event(t, notification, key=getattr(notification, "coalesce_key", None))
-        if t in _FINISHING and call is not None:
+        session.push_event(t, self._told[1], key=getattr(notification, "coalesce_key", None))
+        if call is not None and t in _FINISHING:
             session.set_busy(call, False, trio.current_time())
 
     def remove(self, address: DeviceAddress) -> None:
@@ -430,6 +434,7 @@ class _Greeter:
 
 _BEGINNING = frozenset({"ring.offer", "call.state", "call.active"})
 _FINISHING = frozenset({"ring.ended", "call.ended", "handoff.moved"})
+_ABOUT_CALLS = _BEGINNING | _FINISHING
 _ENTERING = frozenset({"call.request", "call.accept", "handoff.request", "invitation.join", "invitation.accept"})
 
 

@@ -171,7 +171,7 @@ class SignalingSession:
 
         Args:
             t: the message type.
-            payload: a dataclass or struct with the fields of the wire.
+            payload: a dataclass or struct with the fields of the wire, or one that is encoded already.
             key: names the older event that this one replaces where that has not been written yet.
         """
         old = self._replaceable.get(key) if key is not None else None

@@ -8,9 +8,10 @@ decoded first and the payload by its type's table, so that a message with a bad 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
+from types import NoneType
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -44,6 +45,7 @@ __all__ = [
     "encode_error",
     "encode_event",
     "encode_message",
+    "encode_payload",
     "encode_reply",
     "encode_signal",
     "parse_incoming",
@@ -256,10 +258,8 @@ def _sentence(error: Exception) -> str:
 # --- encoding
 
 
-@cache
-def _wire_fields(kind: Any) -> tuple[tuple[str, str, bool], ...]:
-    """Of a dataclass: each field's name, its name on the wire, and whether it is there even if it is None."""
-    return tuple((field.name, field.name.rstrip("_"), field.default is MISSING) for field in fields(kind))
+#: These are the same in JSON.
+_AS_IT_IS: Final = frozenset({str, int, bool, NoneType})
 
 
 def plain(value: object) -> Any:
@@ -268,25 +268,60 @@ def plain(value: object) -> Any:
     Dataclasses, named tuples and structs become objects. A field whose default is None and whose value is None is left
     out; `from_` becomes `from`; a float that JSON cannot hold becomes null.
     """
-    if isinstance(value, (str, int, bool)) or value is None:
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, msgspec.Struct):
-        return msgspec.to_builtins(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return {
-            name: plain(item)
-            for attribute, name, required in _wire_fields(type(value))
-            if (item := getattr(value, attribute)) is not None or required
-        }
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return {key: item for key, item in plain(value._asdict()).items() if item is not None}
-    if isinstance(value, (tuple, list, set, frozenset)):
-        return [plain(item) for item in (sorted(value, key=str) if isinstance(value, (set, frozenset)) else value)]
-    return str(value)
+    kind = type(value)
+    return value if kind in _AS_IT_IS else _rendering(kind)(value)
+
+
+@cache
+def _rendering(kind: type) -> Callable[[Any], Any]:
+    """How values of one type are turned into what JSON holds."""
+    if issubclass(kind, (str, int)):
+        return _same
+    if issubclass(kind, float):
+        return _finite
+    if issubclass(kind, msgspec.Struct):
+        return msgspec.to_builtins
+    if is_dataclass(kind):
+        return _of_dataclass(kind)
+    if issubclass(kind, Mapping):
+        return lambda value: {str(key): plain(item) for key, item in value.items()}
+    if issubclass(kind, tuple) and hasattr(kind, "_asdict"):
+        return lambda value: {key: told for key, item in value._asdict().items() if (told := plain(item)) is not None}
+    if issubclass(kind, (set, frozenset)):
+        return lambda value: [plain(item) for item in sorted(value, key=str)]
+    if issubclass(kind, (tuple, list)):
+        return lambda value: [plain(item) for item in value]
+    return str
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _of_dataclass(kind: Any) -> Callable[[Any], dict[str, Any]]:
+    """Each field has its name, its name on the wire, and whether it is there even if it is None."""
+    known = tuple((field.name, field.name.rstrip("_"), field.default is MISSING) for field in fields(kind))
+
+    def render(value: Any) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        for attribute, name, required in known:
+            item = getattr(value, attribute)
+            if item is not None:
+                made[name] = item if type(item) in _AS_IT_IS else plain(item)
+            elif required:
+                made[name] = None
+        return made
+
+    return render
+
+
+def encode_payload(payload: object) -> msgspec.Raw:
+    """Encode a payload by itself, for an event that several devices are told."""
+    return msgspec.Raw(_ENCODER.encode(plain(payload)))
 
 
 def encode_signal(t: str, payload: Payload, *, at_ms: int | None = None) -> bytes:
@@ -300,7 +335,8 @@ def encode_signal(t: str, payload: Payload, *, at_ms: int | None = None) -> byte
 
 def encode_event(t: str, payload: object, *, seq: int, at_ms: int) -> bytes:
     """Encode an event: its type, its number in the signaling session, the wall clock in unix ms."""
-    return _ENCODER.encode({"t": t, "seq": seq, "at": at_ms, "p": plain(payload)})
+    told = payload if isinstance(payload, msgspec.Raw) else plain(payload)
+    return _ENCODER.encode({"t": t, "seq": seq, "at": at_ms, "p": told})
 
 
 def encode_reply(re: str, payload: object, *, at_ms: int) -> bytes:
