@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from triortc.engine.calls.session import Session
+from triortc.engine.calls.value import value
 
 __all__ = ["CallEvent", "Missed", "event_name"]
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class CallEvent:
     """One step of one session.
 
@@ -69,7 +68,7 @@ class CallEvent:
         )
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class Missed:
     """In a stream of events: here some are missing, because nobody read them in time.
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from triortc.engine.calls.actor import Principal
 from triortc.engine.calls.machine import SAME, Machine, Row
+from triortc.engine.calls.value import value
 
 __all__ = ["CLAIMS", "Busy", "Claim", "ClaimFacts", "ClaimRegistry", "Fenced"]
 
@@ -43,7 +43,7 @@ CLAIMS: Final[Machine[ClaimFacts]] = Machine(
 )
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class Claim:
     session: str
     origin: Literal["routed", "invited"]
@@ -51,14 +51,14 @@ class Claim:
     epoch: int
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class Busy:
     """The agent is claimed by this session, or not assignable at all (None)."""
 
     session: str | None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class Fenced:
     """The caller's epoch is out of date: nothing was done."""
 

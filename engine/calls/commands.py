@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 from triortc.engine.calls.actor import PushEndpoint
+from triortc.engine.calls.value import value
 
 __all__ = [
     "CallAccept",
@@ -71,7 +72,7 @@ class IceCandidate(NamedTuple):
     mid: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class MediaWanted:
     """What the visitor asks for."""
 
@@ -82,14 +83,14 @@ class MediaWanted:
 # --- session and account
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class SyncGet:
     wire_type: ClassVar[str] = "sync.get"
     parts: tuple[str, ...] = ()
     cursor: str | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class DeviceUpdate:
     """`perms` maps `camera`, `mic` to a permission state; each field that is not None replaces the old value."""
 
@@ -101,7 +102,7 @@ class DeviceUpdate:
     caps: tuple[str, ...] | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class DeviceRevoke:
     wire_type: ClassVar[str] = "device.revoke"
     device: str
@@ -110,14 +111,14 @@ class DeviceRevoke:
 # --- presence
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class PresenceSet:
     wire_type: ClassVar[str] = "presence.set"
     channel: Literal["chat", "call", "video", "third_party"]
     declared: Literal["available", "unavailable"]
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class PresenceGet:
     wire_type: ClassVar[str] = "presence.get"
     agent: str | None = None
@@ -126,7 +127,7 @@ class PresenceGet:
 # --- call
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class CallRequest:
     """`preview`: the visitor agrees to be seen by an agent who has opened the ring (A-24)."""
 
@@ -138,50 +139,50 @@ class CallRequest:
     preview: bool = False
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class RingAck:
     wire_type: ClassVar[str] = "ring.ack"
     ring: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class RingOpened:
     wire_type: ClassVar[str] = "ring.opened"
     ring: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class RingSilence:
     wire_type: ClassVar[str] = "ring.silence"
     ring: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class CallAccept:
     wire_type: ClassVar[str] = "call.accept"
     session: str
     offer: str | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class CallDecline:
     wire_type: ClassVar[str] = "call.decline"
     session: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class CallCancel:
     wire_type: ClassVar[str] = "call.cancel"
     session: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class CallHangup:
     wire_type: ClassVar[str] = "call.hangup"
     session: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class CallEnd:
     wire_type: ClassVar[str] = "call.end"
     session: str
@@ -191,21 +192,21 @@ class CallEnd:
 # --- handoff
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class HandoffRequest:
     wire_type: ClassVar[str] = "handoff.request"
     session: str
     offer: str | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class HandoffOffer:
     wire_type: ClassVar[str] = "handoff.offer"
     session: str
     to_device: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class HandoffCancel:
     wire_type: ClassVar[str] = "handoff.cancel"
     session: str
@@ -214,26 +215,26 @@ class HandoffCancel:
 # --- invitation
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class InvitationSend:
     wire_type: ClassVar[str] = "invitation.send"
     conversation: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class InvitationJoin:
     wire_type: ClassVar[str] = "invitation.join"
     invitation: str
     offer: str | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class InvitationCancel:
     wire_type: ClassVar[str] = "invitation.cancel"
     invitation: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class InvitationAccept:
     wire_type: ClassVar[str] = "invitation.accept"
     invitation: str
@@ -241,7 +242,7 @@ class InvitationAccept:
     preview: bool = False
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class InvitationDecline:
     wire_type: ClassVar[str] = "invitation.decline"
     invitation: str
@@ -250,7 +251,7 @@ class InvitationDecline:
 # --- media
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class SdpOffer:
     wire_type: ClassVar[str] = "sdp.offer"
     leg: str
@@ -259,7 +260,7 @@ class SdpOffer:
     ice_restart: bool = False
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class SdpAnswer:
     wire_type: ClassVar[str] = "sdp.answer"
     leg: str
@@ -267,7 +268,7 @@ class SdpAnswer:
     sdp: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class IceCandidates:
     wire_type: ClassVar[str] = "ice.candidates"
     leg: str
@@ -277,13 +278,13 @@ class IceCandidates:
     end: bool = False
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class IceRestart:
     wire_type: ClassVar[str] = "ice.restart"
     leg: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class MediaSet:
     wire_type: ClassVar[str] = "media.set"
     session: str
@@ -297,13 +298,13 @@ class MediaSet:
     fatal: Literal["capture_failed"] | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class RecordingStart:
     wire_type: ClassVar[str] = "recording.start"
     session: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class RecordingStop:
     wire_type: ClassVar[str] = "recording.stop"
     session: str
@@ -312,21 +313,21 @@ class RecordingStop:
 # --- conversation and history
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class ConversationFilter:
     state: tuple[str, ...] | None = None
     video_icon: bool | None = None
     text: str | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class ConversationList:
     wire_type: ClassVar[str] = "conversation.list"
     cursor: str | None = None
     filter: ConversationFilter | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class ConversationMessageSend:
     wire_type: ClassVar[str] = "conversation.message.send"
     conversation: str
@@ -334,27 +335,27 @@ class ConversationMessageSend:
     attachment_ref: str | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class ConversationRead:
     wire_type: ClassVar[str] = "conversation.read"
     conversation: str
     message: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class ConversationFocus:
     wire_type: ClassVar[str] = "conversation.focus"
     conversation: str | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class ConversationTag:
     wire_type: ClassVar[str] = "conversation.tag"
     conversation: str
     tags: tuple[str, ...] = ()
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class ConversationClose:
     wire_type: ClassVar[str] = "conversation.close"
     conversation: str
@@ -362,7 +363,7 @@ class ConversationClose:
     end_video: bool = False
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class ConversationSnooze:
     wire_type: ClassVar[str] = "conversation.snooze"
     conversation: str
@@ -370,7 +371,7 @@ class ConversationSnooze:
     end_video: bool = False
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class ConversationTransfer:
     wire_type: ClassVar[str] = "conversation.transfer"
     conversation: str
@@ -379,7 +380,7 @@ class ConversationTransfer:
     end_video: bool = False
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class HistoryGet:
     wire_type: ClassVar[str] = "history.get"
     session: str | None = None

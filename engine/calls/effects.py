@@ -6,7 +6,6 @@ presence, then history; gates open last.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeAlias
 
@@ -18,6 +17,7 @@ from triortc.engine.calls.notifications import ConversationMessage, InvitationRe
 from triortc.engine.calls.ports import Kind, Side, View
 from triortc.engine.calls.push_values import Push
 from triortc.engine.calls.replies import Reply
+from triortc.engine.calls.value import value
 
 __all__ = [
     "AddCandidates",
@@ -61,34 +61,34 @@ class Order(IntEnum):
     RELEASE = 10
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class SessionStarted:
     """Open a nursery for this session."""
 
     session: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class SessionEnded:
     """Close the session's media and its nursery."""
 
     session: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class OpenLeg:
     session: str
     leg: str
     side: Side
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class CloseLeg:
     session: str
     leg: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class SetGate:
     session: str
     leg: str
@@ -97,14 +97,14 @@ class SetGate:
     epoch: int
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class SetSource:
     session: str
     side: Side
     leg: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class SetView:
     """How large this leg's device shows the other side."""
 
@@ -113,24 +113,24 @@ class SetView:
     view: View
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class RequestKeyframe:
     session: str
     leg: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class StartRecording:
     session: str
     recording: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class StopRecording:
     session: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class AnswerOffer:
     """Answer the client's offer; the answer goes into the reply that follows."""
 
@@ -140,7 +140,7 @@ class AnswerOffer:
     sdp: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class AddCandidates:
     session: str
     leg: str
@@ -150,51 +150,51 @@ class AddCandidates:
     end: bool
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class ReplyTo:
     """The reply to the command that is being handled."""
 
     reply: Reply
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class Notify:
     address: DeviceAddress
     notification: Notification
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class RemoveDevice:
     """End a device's connection; it may not resume."""
 
     address: DeviceAddress
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class SendPush:
     """Hand a push to the gateways, now."""
 
     push: Push
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class Report:
     """Tell those who watch the engine from outside."""
 
     event: CallEvent
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class AppendHistory:
     record: SessionRecord
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class AppendInvitation:
     record: InvitationRecord
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class KeepMessage:
     """A message that was accepted is kept with its conversation."""
 

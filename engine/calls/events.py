@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation, PushEndpoint
 from triortc.engine.calls.commands import Command
 from triortc.engine.calls.media_events import ControlEvent
+from triortc.engine.calls.value import value
 
 __all__ = [
     "ActorChanged",
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class CommandReceived:
     """A command; `rx_time` is the instant at which its message was complete (R1)."""
 
@@ -35,50 +35,50 @@ class CommandReceived:
     rx_time: float
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class DeviceConnected:
     actor: Actor
     device: DeviceInformation
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class DeviceLost:
     address: DeviceAddress
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class DeviceResumed:
     address: DeviceAddress
     device: DeviceInformation | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class DeviceGone:
     address: DeviceAddress
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class DeviceRevoked:
     """An administrator takes a device away from its owner (D2): it is told the end of what it rings for, and let go."""
 
     address: DeviceAddress
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class ActorChanged:
     """A device's token was refreshed, perhaps with other capabilities or groups."""
 
     actor: Actor
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class SessionFenced:
     """V45: another node has this session now. It ends here without a trace, since it is not ours to write about."""
 
     session: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class PushEndpointGone:
     """The provider says that this endpoint of a device is no more; it is not pushed to again."""
 
@@ -86,19 +86,19 @@ class PushEndpointGone:
     endpoint: PushEndpoint
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class SessionCrashed:
     """The code of one session failed; it ends, its siblings go on."""
 
     session: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class Drain:
     """Take no new sessions; those that run go on (R24)."""
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class ShutDown:
     """End every session; take no new ones."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from triortc.engine.calls.commands import IceCandidate
+from triortc.engine.calls.value import value
 
 __all__ = [
     "ControlEvent",
@@ -25,35 +25,35 @@ __all__ = [
 ]
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class LegUp:
     """ICE and DTLS are up for the first time."""
 
     leg: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class LegReady:
     """The first packet of every unmuted kind has arrived; of video, a whole keyframe. What a handoff waits for."""
 
     leg: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class LegLost:
     """Nothing authenticated has come for the detection time, or ICE consent is gone. The leg may come back."""
 
     leg: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class LegRecovered:
     """Authenticated packets come again."""
 
     leg: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class LegFailed:
     """The leg will not work as it is (DTLS refused, ICE failed); a new offer with an ICE restart may mend it."""
 
@@ -61,7 +61,7 @@ class LegFailed:
     reason: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class LegQuality:
     """How good the way to the leg's device is, when that has changed: see `triortc.engine.calls.quality.Quality`."""
 
@@ -72,7 +72,7 @@ class LegQuality:
     kbps: float
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class LocalCandidates:
     """Candidates of the server's side of a leg, to be sent to its device."""
 
@@ -83,7 +83,7 @@ class LocalCandidates:
     end: bool
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class RecordingStopped:
     """A recording ended that nobody stopped: the disk is full, the limit is reached. The call goes on."""
 
@@ -92,7 +92,7 @@ class RecordingStopped:
     reason: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class OfferAnswered:
     """The answer to an offer whose `MediaPort.answer` had none at once."""
 
@@ -101,7 +101,7 @@ class OfferAnswered:
     sdp: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class OfferRefused:
     """There is no answer to an offer whose `MediaPort.answer` had none at once.
 
@@ -117,7 +117,7 @@ class OfferRefused:
     message: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class MediaLost:
     """The process that had a session's legs is gone, and they with it: they have to be opened again, and negotiated."""
 
@@ -125,7 +125,7 @@ class MediaLost:
     reason: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class MediaCrashed:
     """The media side's code failed for a session: the session ends (V44)."""
 

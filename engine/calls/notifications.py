@@ -6,10 +6,10 @@ Field names are those of the wire, except `from_` (`from` is a Python keyword). 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
 from triortc.engine.calls.commands import IceCandidate
+from triortc.engine.calls.value import value
 
 __all__ = [
     "CallAccepted",
@@ -60,7 +60,7 @@ __all__ = [
 # --- values inside events
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class DeviceReference:
     """A device as another device may know it (`by`, `to`, `from`)."""
 
@@ -68,7 +68,7 @@ class DeviceReference:
     name: str | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class Identity:
     """The identity that the server asserts for an agent."""
 
@@ -76,7 +76,7 @@ class Identity:
     avatar: str | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class VisitorView:
     name: str | None = None
     avatar: str | None = None
@@ -85,7 +85,7 @@ class VisitorView:
     online: bool | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class PermissionView:
     """`action`: what the app does before "Go" can work: `none`, `prompt`, `open_settings`."""
 
@@ -94,13 +94,13 @@ class PermissionView:
     action: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class LastVideo:
     session: str
     outcome: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class LiveSession:
     """A conversation's running session as the receiving device sees it; `device` is the committed one."""
 
@@ -110,7 +110,7 @@ class LiveSession:
     can_pull: bool = False
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class Notice:
     """Something a device must show until it is out of date, here: the call moved to another device."""
 
@@ -123,7 +123,7 @@ class Notice:
 # --- views
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class ChannelStatus:
     agent: str
     channel: str
@@ -136,7 +136,7 @@ class ChannelStatus:
     by: Literal["system"] | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class SessionView:
     session: str
     conversation: str
@@ -150,7 +150,7 @@ class SessionView:
     recording: bool | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class RingView:
     ring: str
     session: str
@@ -164,7 +164,7 @@ class RingView:
     media: dict[str, bool]
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class InvitationView:
     invitation: str
     conversation: str
@@ -174,7 +174,7 @@ class InvitationView:
     reason: str | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class ConversationView:
     conversation: str
     state: str
@@ -190,7 +190,7 @@ class ConversationView:
     live_session: LiveSession | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class DeviceView:
     device: str
     platform: str
@@ -200,7 +200,7 @@ class DeviceView:
     signaling: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class RingLegRecord:
     device: str
     platform: str
@@ -208,7 +208,7 @@ class RingLegRecord:
     reason: str | None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class SessionRecord:
     """One line of history: written once, when the session ends. `*_at` are unix milliseconds."""
 
@@ -234,7 +234,7 @@ class SessionRecord:
     recordings: tuple[str, ...] = ()
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class InvitationRecord:
     """One line of history: written once, when an invitation is over. `*_at` are unix milliseconds."""
 
@@ -250,7 +250,7 @@ class InvitationRecord:
     session: str | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class Snapshot:
     presence: tuple[ChannelStatus, ...] = ()
     rings: tuple[RingView, ...] = ()
@@ -265,19 +265,19 @@ class Snapshot:
 # --- events
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class CallState(SessionView):
     """`call.state`: queued, ringing (and its alerting), waiting, and the second tab's `in_other_tab`."""
 
     wire_type: ClassVar[str] = "call.state"
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class RingOffer(RingView):
     wire_type: ClassVar[str] = "ring.offer"
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class RingEnded:
     wire_type: ClassVar[str] = "ring.ended"
     ring: str
@@ -287,7 +287,7 @@ class RingEnded:
     by: DeviceReference | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class CallAccepted:
     wire_type: ClassVar[str] = "call.accepted"
     session: str
@@ -295,14 +295,14 @@ class CallAccepted:
     device_platform: str | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class CallActive:
     wire_type: ClassVar[str] = "call.active"
     session: str
     since_at: int
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class CallPeer:
     wire_type: ClassVar[str] = "call.peer"
     session: str
@@ -312,7 +312,7 @@ class CallPeer:
     agent: Identity | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class CallEnded:
     wire_type: ClassVar[str] = "call.ended"
     session: str
@@ -325,21 +325,21 @@ class CallEnded:
     next: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class HandoffStarted:
     wire_type: ClassVar[str] = "handoff.started"
     session: str
     to: DeviceReference
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class HandoffSuggested:
     wire_type: ClassVar[str] = "handoff.suggested"
     session: str
     from_: DeviceReference
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class HandoffMoved:
     wire_type: ClassVar[str] = "handoff.moved"
     session: str
@@ -348,19 +348,19 @@ class HandoffMoved:
     can_pull_back: bool
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class HandoffFailed:
     wire_type: ClassVar[str] = "handoff.failed"
     session: str
     reason: Literal["timeout", "media", "cancelled", "ended"]
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class InvitationChanged(InvitationView):
     wire_type: ClassVar[str] = "invitation.changed"
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class LocalIceCandidates:
     """`ice.candidates` from the server: candidates of its own side of a leg."""
 
@@ -372,7 +372,7 @@ class LocalIceCandidates:
     end: bool
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class RestartIce:
     """`ice.restart` to the client: it is asked to offer with an ICE restart."""
 
@@ -380,7 +380,7 @@ class RestartIce:
     leg: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class MediaChanged:
     wire_type: ClassVar[str] = "media.changed"
     session: str
@@ -397,7 +397,7 @@ class MediaChanged:
         return (self.wire_type, self.session, self.side)
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class MediaGateChanged:
     """`media.gate`: whether this device is live towards the other side, as the server enforces it."""
 
@@ -408,7 +408,7 @@ class MediaGateChanged:
     since_at: int
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class MediaQuality:
     """`media.quality`: how good the way between this device and the server is; told when it changes.
 
@@ -430,7 +430,7 @@ class MediaQuality:
         return (self.wire_type, self.session)
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class RecordingChanged:
     """`recording.changed`: whether the call is recorded from now on; before the first frame is written."""
 
@@ -440,7 +440,7 @@ class RecordingChanged:
     by: Literal["agent", "supervisor", "system"]
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class PresenceChanged(ChannelStatus):
     wire_type: ClassVar[str] = "presence.changed"
 
@@ -449,7 +449,7 @@ class PresenceChanged(ChannelStatus):
         return (self.wire_type, self.agent, self.channel)
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class ConversationChanged(ConversationView):
     wire_type: ClassVar[str] = "conversation.changed"
 
@@ -458,14 +458,14 @@ class ConversationChanged(ConversationView):
         return (self.wire_type, self.conversation)
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class ConversationRemoved:
     wire_type: ClassVar[str] = "conversation.removed"
     conversation: str
     why: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class ConversationMessage:
     wire_type: ClassVar[str] = "conversation.message"
     conversation: str
@@ -478,7 +478,7 @@ class ConversationMessage:
     name: str | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class ConversationReminder:
     wire_type: ClassVar[str] = "conversation.reminder"
     conversation: str
@@ -486,7 +486,7 @@ class ConversationReminder:
     n: int
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class DeviceChanged:
     wire_type: ClassVar[str] = "device.changed"
     devices: tuple[DeviceView, ...]

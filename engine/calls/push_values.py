@@ -6,10 +6,10 @@ A push is to be sent at the instant at which it comes out of call control. A gat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from triortc.engine.calls.actor import DeviceAddress, PushEndpoint
+from triortc.engine.calls.value import value
 
 __all__ = ["NoticePush", "Push", "PushProfile", "RingPush", "WithdrawPush"]
 
@@ -17,7 +17,7 @@ PushProfile = Literal["ios_alert_repeat", "ios_callkit", "android", "web"]
 """How a platform is rung: audible alerts one after the other, one VoIP push, one data message, one Web Push."""
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class RingPush:
     """Ring a device.
 
@@ -50,7 +50,7 @@ class RingPush:
     may_retry: bool = False
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class WithdrawPush:
     """The ring is over: take away what earlier pushes put on the screen, without a sound.
 
@@ -72,7 +72,7 @@ class WithdrawPush:
     replace_missed: bool = False
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class NoticePush:
     """Something to read, of normal priority and never a ring.
 

@@ -6,7 +6,7 @@ A reply is a value, not an exception: a refused command is part of the normal co
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, TypeAlias
 
 from triortc.engine.calls.notifications import (
@@ -16,6 +16,7 @@ from triortc.engine.calls.notifications import (
     SessionRecord,
     Snapshot,
 )
+from triortc.engine.calls.value import value
 
 __all__ = [
     "FAULT_CODES",
@@ -42,12 +43,12 @@ __all__ = [
 ]
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class EmptyPayload:
     """`{}`"""
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class CallRequestedPayload:
     session: str
     state: str
@@ -57,7 +58,7 @@ class CallRequestedPayload:
     reason: str | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class RingOpenedPayload:
     """`leg` is None when as many devices as the ring allows (2) already warm a leg; `call.accept` then opens it."""
 
@@ -65,14 +66,14 @@ class RingOpenedPayload:
     leg: str | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class AcceptedPayload:
     leg: str
     state: str
     answer: str | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class InvitationSentPayload:
     """`warnings`: what the agent had better do first: `channel_available:CHANNEL`, `ongoing_conversations:N`."""
 
@@ -80,7 +81,7 @@ class InvitationSentPayload:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class JoinedPayload:
     """Of `invitation.join` and `invitation.accept`; `leg` is the asking device's own, if it is the one in the call."""
 
@@ -90,7 +91,7 @@ class JoinedPayload:
     answer: str | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class DeclinedPayload:
     next: str
     conversation: str
@@ -98,7 +99,7 @@ class DeclinedPayload:
     outcome: str | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class EndedPayload:
     """Of `call.hangup`, `call.cancel` and `call.end`."""
 
@@ -108,40 +109,40 @@ class EndedPayload:
     already_ended: bool | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class HandoffPayload:
     leg: str
     deadline_ms: int
     answer: str | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class SdpAnswerPayload:
     answer: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class MediaSetPayload:
     stale: bool | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class PresencePayload:
     items: tuple[ChannelStatus, ...]
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class ConversationListPayload:
     items: tuple[ConversationView, ...]
     next: str | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class MessagePayload:
     message: str
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class HistoryPayload:
     """`invitations`: those of the conversation that was asked for."""
 
@@ -150,7 +151,7 @@ class HistoryPayload:
     invitations: tuple[InvitationRecord, ...] | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class RecordingPayload:
     """The id that the recording's file is named by."""
 
@@ -218,12 +219,12 @@ FAULT_CODES: Final[Mapping[str, bool]] = {
 """The codes that call control answers, and whether the same command may simply be repeated."""
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class Ok:
     payload: OkPayload = field(default_factory=EmptyPayload)
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class CallFault:
     """A refused command.
 

@@ -16,6 +16,7 @@ from triortc.engine.calls.actor import DeviceAddress, Principal
 from triortc.engine.calls.machine import SAME, Machine, Row
 from triortc.engine.calls.ports import Side
 from triortc.engine.calls.session_table import GUARDS, OUTCOMES, ROWS, Facts, Value
+from triortc.engine.calls.value import value
 
 __all__ = ["SESSIONS", "LogRecord", "Pending", "Session", "SessionEvent", "replay", "step"]
 
@@ -30,7 +31,7 @@ class SessionEvent(NamedTuple):
     data: Mapping[str, Value]
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class Pending:
     """A device that is taking the call over and has not delivered media yet."""
 
@@ -143,7 +144,7 @@ class Session:
 _FIELDS: Final = attrgetter(*(field.name for field in fields(Session)))
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class LogRecord:
     """One line of a session's event log. Record 0 holds what the session was made of."""
 
