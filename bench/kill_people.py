@@ -20,7 +20,7 @@ from triortc.engine.peer.configuration import PeerConfiguration
 from triortc.engine.peer.connection import open_peer_connection
 from triortc.engine.peer.description import RtcSessionDescription
 from triortc.engine.session.configuration import SessionConfiguration
-from triortc.errors import TriortcError
+from triortc.errors import ConnectionClosedError, TriortcError
 from triortc.signaling.channel import MessageChannel
 from triortc.signaling.client import ClientDevice, CommandError, SignalClient, connect_websocket
 from triortc.signaling.wire import Message
@@ -137,7 +137,10 @@ class Device:
                 reply = await self._ok("sdp.offer", leg=leg, neg=neg, sdp=connection.local_description.sdp)
                 if reply is not None:
                     connection.set_remote_description(RtcSessionDescription("answer", reply["answer"]))
-                    await connection.connected()
+                    try:
+                        await connection.connected()
+                    except ConnectionClosedError:
+                        return  # the call was over before its leg was up
                     task_status.started()
                     await trio.sleep_forever()
 

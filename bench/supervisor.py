@@ -33,6 +33,7 @@ from triortc.engine.calls.notifications import CallEnded, Notification, RingOffe
 from triortc.engine.calls.ports import Kind, Side, View
 from triortc.engine.calls.replies import Ok
 from triortc.engine.calls.supervisor import CallSupervisor, open_call_supervisor
+from triortc.engine.collector import settle_collector
 from triortc.engine.relay.gate import GateState, GateStatistics
 from triortc.errors import TriortcError
 
@@ -228,6 +229,7 @@ def measure_reducer(calls: int) -> dict[str, Any]:
     for visitor in visitors:
         reducer.handle("hello", DeviceConnected(visitor, _device(visitor)))
     reducer.steps.clear()
+    settle_collector()  # as a server does
     for number in range(calls):
         visitor = visitors[number % len(visitors)]
         conversation = next(iter(visitor.conversations))

@@ -18,6 +18,7 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from triortc.errors import ProtocolError
 from triortc.signaling.channel import MAX_REASON_BYTES, ChannelClosedError
+from triortc.signaling.socket_bytes import byte_stream
 from triortc.signaling.wire import PROTOCOL
 
 __all__ = ["WebSocketChannel", "accept_websocket"]
@@ -82,7 +83,7 @@ class WebSocketChannel:
     )
 
     def __init__(self, stream: trio.abc.Stream, connection: Connection, first: bytes = b"") -> None:
-        self._stream = stream
+        self._stream = byte_stream(stream)
         self._connection = connection
         self._first = first
         self._messages: deque[bytes] = deque()
@@ -121,6 +122,8 @@ class WebSocketChannel:
 
     async def receive(self) -> bytes:
         """Wait for the next message. Raises ChannelClosedError; a binary frame closes with 4400."""
+        if self._messages:
+            await trio.lowlevel.checkpoint()  # of many that came together each lets others have their turn
         while not self._messages:
             if self._closed is not None:
                 raise self._end()
