@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Final, Literal
 
 from triortc.engine.calls.actor import Principal
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 
+_status_fields: Final = attrgetter(*ChannelStatus.__dataclass_fields__)
 _NO_VIDEO: Final[frozenset[Channel]] = frozenset({"video"})
 
 
@@ -143,7 +145,7 @@ def recompute_presence(world: World, principal: Principal) -> None:
     watchers = (*world.devices_of(principal), *world.supervisors(principal.org))
     for channel in changed:
         status = agent.statuses[channel]
-        event = PresenceChanged(**{name: getattr(status, name) for name in ChannelStatus.__dataclass_fields__})
+        event = PresenceChanged(*_status_fields(status))
         for device in watchers:
             world.notify(Order.PRESENCE, device.address, event)
 

@@ -557,7 +557,9 @@ class CallSupervisor:
         clock = self._clocks.get(session)
         if clock is not None:
             deadline = self.control.next_deadline(session)
-            clock.deadline = math.inf if deadline is None else deadline
+            wanted = math.inf if deadline is None else deadline
+            if clock.deadline != wanted:  # to set it costs more than to ask
+                clock.deadline = wanted
 
     def _reschedule(self) -> None:
         self._set_clock(None)

@@ -7,6 +7,7 @@ import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Final
 
 from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation, Principal, PushKind
@@ -132,6 +133,9 @@ class Leg:
     gates: dict[Kind, Gate] = field(default_factory=lambda: {kind: Gate() for kind in KINDS})
 
 
+_ORDER: Final = itemgetter(0)
+
+
 class World:
     """The state that every part of call control shares. One instance, one thread.
 
@@ -231,12 +235,13 @@ class World:
         self._batch.append((order, effect))
 
     def notify(self, order: Order, address: DeviceAddress, notification: Notification) -> None:
-        self.emit(order, Notify(address, notification))
+        self._batch.append((order, Notify(address, notification)))
 
     def take_effects(self) -> list[Effect]:
         """The step's effects in their order; the step is over."""
         batch, self._batch = self._batch, []
-        return _newest_views([effect for _, effect in sorted(batch, key=lambda entry: entry[0])])
+        batch.sort(key=_ORDER)
+        return _newest_views([effect for _, effect in batch])
 
     def drop_effects(self) -> None:
         """The step went wrong half-way: its effects do not happen."""
@@ -383,9 +388,12 @@ def _newest_views(effects: list[Effect]) -> list[Effect]:
     last: dict[tuple[DeviceAddress, tuple[str, ...]], int] = {}
     older: set[int] = set()
     for place, effect in enumerate(effects):
-        key = getattr(effect.notification, "coalesce_key", None) if isinstance(effect, Notify) else None
-        if key is not None and isinstance(effect, Notify):
-            if (effect.address, key) in last:
-                older.add(last[effect.address, key])
-            last[effect.address, key] = place
+        if not isinstance(effect, Notify):
+            continue
+        key = getattr(effect.notification, "coalesce_key", None)
+        if key is not None:
+            before = last.setdefault((effect.address, key), place)
+            if before != place:
+                older.add(before)
+                last[effect.address, key] = place
     return [effect for place, effect in enumerate(effects) if place not in older] if older else effects
