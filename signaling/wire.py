@@ -262,7 +262,7 @@ def _sentence(error: Exception) -> str:
 _AS_IT_IS: Final = frozenset({str, int, bool, NoneType})
 
 
-def plain(value: object) -> Any:
+def plain(value: Any) -> Any:
     """Turn the values of call control into what JSON holds.
 
     Dataclasses, named tuples and structs become objects. A field whose default is None and whose value is None is left

@@ -52,7 +52,7 @@ def video(house: KeptHouse, agent: Actor) -> tuple[str, str]:
     return status.effective, status.color
 
 
-def test_C6_an_agent_who_only_said_hello_is_known_to_the_next_process() -> None:
+def test_c6_an_agent_who_only_said_hello_is_known_to_the_next_process() -> None:
     house = KeptHouse()
     house.agent(available=False)
     house = house.reborn(after_s=1.0)
