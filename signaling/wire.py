@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from functools import cache
 from types import NoneType
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
@@ -260,19 +259,24 @@ def _sentence(error: Exception) -> str:
 
 #: These are the same in JSON.
 _AS_IT_IS: Final = frozenset({str, int, bool, NoneType})
+_RENDERINGS: Final[dict[type, Callable[[Any], Any]]] = {}
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """Turn the values of call control into what JSON holds.
 
     Dataclasses, named tuples and structs become objects. A field whose default is None and whose value is None is left
     out; `from_` becomes `from`; a float that JSON cannot hold becomes null.
     """
     kind = type(value)
-    return value if kind in _AS_IT_IS else _rendering(kind)(value)
+    if kind in _AS_IT_IS:
+        return value
+    rendering = _RENDERINGS.get(kind)
+    if rendering is None:
+        rendering = _RENDERINGS[kind] = _rendering(kind)
+    return rendering(value)
 
 
-@cache
 def _rendering(kind: type) -> Callable[[Any], Any]:
     """How values of one type are turned into what JSON holds."""
     if issubclass(kind, (str, int)):
