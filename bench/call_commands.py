@@ -18,9 +18,10 @@ from triortc.bench.call import measure_go
 from triortc.bench.kills import kill_often
 from triortc.bench.machine import describe_machine
 from triortc.bench.signaling import measure_calls, measure_idle
+from triortc.bench.soak import soak
 from triortc.bench.supervisor import measure_memory, measure_reducer, measure_rings
 
-__all__ = ["call_command", "kills_command", "supervisor_command"]
+__all__ = ["call_command", "kills_command", "soak_command", "supervisor_command"]
 
 CommandT = TypeVar("CommandT", bound=Callable[..., None])
 
@@ -79,6 +80,24 @@ def call_command(calls: int, out: Path | None) -> None:
 def kills_command(times: int, seconds: float, visitors: int, seed: int, out: Path | None) -> None:
     """Kill a server with -9 under load, and hold what it left against every `ok` that its clients had."""
     figures = trio.run(partial(kill_often, times, seconds, visitors=visitors, seed=seed))
+    _report([figures], out)
+    if figures["faults"]:
+        raise click.exceptions.Exit(1)
+
+
+@click.command("soak")
+@click.option("--minutes", default=30.0, show_default=True, type=click.FloatRange(0.1, 10_000))
+@click.option("--calls", default=20, show_default=True, type=click.IntRange(1, 500), help="At one time.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(0, 64), help="Media processes.")
+@click.option("--kill-every", default=30.0, show_default=True, type=click.FloatRange(0), help="Seconds; 0: never.")
+@click.option("--plane", default="python", show_default=True, type=click.Choice(["auto", "python", "accelerated"]))
+@click.option("--seed", default=0, show_default=True, type=int, help="Of what people do.")
+@_out
+def soak_command(
+    minutes: float, calls: int, workers: int, kill_every: float, plane: str, seed: int, out: Path | None
+) -> None:
+    """Let calls come and go while workers are killed: memory, stuck calls, exceptions."""
+    figures = trio.run(partial(soak, minutes, calls, workers, kill_every_s=kill_every, seed=seed, plane=plane))
     _report([figures], out)
     if figures["faults"]:
         raise click.exceptions.Exit(1)

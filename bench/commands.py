@@ -22,7 +22,7 @@ from triortc.bench.beside_peers import (
     measure_relays_beside,
     measure_setups_beside,
 )
-from triortc.bench.call_commands import call_command, kills_command, supervisor_command
+from triortc.bench.call_commands import call_command, kills_command, soak_command, supervisor_command
 from triortc.bench.demo import DemoConfiguration, run_demo
 from triortc.bench.demo_report import print_outcome
 from triortc.bench.ice import measure_ice
@@ -97,13 +97,13 @@ def _beside_options(command: Callable[..., None]) -> Callable[..., None]:
     return beside(only(_out_option(command)))
 
 
-def _numbers(text: str) -> list[int]:
+def _numbers(text: str, least: int = 1) -> list[int]:
     try:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:
         raise click.BadParameter("give numbers with commas between them, such as 1,10,20") from None
-    if min(numbers) < 1:
-        raise click.BadParameter("give numbers above zero")
+    if min(numbers) < least:
+        raise click.BadParameter("give numbers above zero" if least else "give no numbers below zero")
     return numbers
 
 
@@ -140,6 +140,9 @@ def setup_command(calls: int, parallel: str, rounds: int, beside_peers: bool, on
 @click.option("--profiles", default="gcm", show_default=True, help="SRTP profiles by commas: gcm, gcm256, cm.")
 @click.option("--both-ways", is_flag=True, help="Both legs send (not with --beside-peers).")
 @click.option("--extended", is_flag=True, help="With --beside-peers: transport-wide numbers, mid, 0.5 % NACKs, too.")
+@click.option(
+    "--workers", default="0", show_default=True, help="Media processes; several runs, interleaved, by commas."
+)
 @_plane_option
 @_beside_options
 def relay_command(
@@ -149,6 +152,7 @@ def relay_command(
     profiles: str,
     both_ways: bool,
     extended: bool,
+    workers: str,
     plane: PlaneChoice,
     beside_peers: bool,
     only: str,
@@ -172,10 +176,11 @@ def relay_command(
     measure = partial(measure_relay, seconds=seconds, both_ways=both_ways, plane=plane)
     _report(
         [
-            trio.run(partial(measure, number, profile=name))
+            trio.run(partial(measure, number, profile=name, workers=processes))
             for _ in range(rounds)
             for name in names
             for number in numbers
+            for processes in _numbers(workers, least=0)
         ],
         out,
     )
@@ -234,17 +239,18 @@ def srtp_command(out: Path | None) -> None:
 
 @bench.command("serve-relay")
 @click.option("--port", default=8090, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--workers", default=0, show_default=True, type=click.IntRange(0, 64), help="Media processes.")
 @_plane_option
-def serve_relay_command(port: int, plane: PlaneChoice) -> None:
+def serve_relay_command(port: int, workers: int, plane: PlaneChoice) -> None:
     """Serve the relay contract of bench/peers for a load generator, on loopback."""
     try:
-        trio.run(partial(_serve_relay, port, plane))
+        trio.run(partial(_serve_relay, port, plane, workers))
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from None
 
 
-async def _serve_relay(port: int, plane: PlaneChoice) -> None:
-    async with open_relay_server(port, plane) as bound:
+async def _serve_relay(port: int, plane: PlaneChoice, workers: int) -> None:
+    async with open_relay_server(port, plane, workers) as bound:
         click.echo(f"http://127.0.0.1:{bound}/")
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async for _ in signals:
@@ -287,5 +293,5 @@ def _write(lines: list[dict[str, Any]], out: Path | None) -> None:
             file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
-for _command in (call_command, kills_command, supervisor_command):
+for _command in (call_command, kills_command, soak_command, supervisor_command):
     bench.add_command(_command)

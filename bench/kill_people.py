@@ -25,9 +25,9 @@ from triortc.signaling.channel import MessageChannel
 from triortc.signaling.client import ClientDevice, CommandError, SignalClient, connect_websocket
 from triortc.signaling.wire import Message
 
-__all__ = ["Agent", "Device", "Server", "Visitor", "keep_visiting"]
+__all__ = ["PEER", "Agent", "Device", "Server", "Visitor", "keep_visiting"]
 
-_PEER: Final = PeerConfiguration(
+PEER: Final = PeerConfiguration(
     endpoint=EndpointConfiguration(media_host=("127.0.0.1",)),
     session=SessionConfiguration(ice=IceConfiguration(allow_loopback=True)),
 )
@@ -129,7 +129,7 @@ class Device:
             former.cancel()
         with trio.CancelScope() as scope:
             self._legs[leg] = scope
-            async with open_peer_connection(_PEER) as connection:
+            async with open_peer_connection(PEER) as connection:
                 connection.add_transceiver("audio")
                 connection.add_transceiver("video")
                 connection.set_local_description(connection.create_offer())

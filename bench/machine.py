@@ -7,11 +7,12 @@ import platform
 import statistics
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-__all__ = ["cpu_seconds", "describe_machine", "percentile", "resident_kb", "spread"]
+__all__ = ["cpu_seconds", "describe_machine", "family", "percentile", "resident_kb", "spread"]
 
 _PACKAGES: Final = ("triortc", "trio", "cryptography", "pyOpenSSL", "av", "numpy", "msgspec")
 
@@ -34,6 +35,16 @@ def _cpu_model() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
+
+
+def family(pid: int) -> list[int]:
+    """A process and those that it has started, and those that these have."""
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):  # a thread that ended just now
+            for child in (task / "children").read_text(encoding="ascii").split():
+                found += family(int(child))
+    return found
 
 
 def cpu_seconds(pid: int) -> float:

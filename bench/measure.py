@@ -10,7 +10,7 @@ from typing import Any, Final
 import trio
 
 from triortc.bench.generator import Generator, Leg, Traffic, open_generator
-from triortc.bench.machine import cpu_seconds, percentile, resident_kb
+from triortc.bench.machine import cpu_seconds, percentile
 from triortc.bench.relay_process import RelayProcess, open_relay_process
 
 __all__ = ["PROFILE_NAMES", "measure_relay", "measure_setup"]
@@ -35,7 +35,7 @@ async def measure_setup(calls: int, parallel: int) -> dict[str, Any]:
     """
     async with open_relay_process() as relay, open_generator(relay.url) as generator:
         await _set_up(generator, "warm-up")
-        before, began = cpu_seconds(relay.pid), trio.current_time()
+        before, began = relay.cpu_seconds(), trio.current_time()
         times_s: list[float] = []
         limit = trio.CapacityLimiter(parallel)
 
@@ -46,7 +46,7 @@ async def measure_setup(calls: int, parallel: int) -> dict[str, Any]:
         async with trio.open_nursery() as nursery:
             for number in range(calls):
                 nursery.start_soon(set_up, number)
-        cpu_s, wall_s = cpu_seconds(relay.pid) - before, trio.current_time() - began
+        cpu_s, wall_s = relay.cpu_seconds() - before, trio.current_time() - began
     return {
         "what": "setup",
         "label": "triortc",
@@ -66,13 +66,21 @@ async def _set_up(generator: Generator, call: str) -> list[float]:
 
 
 async def measure_relay(
-    calls: int, *, seconds: float, profile: str = "gcm", both_ways: bool = False, plane: str = "python"
+    calls: int,
+    *,
+    seconds: float,
+    profile: str = "gcm",
+    both_ways: bool = False,
+    plane: str = "python",
+    workers: int = 0,
 ) -> dict[str, Any]:
     """Relay `calls` calls for some seconds: CPU microseconds a packet, latency, loss, memory, the longest pass."""
-    async with open_relay_process(plane) as relay, open_generator(relay.url) as generator, AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack:
+        relay = await stack.enter_async_context(open_relay_process(plane, workers))
+        generator = await stack.enter_async_context(open_generator(relay.url))
         generator.profile = PROFILE_NAMES[profile]
         generator.both_ways = both_ways
-        empty_kb = resident_kb(relay.pid)
+        empty_kb = relay.resident_kb()
         pairs: list[tuple[Leg, Leg]] = []
         for number in range(calls):
             receiving = await stack.enter_async_context(generator.connect(str(number), "b"))
@@ -87,8 +95,9 @@ async def measure_relay(
             "seconds": seconds,
             "profile": profile,
             "direction": "both ways" if both_ways else "one way",
+            **({"workers": workers} if workers else {}),
             **figures,
-            "rss_kb_per_call": (resident_kb(relay.pid) - empty_kb) / calls,
+            "rss_kb_per_call": (relay.resident_kb() - empty_kb) / calls,
             "longest_callback_ms": counters.get("loop.longest_us", 0) / 1000,
         }
 
@@ -102,10 +111,10 @@ async def _relay_window(relay: RelayProcess, generator: Generator, legs: list[Le
         await trio.sleep(WARM_UP_S)
         await generator.counters()  # the longest callback is that of the window
         generator.traffic = traffic = Traffic()
-        relay_before, own_before, began = cpu_seconds(relay.pid), cpu_seconds(os.getpid()), trio.current_time()
+        relay_before, own_before, began = relay.cpu_seconds(), cpu_seconds(os.getpid()), trio.current_time()
         await trio.sleep(seconds)
         wall_s = trio.current_time() - began
-        relay_s, own_s = cpu_seconds(relay.pid) - relay_before, cpu_seconds(os.getpid()) - own_before
+        relay_s, own_s = relay.cpu_seconds() - relay_before, cpu_seconds(os.getpid()) - own_before
         received = traffic.received
         figures = {
             "cpu_us_per_packet": relay_s * 1e6 / max(1, received),

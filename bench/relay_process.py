@@ -11,11 +11,13 @@ from dataclasses import dataclass
 
 import trio
 
+from triortc.bench.machine import cpu_seconds, family, resident_kb
 from triortc.errors import TriortcError
 
 __all__ = ["RelayProcess", "open_relay_process"]
 
 START_TIMEOUT_S = 20.0
+_SERVE = (sys.executable, "-m", "triortc.signaling.cli", "bench", "serve-relay")
 END_TIMEOUT_S = 5.0
 
 
@@ -31,19 +33,31 @@ class RelayProcess:
     pid: int
     url: str
 
+    def cpu_seconds(self) -> float:
+        """CPU time of the relay, its workers included."""
+        return sum(cpu_seconds(process) for process in family(self.pid))
+
+    def resident_kb(self) -> int:
+        """Memory of the relay, its workers included, in kB."""
+        return sum(resident_kb(process) for process in family(self.pid))
+
 
 @asynccontextmanager
-async def open_relay_process(plane: str = "python") -> AsyncGenerator[RelayProcess]:
+async def open_relay_process(plane: str = "python", workers: int = 0) -> AsyncGenerator[RelayProcess]:
     """Run `triortc bench serve-relay` on a core of its own, where there are two, and end it afterwards.
+
+    Arguments:
+        plane: what forwards packets.
+        workers: media processes; with any, the relay may use every core.
 
     Raises:
         TriortcError: it did not start listening in time.
     """
     cores = sorted(os.sched_getaffinity(0))
     process = await trio.lowlevel.open_process(
-        [sys.executable, "-m", "triortc.signaling.cli", "bench", "serve-relay", "--port", "0", "--plane", plane],
+        [*_SERVE, "--port", "0", "--plane", plane, "--workers", str(workers)],
         stdout=subprocess.PIPE,
-        preexec_fn=lambda: os.sched_setaffinity(0, cores[-1:]),
+        preexec_fn=lambda: os.sched_setaffinity(0, cores if workers else cores[-1:]),
     )
     try:
         line = b""

@@ -18,12 +18,15 @@ from msgspec import Meta
 from triortc.bench.loop_watch import LoopWatch
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.calls.legs import LegManager, Side, open_leg_manager
+from triortc.engine.calls.media_events import MediaEvent, OfferAnswered, OfferRefused
 from triortc.engine.collector import settle_collector
 from triortc.engine.endpoint import EndpointConfiguration
 from triortc.engine.ice.configuration import IceConfiguration
 from triortc.engine.relay.gate import GateState
 from triortc.engine.relay.plane_choice import PlaneChoice
 from triortc.engine.session.configuration import SessionConfiguration
+from triortc.engine.workers.configuration import WorkerConfiguration
+from triortc.engine.workers.worker_pool import WorkerPool, open_worker_pool
 from triortc.errors import CallError, SdpError
 from triortc.signaling.http import HttpServer, UpgradeContext
 from triortc.signaling.site import Request, Response
@@ -50,31 +53,49 @@ class _Offer(msgspec.Struct, frozen=True):
 class RelaySite:
     """Answers offers with legs whose gates are open."""
 
-    def __init__(self, legs: LegManager, watch: LoopWatch) -> None:
+    def __init__(self, legs: LegManager | WorkerPool, watch: LoopWatch | None) -> None:
         self._legs = legs
         self._watch = watch
+        self._waiting: dict[str, trio.MemorySendChannel[OfferAnswered | OfferRefused]] = {}
+        legs.on_event = self._happened
 
-    def respond(self, request: Request) -> Response:
+    def _happened(self, event: MediaEvent) -> None:
+        if isinstance(event, OfferAnswered | OfferRefused) and event.leg in self._waiting:
+            self._waiting[event.leg].send_nowait(event)
+
+    async def respond(self, request: Request) -> Response:
         """Answer one HTTP request; see the module's contract."""
         if request.method != "POST" or request.path != "/offer":
-            counters = {**self._legs.counters(), "loop.longest_us": self._watch.take_us()}
+            counters = self._legs.counters()
+            if self._watch is not None:
+                counters["loop.longest_us"] = self._watch.take_us()
             return Response(200, msgspec.json.encode(counters), "application/json")
         try:
             offer = msgspec.json.decode(request.body, type=_Offer)
-            answer = self._answer(offer)
+            answer = await self._answer(offer)
         except (msgspec.MsgspecError, SdpError, CallError) as error:
             return Response(400, str(error).encode() + b"\n")
         body = {"call": offer.call, "leg": offer.leg, "sdp": answer, "type": "answer"}
         return Response(200, msgspec.json.encode(body), "application/json")
 
-    def _answer(self, offer: _Offer) -> str:
+    async def _answer(self, offer: _Offer) -> str:
         session, leg = str(offer.call), f"{offer.call}-{offer.leg}"
         self._legs.close_leg(leg)
         self._legs.open_leg(session, leg, _SIDES[offer.leg])
         answer = self._legs.answer(leg, 1, offer.sdp)
+        if answer is None:
+            answer = await self._answer_elsewhere(leg)
         for kind in ("audio", "video"):
             self._legs.set_gate(session, leg, kind, GateState.OPEN, 1)
         return answer
+
+    async def _answer_elsewhere(self, leg: str) -> str:
+        self._waiting[leg], answers = trio.open_memory_channel[OfferAnswered | OfferRefused](1)
+        event = await answers.receive()
+        del self._waiting[leg]
+        if isinstance(event, OfferRefused):
+            raise SdpError(event.message)
+        return event.sdp
 
 
 async def _no_websocket(channel: WebSocketChannel, context: UpgradeContext) -> None:
@@ -82,16 +103,24 @@ async def _no_websocket(channel: WebSocketChannel, context: UpgradeContext) -> N
 
 
 @asynccontextmanager
-async def open_relay_server(port: int, plane: PlaneChoice = "python") -> AsyncGenerator[int]:
+async def open_relay_server(port: int, plane: PlaneChoice = "python", workers: int = 0) -> AsyncGenerator[int]:
     """Serve the contract on 127.0.0.1 until the block is left; gives the bound port.
+
+    Arguments:
+        port: of HTTP.
+        plane: what forwards packets.
+        workers: media processes; 0: media runs in this one.
 
     Raises:
         ConfigurationError: the accelerated plane was asked for and cannot run here.
         OSError: the port is taken.
     """
-    async with open_leg_manager(replace(BENCH_MEDIA, plane=plane)) as legs:
-        watch = LoopWatch(legs.endpoint)
-        trio.lowlevel.add_instrument(watch)
+    media = replace(BENCH_MEDIA, plane=plane)
+    opened = open_worker_pool(media, WorkerConfiguration(count=workers)) if workers else open_leg_manager(media)
+    async with opened as legs:
+        watch = LoopWatch(legs.endpoint) if isinstance(legs, LegManager) else None
+        if watch is not None:
+            trio.lowlevel.add_instrument(watch)
         site = RelaySite(legs, watch)
         server = HttpServer(site=site, upgraded=_no_websocket, may_upgrade=lambda upgrading: False)
         settle_collector()

@@ -13,7 +13,7 @@ from triortc.bench.machine import spread
 __all__ = ["beside_table", "compare_table", "key_of"]
 
 #: What tells one measurement from another; all else that is a number is a figure.
-_KEYS: Final = ("what", "calls", "profile", "parallel", "direction", "extended")
+_KEYS: Final = ("what", "calls", "profile", "parallel", "direction", "extended", "workers")
 #: The heading of a figure in tables, in the order of columns.
 _FIGURES: Final[Mapping[str, str]] = {
     "cpu_us_per_packet": "µs CPU a packet",

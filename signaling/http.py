@@ -158,7 +158,10 @@ class HttpServer:
                 if reading.cancelled_caught:
                     raise _RefusedError(Response(408, b"too slow\n"))
                 request = Request(head.method.decode(), head.target.decode(), headers, body, self._scheme)
-                await self._send(connection, stream, self._answer(request), head_only=head.method == b"HEAD")
+                answer = self._answer(request)
+                if not isinstance(answer, Response):
+                    answer = await answer
+                await self._send(connection, stream, answer, head_only=head.method == b"HEAD")
             except _RefusedError as refused:
                 await self._send(connection, stream, refused.response, close=True)
                 return None
@@ -167,7 +170,7 @@ class HttpServer:
             connection.start_next_cycle()
             patience_s = limits.keep_alive_s
 
-    def _answer(self, request: Request) -> Response:
+    def _answer(self, request: Request) -> Response | Awaitable[Response]:
         if request.method != "GET" and request.method != "HEAD":
             origin = request.headers.get("origin")
             if origin is not None and not same_origin(origin, request.headers["host"], self._scheme):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Final, Protocol
 
@@ -63,8 +63,8 @@ class _TokenRequest(msgspec.Struct, frozen=True):
 class Responder(Protocol):
     """What answers the requests of an HTTP server."""
 
-    def respond(self, request: Request) -> Response:
-        """Answer one request whose `Host` and `Origin` have been checked."""
+    def respond(self, request: Request) -> Response | Awaitable[Response]:
+        """Answer one request whose `Host` and `Origin` have been checked: now, or by what can be awaited."""
 
 
 class Site:

@@ -18,6 +18,7 @@ import trio
 from support.media_ports import MEDIA, until
 from support.real_calls import Party, agent, leftovers, open_house, talk, visitor, workers_of
 from support.running_server import COMMAND
+from triortc.bench.soak import soak
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.endpoint import EndpointConfiguration
 from triortc.engine.peer.connection import PeerConnection
@@ -198,3 +199,12 @@ def alive(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+async def test_calls_that_come_and_go_over_a_worker_that_is_killed_are_none_of_them_stuck() -> None:
+    """The bench of thirty minutes (`triortc bench soak`), for some seconds."""
+    with trio.fail_after(60.0):
+        figures = await soak(0.1, 2, 1, kill_every_s=3.0)
+    assert figures["faults"] == []
+    assert figures["kills"] > 0
+    assert figures["calls that began"] > 0
