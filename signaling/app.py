@@ -18,7 +18,7 @@ from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.event_log import EventLogPort
 from triortc.engine.calls.media_events import MediaEvent
 from triortc.engine.calls.memory_store import MemoryStore
-from triortc.engine.calls.observing import Observers
+from triortc.engine.calls.observing import Observers, OutboxPort
 from triortc.engine.calls.ports import HistoryPort, MediaPort, NoPush, PushPort, RecordingPolicyPort, RouterPort
 from triortc.engine.calls.store import StateStore
 from triortc.engine.calls.supervisor import CallSupervisor, open_call_supervisor
@@ -64,6 +64,7 @@ class ObservableMedia(MediaPort, Protocol):
 _PORT_TRIES: Final = 8
 
 OpenMedia = Callable[[], AbstractAsyncContextManager[ObservableMedia]]
+OpenOutbox = Callable[[StateStore], AbstractAsyncContextManager[OutboxPort | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +210,7 @@ async def open_server(
     store: StateStore | None = None,
     event_log: EventLogPort | None = None,
     observers: Observers | None = None,
+    open_outbox: OpenOutbox | None = None,
     further_health: Callable[[], Mapping[str, object]] = dict,
     random_bytes: Callable[[int], bytes] = os.urandom,
     wall_s: Callable[[], float] = time.time,
@@ -225,6 +227,7 @@ async def open_server(
         store: keeps what must outlive the process; opened and closed here. None: memory.
         event_log: gets every transition of every session; None: they are not written down.
         observers: are told what happens to calls.
+        open_outbox: opens what delivers it to others, at least once, with the open store; closed before the store.
         further_health: what `/health` shows of other parts.
         random_bytes: the source of ids, keys and secrets.
         wall_s: unix seconds.
@@ -307,6 +310,7 @@ async def open_server(
             )
         async with (
             _opened(store) as kept,
+            (open_outbox or _no_outbox)(kept) as outbox,
             open_media() as media,
             _open_gateways(configuration.push, push, wall_s) as gateways,
             open_signal_server(signaling),
@@ -323,6 +327,7 @@ async def open_server(
                 store=kept,
                 event_log=event_log,
                 observers=observers,
+                outbox=outbox,
                 random_bytes=random_bytes,
                 unix_ms_now=int(wall_s() * 1000),
             )
@@ -410,6 +415,11 @@ def _features(configuration: ServerConfiguration) -> tuple[str, ...]:
 def _push_key(configuration: PushConfiguration | None) -> str | None:
     web_push = None if configuration is None else configuration.web_push
     return None if web_push is None else public_key(web_push)
+
+
+@asynccontextmanager
+async def _no_outbox(store: StateStore) -> AsyncGenerator[None]:
+    yield
 
 
 @asynccontextmanager

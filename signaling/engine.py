@@ -10,7 +10,6 @@ from functools import partial
 from triortc.engine.calls.event_log_files import EventLogConfiguration, open_event_log_files
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.calls.legs import open_leg_manager
-from triortc.engine.calls.observing import Observers
 from triortc.engine.calls.ports import HistoryPort, PushPort, RecordingPolicyPort, RouterPort
 from triortc.engine.calls.store import StateStore
 from triortc.engine.workers.configuration import WorkerConfiguration
@@ -18,7 +17,7 @@ from triortc.engine.workers.worker_pool import open_worker_pool
 from triortc.errors import ConfigurationError
 from triortc.signaling.app import OpenMedia, RunningServer, ServerConfiguration, open_server
 from triortc.signaling.embedding import Engine
-from triortc.signaling.webhooks import WebhookConfiguration, open_webhook_sender
+from triortc.signaling.webhooks import WebhookConfiguration, WebhookSender, open_webhook_sender
 
 __all__ = ["Engine", "EngineConfiguration", "open_engine"]
 
@@ -86,10 +85,17 @@ async def open_engine(
         event_log = None
         if configuration.event_logs is not None:
             event_log = await stack.enter_async_context(open_event_log_files(configuration.event_logs))
-        observers, webhooks = Observers(), None
-        if configuration.webhooks is not None:
-            webhooks = await stack.enter_async_context(open_webhook_sender(configuration.webhooks))
-            observers.add_sink(webhooks.tell)
+        webhooks: WebhookSender | None = None
+
+        @asynccontextmanager
+        async def open_outbox(store: StateStore) -> AsyncGenerator[WebhookSender | None]:
+            nonlocal webhooks
+            if configuration.webhooks is None:
+                yield None
+                return
+            async with open_webhook_sender(configuration.webhooks, store=store) as webhooks:
+                yield webhooks
+
         opened = open_server(
             configuration.server,
             open_media=_open_media(configuration),
@@ -99,7 +105,7 @@ async def open_engine(
             push=push,
             store=store,
             event_log=event_log,
-            observers=observers,
+            open_outbox=open_outbox,
             further_health=lambda: {} if webhooks is None else {"webhooks": webhooks.health()},
         )
         server = await stack.enter_async_context(opened)

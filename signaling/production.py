@@ -92,7 +92,11 @@ def prepare(settings: Settings) -> Production:
     )
     logs = settings.server.event_logs
     engine = EngineConfiguration(
-        server, media, settings.workers, event_logs=None if logs is None else EventLogConfiguration(logs)
+        server,
+        media,
+        settings.workers,
+        event_logs=None if logs is None else EventLogConfiguration(logs),
+        webhooks=settings.webhooks,
     )
     data = settings.server.data
     store = None if data is None else SqliteStore(data, settings.store)

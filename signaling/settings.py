@@ -25,6 +25,7 @@ from triortc.errors import ConfigurationError
 from triortc.signaling.configuration import HttpConfiguration, SignalingConfiguration
 from triortc.signaling.jwks import JwksCacheConfiguration, JwksFile, JwksSource, JwksUrl
 from triortc.signaling.sqlite_store import StoreConfiguration
+from triortc.signaling.webhooks import WebhookConfiguration
 from triortc.signaling.webtransport.configuration import WebTransportConfiguration
 
 __all__ = [
@@ -179,6 +180,7 @@ class Settings:
         server, tls, operations: see each.
         webtransport: the table alone switches it on; it needs `tls`.
         issuers, organizations: arrays of tables.
+        webhooks: who is told of calls by HTTP, as [[webhooks.receivers]]; the table alone tells nobody.
         jwks: how long key sets are kept.
         signaling, http, calls, media, relay, workers, quality, recording, store: the numbers of each room.
     """
@@ -189,6 +191,7 @@ class Settings:
     operations: OperationsSettings = field(default_factory=OperationsSettings)
     issuers: tuple[IssuerSettings, ...] = ()
     organizations: tuple[OrganizationSettings, ...] = ()
+    webhooks: WebhookConfiguration | None = None
     jwks: JwksCacheConfiguration = field(default_factory=JwksCacheConfiguration)
     signaling: SignalingConfiguration = field(default_factory=SignalingConfiguration)
     http: HttpConfiguration = field(default_factory=HttpConfiguration)
@@ -211,6 +214,10 @@ class Settings:
         for organization in self.organizations:
             if organization.name not in known:
                 raise ConfigurationError(f"organization {organization.name}: no issuer may speak for it")
+        for webhook in () if self.webhooks is None else self.webhooks.receivers:
+            for name in webhook.organizations or ():
+                if name not in known:
+                    raise ConfigurationError(f"webhooks: a receiver is told of {name}, and no issuer may speak for it")
 
 
 def load_settings(path: Path, environment: Mapping[str, str]) -> Settings:
@@ -232,13 +239,30 @@ def load_settings(path: Path, environment: Mapping[str, str]) -> Settings:
         raise ConfigurationError(f"{path}: {error}") from None
     try:
         _override(values, environment)
-        _check_names("", values, Settings)
         beside = path.resolve().parent
+        _read_secrets(values, beside)
+        _check_names("", values, Settings)
         return msgspec.convert(values, Settings, dec_hook=lambda kind, value: _path(kind, value, beside))
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"{path}: {_in_words(error)}") from None
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error}") from None
+
+
+def _read_secrets(values: dict[str, Any], beside: Path) -> None:
+    """A receiver's `secret_file` holds its secret, so that the configuration can be read by more people than that."""
+    webhooks = values.get("webhooks")
+    receivers = webhooks.get("receivers") if isinstance(webhooks, dict) else None
+    for receiver in receivers if isinstance(receivers, list) else ():
+        if not isinstance(receiver, dict) or "secret_file" not in receiver:
+            continue
+        if "secret" in receiver:
+            raise ConfigurationError("webhooks: give a receiver either secret or secret_file")
+        path = beside / str(receiver.pop("secret_file"))
+        try:
+            receiver["secret"] = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"webhooks: the secret in {path} cannot be read: {error}") from None
 
 
 def _in_words(error: msgspec.ValidationError) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from triortc.signaling.settings import IssuerSettings, OrganizationSettings, Settings, TlsSettings
+from triortc.signaling.webhooks import Webhook, WebhookConfiguration
 from triortc.signaling.webtransport.configuration import WebTransportConfiguration
 
 __all__ = ["default_settings_text"]
@@ -22,10 +23,16 @@ _HEAD = """\
 # _s seconds, _ms milliseconds, _bps bits a second, _bytes bytes.
 """
 _OFF = {
+    "webhooks": WebhookConfiguration,
     "tls": TlsSettings,
     "webtransport": WebTransportConfiguration,
 }
+_INSIDE = {"webhooks": (("webhooks.receivers", Webhook),)}
 _LISTS = {"issuers": IssuerSettings, "organizations": OrganizationSettings}
+
+
+#: What is an array of tables of its own.
+_LISTS_INSIDE = frozenset({"receivers"})
 
 
 def default_settings_text() -> str:
@@ -37,6 +44,7 @@ def default_settings_text() -> str:
             pieces.append("\n".join(_table(f"[[{item.name}]]", _LISTS[item.name], off=True)))
         elif item.name in _OFF:
             pieces.append("\n".join(_table(f"[{item.name}]", _OFF[item.name], off=True)))
+            pieces.extend("\n".join(_table(f"[[{name}]]", kind, off=True)) for name, kind in _INSIDE.get(item.name, ()))
         else:
             pieces.append("\n".join(_table(f"[{item.name}]", hints[item.name], off=False)))
     return "\n".join(pieces) + "\n"
@@ -48,6 +56,8 @@ def _table(head: str, kind: type, *, off: bool) -> Iterator[str]:
     yield f"# {head}" if off else head
     meanings = _meanings(kind)
     for item in fields(kind):
+        if item.name in _LISTS_INSIDE:
+            continue
         value = _default(item)
         if item.name in meanings:
             yield f"# {meanings[item.name]}"

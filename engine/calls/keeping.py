@@ -26,7 +26,16 @@ from triortc.engine.calls.commands import (
 from triortc.engine.calls.effects import KeepMessage
 from triortc.engine.calls.notifications import InvitationRecord, SessionRecord
 from triortc.engine.calls.replies import CallFault
-from triortc.engine.calls.store import Change, HistoryRow, InvitationHistoryRow, MessageRow, ReplyRow, StateStore, put
+from triortc.engine.calls.store import (
+    Change,
+    HistoryRow,
+    InvitationHistoryRow,
+    MessageRow,
+    OutboxRow,
+    ReplyRow,
+    StateStore,
+    put,
+)
 from triortc.engine.calls.world import World
 
 __all__ = ["Keeper"]
@@ -88,6 +97,10 @@ class Keeper:
     def message(self, effect: KeepMessage) -> None:
         """A message was accepted in this step."""
         self._added.append(put("messages", MessageRow(effect.org, effect.message)))
+
+    def outbox(self, row: OutboxRow) -> None:
+        """Somebody outside is to hear of this step, whatever becomes of this process."""
+        self._added.append(put("outbox", row))
 
     def reply(self, row: ReplyRow) -> None:
         """This is the reply to the step's command. It is kept if the step changed anything."""

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
 from triortc.engine.calls.call_events import CallEvent, Missed
+from triortc.engine.calls.store import OutboxRow
 
-__all__ = ["EventStream", "Observers"]
+__all__ = ["EventStream", "Observers", "OutboxPort"]
 
 DEFAULT_LIMIT: Final = 1000
+
+
+class OutboxPort(Protocol):
+    """Whoever has to deliver every event, even if this process dies first."""
+
+    def tell(self, event: CallEvent) -> Sequence[OutboxRow]:
+        """Take an event for delivery, after its step; the rows that are to be written with it. Never blocks or raises.
+
+        A row stays in the store until the outbox takes it away: the next process finds there what is left to do.
+        """
 
 
 class EventStream:

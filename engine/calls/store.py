@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 import msgspec
 
 from triortc.engine.calls.actor import DeviceAddress
+from triortc.engine.calls.call_events import CallEvent
 from triortc.engine.calls.conversation_table import Conversation
 from triortc.engine.calls.invitation_table import Invitation
 from triortc.engine.calls.notifications import (
@@ -41,6 +42,7 @@ __all__ = [
     "InvitationRow",
     "LegRow",
     "MessageRow",
+    "OutboxRow",
     "ReplyRow",
     "RingLegRow",
     "SessionRow",
@@ -224,6 +226,18 @@ class ReplyRow:
         return (*self.address, self.command)
 
 
+@dataclass(slots=True)
+class OutboxRow:
+    """An event that a receiver outside has not taken yet: written with its step, gone when it was taken."""
+
+    receiver: str
+    event: CallEvent
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        return (self.receiver, self.event.session, self.event.n)
+
+
 class Entity(NamedTuple):
     """One kind of thing that is kept.
 
@@ -255,6 +269,7 @@ ENTITIES: Final[dict[str, Entity]] = {
         Entity("invitations", InvitationRow, ("invitation",)),
         Entity("invitation_history", InvitationHistoryRow, ("invitation",), True, "$.record.ended_at"),
         Entity("timers", TimerRow, ("name",)),
+        Entity("outbox", OutboxRow, ("receiver", "session", "n")),
         Entity("replies", ReplyRow, ("org", "role", "sub", "device", "command"), False, "$.at_ms"),
     )
 }

@@ -76,7 +76,7 @@ from triortc.engine.calls.media_events import (
 )
 from triortc.engine.calls.memory_store import MemoryStore
 from triortc.engine.calls.notifications import Notification, Snapshot
-from triortc.engine.calls.observing import Observers
+from triortc.engine.calls.observing import Observers, OutboxPort
 from triortc.engine.calls.ports import (
     ClientPort,
     HistoryPort,
@@ -159,6 +159,7 @@ class CallSupervisor:
         self._keeper = keeper
         self.control = control
         self.observers = Observers()
+        self._outbox: OutboxPort | None = None
         self.crashes_total = 0
         self.kept_replies: list[ReplyRow] = []
         self._nursery = nursery
@@ -457,6 +458,8 @@ class CallSupervisor:
             case SendPush(push):
                 self._push.send(push)
             case Report(event):
+                for row in () if self._outbox is None else self._outbox.tell(event):
+                    self._keeper.outbox(row)
                 self.observers.publish(event)
             case AppendHistory(record):
                 self._keeper.history(record)
@@ -634,6 +637,7 @@ async def open_call_supervisor(
     store: StateStore | None = None,
     event_log: EventLogPort | None = None,
     observers: Observers | None = None,
+    outbox: OutboxPort | None = None,
     random_bytes: Callable[[int], bytes] = os.urandom,
     unix_ms_now: int | None = None,
 ) -> AsyncIterator[CallSupervisor]:
@@ -650,6 +654,7 @@ async def open_call_supervisor(
         store: keeps what must outlive the process; open. By default history is kept, in memory.
         event_log: gets every transition of every session; by default they are kept in memory only, for a while.
         observers: are told what happens to calls, from the first one that is taken over; more may join at any time.
+        outbox: delivers what happens to others, at least once; open, with what the process before left.
         random_bytes: source of ids.
         unix_ms_now: the wall clock at this moment in milliseconds, for stamps; None: the machine's.
     """
@@ -673,6 +678,7 @@ async def open_call_supervisor(
     async with trio.open_nursery() as nursery:
         supervisor = CallSupervisor(nursery, control, media, kept, clients, gateways, keeper, chosen.cleanup_timeout_s)
         supervisor.kept_replies = stored.replies
+        supervisor._outbox = outbox
         if observers is not None:
             supervisor.observers = observers
         supervisor._go_on(stored)

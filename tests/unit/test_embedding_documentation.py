@@ -70,7 +70,7 @@ def test_the_receiver_that_is_shown_knows_ours_from_others(shown: dict[str, Any]
     headers = {"triortc-timestamp": str(now), "triortc-signature": signature("the-secret-of-this-receiver", now, body)}
     assert shown["receive"](headers, body) == 204
     assert shown["receive"](headers, b"{ }") == 401
-    assert shown["configuration"].webhooks.webhooks[0].events == ("call.active", "call.ended")
+    assert shown["configuration"].webhooks.receivers[0].events == ("call.active", "call.ended")
 
 
 def test_the_event_that_is_shown_has_the_fields_of_one() -> None:

@@ -74,9 +74,18 @@ def test_every_default_is_printed_with_its_meaning_and_can_be_read_back(tmp_path
         ('[[organizations]]\nname = "initech"\n', "no issuer may speak for it"),
         ("[jwks]\nretry_s = 0\n", "the times of key sets grow"),
         ("[webtransport]\nmax_streams = 1\n", "max_streams"),
+        ('[[webhooks.receivers]]\nurl = "http://crm.example/"\nsecret = "sixteen-characters"\n', "url cannot be used"),
+        ('[[webhooks.receivers]]\nurl = "https://crm.example/"\nsecret = "short"\n', "16 characters or more"),
+        ('[[webhooks.receivers]]\nurl = "https://crm.example/"\nsecret_file = "none"\n', "cannot be read"),
+        (
+            '[[webhooks.receivers]]\nurl = "https://a.example/"\nsecret = "0123456789abcdef"\norganizations = ["x"]\n',
+            "no issuer may speak for it",
+        ),
+        ("[webhooks]\nqueued = 1\n", "there is no setting webhooks.queued"),
+        ("[webhooks]\nqueued_events = 0\n", "start at 1"),
         ("port = \n", "Invalid value"),
     ],
-    ids=lambda value: value.partition("\n")[0],
+    ids=lambda value: value.partition("\n")[0][:40],
 )
 def test_a_name_or_a_value_that_makes_no_sense_is_told_in_words(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(words)) as error:
@@ -132,6 +141,35 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
 # --- what it comes to
 
 
+def test_receivers_of_webhooks_are_tables_and_their_secrets_may_be_in_files(tmp_path: Path) -> None:
+    (tmp_path / "crm.secret").write_text("a-secret-of-the-tenant\n")
+    receivers = """
+        [webhooks]
+        parallel_requests = 2
+        [[webhooks.receivers]]
+        name = "crm"
+        url = "https://crm.example/calls"
+        secret_file = "crm.secret"
+        organizations = ["acme"]
+        events = ["call.ended"]
+        [[webhooks.receivers]]
+        url = "https://other.example/"
+        secret = "sixteen-characters"
+        """
+    configuration = prepare(load(tmp_path, receivers + LEAST)).engine.webhooks
+    assert configuration is not None
+    assert configuration.parallel_requests == 2
+    crm, other = configuration.receivers
+    assert (crm.name, crm.secret, crm.organizations, crm.events) == (
+        "crm",
+        "a-secret-of-the-tenant",
+        ("acme",),
+        ("call.ended",),
+    )
+    assert (other.secret, other.organizations) == ("sixteen-characters", None)
+    assert prepare(load(tmp_path, LEAST)).engine.webhooks is None
+
+
 def test_origins_are_allowed_for_their_tenant_and_admitted_at_the_door(tmp_path: Path) -> None:
     tenants = '[[organizations]]\nname = "acme"\norigins = ["https://shop.example"]\n'
     production = prepare(load(tmp_path, tenants + '[http]\nallowed_origins = ["https://all.example"]\n' + LEAST))
@@ -181,7 +219,8 @@ def test_a_file_and_dev_do_not_go_together(tmp_path: Path) -> None:
 
 
 def test_the_examples_of_the_documentation_are_right(tmp_path: Path) -> None:
-    (toml,) = re.findall(r"```toml\n(.*?)```", OPERATING, re.DOTALL)
+    toml = "\n".join(re.findall(r"```toml\n(.*?)```", OPERATING, re.DOTALL))
+    (tmp_path / "crm.secret").write_text("a-secret-of-the-tenant")
     (revocations,) = re.findall(r"```json\n(.*?)```", OPERATING, re.DOTALL)
     write_certificate(tmp_path, self_signed_certificate(("calls.example",), now=datetime.now(UTC)))
     (tmp_path / "revoked.json").write_text(revocations)

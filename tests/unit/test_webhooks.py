@@ -13,6 +13,8 @@ import trio
 
 from support.push_fakes import WALL_S, ScriptedHttps, wall_s
 from triortc.engine.calls.call_events import CallEvent
+from triortc.engine.calls.memory_store import MemoryStore
+from triortc.engine.calls.store import StateStore, put
 from triortc.errors import ConfigurationError
 from triortc.signaling.https_client import HttpsAnswer, HttpsError, HttpsRequest
 from triortc.signaling.webhooks import (
@@ -114,6 +116,7 @@ async def test_a_session_s_events_come_in_order_whatever_fails_in_between(autoju
             "retried": 3,
             "given_up": 0,
             "dropped": 0,
+            "found": 0,
             "queued": 0,
         }
 
@@ -220,3 +223,76 @@ def test_a_webhook_that_makes_no_sense_is_refused_when_it_is_made() -> None:
     with pytest.raises(ConfigurationError, match="networks"):
         WebhookConfiguration((HOOK,), networks=("10/33",))
     assert SECRET not in repr(WebhookConfiguration((HOOK,)))
+
+
+# --- what outlives the process
+
+
+@asynccontextmanager
+async def opened_over(store: StateStore, https: ScriptedHttps, *hooks: Webhook) -> AsyncGenerator[WebhookSender]:
+    configuration = WebhookConfiguration(hooks or (HOOK,), give_up_after_s=100.0)
+    async with open_webhook_sender(
+        configuration, client=https, store=store, wall_s=wall_s, jitter=lambda: 1.0
+    ) as sender:
+        yield sender
+
+
+def tell(sender: WebhookSender, store: StateStore, *events: CallEvent) -> None:
+    """As call control does: the rows are written with the step that made the event."""
+    for event in events:
+        store.write([put("outbox", row) for row in sender.tell(event)])
+
+
+async def test_what_a_process_could_not_deliver_the_next_one_posts_in_order_with_the_same_ids(
+    autojump_clock: object,
+) -> None:
+    store = MemoryStore(durable=True)
+    async with opened_over(store, ScriptedHttps([BUSY] * 10)) as sender:
+        tell(sender, store, an_event(2), an_event(10), an_event(1, "vs_2"))
+    assert [row.event.n for row in await store.rows("outbox")] == [2, 10, 1]
+    https = ScriptedHttps()
+    async with opened_over(store, https) as sender:
+        tell(sender, store, an_event(11))
+        await sender.flush()
+        assert sender.health()["found"] == 3
+        assert [entry for entry in posted(https) if entry[0] == "vs_1"] == [("vs_1", 2), ("vs_1", 10), ("vs_1", 11)]
+        assert ("vs_2", 1) in posted(https)
+        assert await store.rows("outbox") == []
+
+
+async def test_what_is_taken_or_given_up_is_not_posted_by_the_next_process(autojump_clock: object) -> None:
+    store = MemoryStore(durable=True)
+    async with opened_over(store, ScriptedHttps([HttpsAnswer(204, {}), HttpsAnswer(410, {})])) as sender:
+        tell(sender, store, an_event(1), an_event(2))
+        await sender.flush()
+    https = ScriptedHttps()
+    async with opened_over(store, https):
+        assert https.requests == []
+
+
+async def test_an_event_waits_in_the_store_for_each_receiver_by_its_name(autojump_clock: object) -> None:
+    store = MemoryStore(durable=True)
+    old, other = replace(HOOK, name="crm"), Webhook("https://other.example/", SECRET)
+    async with opened_over(store, ScriptedHttps([BUSY] * 10), old, other) as sender:
+        tell(sender, store, an_event(1))
+    assert len(await store.rows("outbox")) == 2
+    https = ScriptedHttps()
+    async with opened_over(store, https, replace(old, url="https://moved.example/")) as sender:
+        await sender.flush()
+        assert [request.url for _, request in https.requests] == ["https://moved.example/"]
+        assert await store.rows("outbox") == [], "the other receiver is not configured any more"
+
+
+async def test_a_store_that_does_not_outlive_the_process_is_not_filled(autojump_clock: object) -> None:
+    store = MemoryStore()
+    async with opened_over(store, ScriptedHttps([BUSY] * 10)) as sender:
+        assert sender.tell(an_event(1)) == []
+    assert await store.rows("outbox") == []
+
+
+def test_two_receivers_of_one_name_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="a name of its own"):
+        WebhookConfiguration((HOOK, HOOK))
+    with pytest.raises(ConfigurationError, match="a name of its own"):
+        WebhookConfiguration((HOOK, Webhook("https://other.example/", SECRET, name=HOOK.receiver)))
+    assert "crm.example" not in HOOK.receiver
