@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Install what `make test` needs beside Python: Chromium, Firefox, FFmpeg's tools, OpenSSL and iproute2. By apt, as root.
+# Install what `make test` needs beside Python: Chromium, Firefox, FFmpeg's tools, OpenSSL, systemd-analyze, iproute2. By apt, as root.
 set -euo pipefail
 missing=()
 command -v chromium >/dev/null || missing+=(chromium)
 command -v firefox-esr >/dev/null || missing+=(firefox-esr)
 command -v ffprobe >/dev/null || missing+=(ffmpeg)
 command -v openssl >/dev/null || missing+=(openssl)
+command -v systemd-analyze >/dev/null || missing+=(systemd)
 command -v ip >/dev/null || missing+=(iproute2)
 [ ${#missing[@]} -eq 0 ] && exit 0
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
