@@ -6,6 +6,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# The tests without browsers run on two cores; tests/support/browsers_alone.py keeps the others for last, by themselves.
+PARALLEL ?= -n 2 --dist loadgroup --no-loadscope-reorder
 UNIT := tests/unit tests/sim tests/model tests/conformance tests/fuzz tests/interop tests/packaging
 
 .PHONY: demo test unit browsers schemas coverage-calls lint browsers-installed clean
@@ -15,10 +17,10 @@ demo: $(VENV)/.installed
 
 # One run, one summary. Root can give the browsers a network of their own; nobody else can.
 test: browsers-installed lint $(VENV)/.installed
-	tools/in_private_network.sh $(BIN)/pytest
+	tools/in_private_network.sh $(BIN)/pytest $(PARALLEL)
 
 unit: $(VENV)/.installed
-	$(BIN)/pytest $(UNIT)
+	$(BIN)/pytest $(PARALLEL) $(UNIT)
 
 browsers: browsers-installed $(VENV)/.installed
 	tools/in_private_network.sh $(BIN)/pytest tests/browsers

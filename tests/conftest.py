@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from support.browsers_alone import BrowsersAlone
 from support.calls_coverage import TableCoverage
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,7 +26,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(TableCoverage(), "call-control-coverage")
-    build_extension()
+    config.pluginmanager.register(BrowsersAlone(), "browsers-alone")
+    if not hasattr(config, "workerinput"):  # a worker's controller has done it
+        build_extension()
 
 
 def build_extension() -> None:

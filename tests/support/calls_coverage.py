@@ -90,6 +90,7 @@ class TableCoverage:
         self._select: Callable[..., Row | None] = Machine.select
         self._collected: set[str] = set()
         self._left_out = False
+        self._whole = False
         self._faults: list[str] = []
 
     # --- recording
@@ -122,9 +123,23 @@ class TableCoverage:
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         Machine.select = self._select  # type: ignore[method-assign]
-        whole = self._files <= self._collected and not self._left_out and not session.shouldstop
-        if not whole or session.config.option.collectonly:
+        if session.config.option.collectonly or session.shouldstop:
             return
+        self._whole = self._whole or (self._files <= self._collected and not self._left_out)
+        if hasattr(session.config, "workeroutput"):  # one of several workers: their controller judges
+            tests = [list(tests) for tests in self.taken.values()]
+            session.config.workeroutput["call-control-coverage"] = (self._whole, tests)
+        elif self._whole:
+            self._judge(session)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """A worker of pytest-xdist has ended: its tests' entries are added to the others'."""
+        self._whole, taken = getattr(node, "workeroutput", {}).get("call-control-coverage", (False, []))
+        for tests, more in zip(self.taken.values(), taken, strict=False):  # a worker that died has none
+            tests.update(dict.fromkeys(more))
+
+    def _judge(self, session: pytest.Session) -> None:
         self._faults = [f"no test takes {entry}" for entry, tests in self.taken.items() if not tests]
         named = {*naming_tests(), *(entry.number for entry, tests in self.taken.items() if tests)}
         missing = sorted(documented_numbers() - named - NOT_YET)
