@@ -207,7 +207,7 @@ class VideoJitterBuffer:
                 return
             if self._scan_frame():
                 self._deliver()
-            elif not self._jump_to_complete_keyframe(now):
+            elif self._newest < self._scan or not self._jump_to_complete_keyframe(now):
                 break
         if self._newest < self._scan:
             self._gap_since = None
@@ -236,26 +236,38 @@ class VideoJitterBuffer:
 
     def _keyframe_starts(self, now: float) -> list[int]:
         """Return the first packets of the keyframes that are there or have begun to arrive, in order."""
-        starts = sorted({self._frame_start(mark) for mark in self._keyframe_marks})
+        starts: list[int] = []
+        looked_at = -1
+        for mark in sorted(self._keyframe_marks):
+            start = self._frame_start(mark, looked_at)
+            if start != looked_at:
+                starts.append(start)
+            looked_at = mark
+        oldest = min(self._packets, default=-1)
         return [
             at
             for at in starts
-            if self._depacketizer.is_frame_start(self._packets[at][2]) and self._is_certain_start(at, now)
+            if self._depacketizer.is_frame_start(self._packets[at][2]) and self._is_certain_start(at, oldest, now)
         ]
 
-    def _is_certain_start(self, extended: int, now: float) -> bool:
+    def _is_certain_start(self, extended: int, oldest: int, now: float) -> bool:
         """Tell whether a keyframe may begin here: with a gap before it, its parameter sets may still be missing.
 
         Such a gap gets a moment to be filled. At the very beginning of a stream nobody knows of a gap.
         """
-        if extended == self._next or extended - 1 in self._packets or extended == min(self._packets):
+        if extended in (self._next, oldest) or extended - 1 in self._packets:
             return True
         return now - self._packets[extended][3] >= self._configuration.keyframe_patience_ms / 1000
 
-    def _frame_start(self, extended: int) -> int:
-        """Walk back to the first packet at hand of the same frame."""
+    def _frame_start(self, extended: int, looked_at: int) -> int:
+        """Walk back to the first packet at hand of the same frame, or to the one before it that was walked from."""
         timestamp = self._packets[extended][0]
-        while (before := self._packets.get(extended - 1)) is not None and before[2] and before[0] == timestamp:
+        while (
+            extended != looked_at
+            and (before := self._packets.get(extended - 1)) is not None
+            and before[2]
+            and before[0] == timestamp
+        ):
             extended -= 1
         return extended
 

@@ -293,6 +293,29 @@ def test_an_h264_keyframe_may_begin_with_a_delimiter_and_have_several_slices() -
         assert first.data.count(b"\x00\x00\x00\x01") == 5
 
 
+class Looked(bytes):
+    """A payload that counts how often the buffer comes by it."""
+
+    looks = 0
+
+    def __bool__(self) -> bool:
+        Looked.looks += 1
+        return True
+
+
+@pytest.mark.parametrize("first", [0, 2])  # behind no gap, behind one
+def test_a_keyframe_of_many_slices_costs_no_more_than_a_look_at_each_for_every_packet(first: int) -> None:
+    """RFC 6184 section 5.6: an encoder may put every slice of a keyframe into a packet of its own."""
+    count = 120
+    buffer = VideoJitterBuffer(H264Depacketizer())
+    buffer.insert(0, 0, True, b"\x65\x88", 1.0)
+    Looked.looks = 0
+    for number in range(1 + first, 1 + first + count):
+        buffer.insert(number, 3000, False, Looked(b"\x65\x88slice"), 1.0)
+    assert buffer.buffered_packets == count
+    assert Looked.looks <= (10 + count if first else 10) * count
+
+
 def test_a_keyframe_behind_a_gap_waits_a_moment_for_what_may_be_its_beginning() -> None:
     stream = Stream()
     stream.insert(*stream.packets("K"))
