@@ -1,7 +1,8 @@
 """The codecs that the engine can negotiate, and when two format descriptions mean the same (``a=rtpmap``, ``a=fmtp``).
 
-Preference is the order of :data:`AUDIO_CODECS` and :data:`VIDEO_CODECS`. The rest of the table is what a relay can pass
-on untouched; whoever wants it offered or answered puts it into the list.
+Preference is the order of :data:`AUDIO_CODECS` and :data:`VIDEO_CODECS`. G722, VP9 and AV1 are here so that descriptions
+which have them are matched by their rules; :mod:`triortc.codecs.payload` cannot read their packets, so connections,
+legs and sessions refuse to be configured with them.
 """
 
 from __future__ import annotations

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from triortc.codecs.configuration import SlateConfiguration, VideoEncoderConfiguration
+from triortc.codecs.payload.formats import depacketizer_for
 from triortc.codecs.registry import DEFAULT_CODECS, Codec, MediaKind
 from triortc.engine.calls.call_recording import RecordingConfiguration
 from triortc.engine.calls.quality import QualityConfiguration
 from triortc.engine.endpoint import EndpointConfiguration
 from triortc.engine.relay.plane_choice import PlaneChoice
 from triortc.engine.session.configuration import SessionConfiguration
+from triortc.errors import ConfigurationError
 
 __all__ = ["MediaConfiguration", "SlateMode"]
 
@@ -39,6 +41,9 @@ class MediaConfiguration:
         thumbnail_bps: what a device is sent at most, in all, while it shows the other side as a thumbnail.
         max_early_candidates: candidates of a client kept before its offer has come.
         max_legs: legs at one time; more are refused.
+
+    Raises:
+        ConfigurationError: a codec is of another kind, or has no payload format here.
     """
 
     endpoint: EndpointConfiguration = field(default_factory=EndpointConfiguration)
@@ -54,6 +59,13 @@ class MediaConfiguration:
     thumbnail_bps: int = 250_000
     max_early_candidates: int = 50
     max_legs: int = 4000
+
+    def __post_init__(self) -> None:
+        for kind, codecs in self.codecs.items():
+            for codec in codecs:
+                depacketizer_for(codec.name)  # raises, in words, for one that has no payload format here
+                if codec.kind != kind:
+                    raise ConfigurationError(f"MediaConfiguration.codecs: {codec.name} is no codec for {kind}")
 
     def with_wall_clock_offset(self, offset_s: float) -> MediaConfiguration:
         """The same, with sessions that know Unix time as `now` plus `offset_s` seconds."""

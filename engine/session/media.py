@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
 
+from triortc.codecs.payload.formats import depacketizer_for
 from triortc.codecs.registry import MediaKind
 from triortc.engine.congestion.send_side import SendSideEstimator
 from triortc.engine.rtcp.ntp import ntp_to_unix
@@ -133,7 +134,14 @@ class MediaSession:
         return self._sources[kind]
 
     def configure(self, sections: tuple[NegotiatedMedia, ...]) -> None:
-        """Take over what offer and answer agreed on."""
+        """Take over what offer and answer agreed on.
+
+        Raises:
+            ConfigurationError: a codec has no payload format here, so that its packets could not be read.
+        """
+        for section in sections:
+            for entry in section.codecs:
+                depacketizer_for(entry.codec.name)
         self.sections = sections
         for section in sections:
             self._transport_cc_id = section.extensions.get(TRANSPORT_WIDE_CC_URI, self._transport_cc_id)

@@ -153,7 +153,8 @@ class Session:
         May be called again after a renegotiation; the transport stays, media sections are taken over.
 
         Raises:
-            ConfigurationError: the peer's ICE credentials or certificate changed: a restart, which takes a new session.
+            ConfigurationError: the peer's ICE credentials or certificate changed: a restart, which takes a new session;
+                or a codec has no payload format here.
             IceError: the peer's credentials break RFC 8839 section 5.4.
         """
         previous = self._negotiated

@@ -10,7 +10,7 @@ import pytest
 
 from support.session_host import SessionHost, connect, negotiate
 from support.virtual_network import Conditions, Nat, VirtualNetwork
-from triortc.codecs.registry import DEFAULT_CODECS, VP8, Codec, MediaKind
+from triortc.codecs.registry import DEFAULT_CODECS, VP8, VP9, Codec, MediaKind
 from triortc.engine.address import Address
 from triortc.engine.calls.quality import QualityConfiguration, QualityMeter, observe
 from triortc.engine.congestion.send_side import SendSideEstimator
@@ -21,6 +21,7 @@ from triortc.engine.rtp.header import SEQUENCE_NUMBER, RtpHeader
 from triortc.engine.session.events import ConnectionState, ConnectionStateChanged, SessionResumed, SessionSilent
 from triortc.engine.session.inbound import InboundStream
 from triortc.engine.session.session import Session
+from triortc.errors import ConfigurationError
 
 
 def two(network: VirtualNetwork, seed: int = 1) -> tuple[SessionHost, SessionHost]:
@@ -106,6 +107,17 @@ def test_media_that_overtakes_the_handshake_is_counted_and_dropped() -> None:
     server.receive(bytes((0x80, 96)) + bytes(40), server.address, ("10.0.0.9", 9), network.now)
     assert server.session.counters.media_before_keys == 1
     assert server.events == []
+
+
+def test_a_codec_whose_packets_cannot_be_read_is_refused_at_once_not_with_the_first_packet() -> None:
+    network = VirtualNetwork()
+    client, server = two(network)
+    negotiate(client.session, server.session, network.now)
+    [section] = [section for section in server.session.media.sections if section.kind == "video"]
+    [entry, *_] = section.codecs
+    with pytest.raises(ConfigurationError, match="no payload format for 'VP9'"):
+        server.session.media.configure((replace(section, codecs=(replace(entry, codec=VP9),)),))
+    assert section in server.session.media.sections
 
 
 def test_rfc_3550_reports_give_both_sides_the_round_trip_time() -> None:

@@ -9,16 +9,32 @@ import trio
 import trio.testing
 
 from support.sdp import make_offer
+from triortc.codecs.registry import DEFAULT_CODECS, G722, VP8, VP9
 from triortc.engine.calls import slate_player
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.calls.legs import open_leg_manager
 from triortc.engine.endpoint import EndpointConfiguration
 from triortc.engine.relay.gate import GateState
 from triortc.engine.relay.python_plane import PythonPlane
-from triortc.errors import CodecError, SdpError
+from triortc.errors import CodecError, ConfigurationError, SdpError
 
 CONFIGURATION = MediaConfiguration(endpoint=EndpointConfiguration(media_host=("127.0.0.1",)))
 CANDIDATE = "candidate:1 1 udp 2130706431 192.0.2.9 40000 typ host"
+
+
+@pytest.mark.parametrize(
+    ("codecs", "sentence"),
+    [
+        ({"audio": (G722,)}, "no payload format for 'G722': use one of"),
+        ({"audio": DEFAULT_CODECS["audio"], "video": (VP8, VP9)}, "no payload format for 'VP9': use one of"),
+        ({"audio": (VP8,)}, "VP8 is no codec for audio"),
+    ],
+)
+def test_codecs_whose_packets_cannot_be_read_are_refused_at_once_not_with_the_first_packet(
+    codecs: Any, sentence: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=sentence):
+        MediaConfiguration(codecs=codecs)
 
 
 async def test_rfc_8842_an_offer_with_another_certificate_begins_the_leg_anew() -> None:
