@@ -51,7 +51,7 @@ __all__ = ["MediaCounters", "MediaSession"]
 
 #: Room for one decrypted payload; longer datagrams do not reach a session.
 SCRATCH_BYTES: Final = 2048
-#: RTCP datagrams stay below the path's MTU.
+#: In one NACK: so many packets that lie apart keep its datagram below the path's MTU.
 MAX_NACKS: Final = 200
 #: A limit that falls below this share of what the peer was told last does not wait for the next report.
 _TOLD_AT_ONCE: Final = 0.97
@@ -521,8 +521,9 @@ class MediaSession:
         for stream in self.inbound.values():
             if stream.nack is not None:
                 lost = stream.nack.due(now)
-                if lost:
-                    self._send_rtcp([GenericNack(self._own_ssrc(), stream.ssrc, tuple(lost[:MAX_NACKS]))])
+                for first in range(0, len(lost), MAX_NACKS):
+                    numbers = tuple(lost[first : first + MAX_NACKS])
+                    self._send_rtcp([GenericNack(self._own_ssrc(), stream.ssrc, numbers)])
             if stream.keyframes is not None and stream.keyframes.due(now):
                 self._send_rtcp([self._keyframe_request(stream)])
 

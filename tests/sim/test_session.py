@@ -20,6 +20,7 @@ from triortc.engine.rtp.extensions import ABS_SEND_TIME_URI, TRANSPORT_WIDE_CC_U
 from triortc.engine.rtp.header import SEQUENCE_NUMBER, RtpHeader
 from triortc.engine.session.events import ConnectionState, ConnectionStateChanged, SessionResumed, SessionSilent
 from triortc.engine.session.inbound import InboundStream
+from triortc.engine.session.outbound import OutboundStream
 from triortc.engine.session.session import Session
 from triortc.errors import ConfigurationError
 
@@ -265,6 +266,33 @@ def test_rfc_4585_a_packet_that_was_lost_comes_again_as_rtx() -> None:
     assert sorted({payload[2:4] for _, _, payload in received}) == [n.to_bytes(2, "big") for n in range(7)]
     stream = next(iter(server.session.media.inbound.values()))
     assert stream.retransmissions.restored == 1
+
+
+def test_rfc_4585_every_packet_of_a_long_loss_is_asked_for_in_the_first_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def retransmit(stream: OutboundStream, sequence_numbers: tuple[int, ...], now: float) -> int:
+        asked.append(sequence_numbers)
+        return 0
+
+    monkeypatch.setattr(OutboundStream, "retransmit", retransmit)
+    network = VirtualNetwork(conditions=Conditions(delay_s=0.02))
+    client, server = two(network)
+    collect(server.session)
+    assert connect(network, client, server)
+    send_video(client, 3, network.now)
+    network.run_for(0.1)
+    network.block("10.0.0.1", "10.0.0.2", both_ways=False)
+    send_video(client, 450, network.now, first=3, size=50)
+    network.run_for(0.001)
+    network.unblock("10.0.0.1", "10.0.0.2")
+    send_video(client, 3, network.now, first=453)
+    network.run_for(0.05)
+    stream = client.session.media.outbound("video")
+    assert stream is not None
+    lost = [(stream.first_sequence_number + n) & 0xFFFF for n in range(3, 453)]
+    assert [number for numbers in asked for number in numbers] == lost
+    assert all(len(numbers) <= 200 for numbers in asked)  # apart, 200 are 812 bytes: none is larger than the path's MTU
 
 
 def test_media_from_a_new_address_moves_the_path_once_a_check_has_come_through() -> None:
