@@ -116,6 +116,11 @@ class PythonPlane:
             stream = target.session.media.outbound(kind)
             if stream is not None:
                 target.outlets[kind] = self._make_outlet(target.session, stream, negotiated)
+        for kind in KINDS:
+            if all(negotiated.kind != kind for negotiated in target.session.media.sections):
+                target.received.discard(kind)
+                if kind in target.outlets:
+                    target.outlets[kind].renegotiate(target.outlets[kind].stream.section)
         if target.fed_by is not None:
             self._attach(target.fed_by, target, now)
         for other in self._legs.values():

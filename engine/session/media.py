@@ -134,7 +134,7 @@ class MediaSession:
         return self._sources[kind]
 
     def configure(self, sections: tuple[NegotiatedMedia, ...]) -> None:
-        """Take over what offer and answer agreed on.
+        """Take over what offer and answer agreed on. What was there before and is not any more sends no more.
 
         Raises:
             ConfigurationError: a codec has no payload format here, so that its packets could not be read.
@@ -156,6 +156,9 @@ class MediaSession:
                 self._outbound[section.kind] = OutboundStream(
                     self._sender, self._sources[section.kind], section, self._configuration.streams.retransmission
                 )
+        for stream in self._outbound.values():
+            if all(section.kind != stream.kind for section in sections):
+                stream.configure(replace(stream.section, direction="inactive"))  # refused since: RFC 3264 section 8.2
         feedback = {name for section in sections for codec in section.codecs for name in codec.feedback}
         if self._transport_cc_id and "transport-cc" in feedback:
             if self._recorder is None:

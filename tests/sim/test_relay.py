@@ -219,6 +219,28 @@ def test_i15_a_muted_kind_stops_and_the_other_goes_on() -> None:
     assert len(call.seen("audio")) == 10
 
 
+def test_rfc_3264_nothing_is_sent_in_a_section_that_the_peer_has_refused_since() -> None:
+    """RFC 3264 section 8.2, by an answer or offer with port 0."""
+    call = Call()
+    call.join()
+    call.gates("agent1", OPEN)
+    call.talk(10)
+    assert call.seen() != []
+    media = call.visitor.leg.session.media
+    before = media.sections
+    media.configure(tuple(section for section in before if section.kind == "audio"))
+    call.plane.negotiated("visitor", call.network.now)
+    call.network.run_for(0.05)
+    call.visitor.received.clear()
+    call.talk(10)
+    assert call.seen() == []
+    assert len(call.seen("audio")) == 10
+    media.configure(before)
+    call.plane.negotiated("visitor", call.network.now)
+    call.talk(20)
+    assert call.seen() != []
+
+
 def test_i18_i19_after_a_mute_the_picture_goes_on_with_a_keyframe_and_without_a_seam() -> None:
     call = Call()
     call.join()
