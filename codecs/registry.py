@@ -1,8 +1,8 @@
 """The codecs that the engine can negotiate, and when two format descriptions mean the same (``a=rtpmap``, ``a=fmtp``).
 
-Preference is the order of :data:`AUDIO_CODECS` and :data:`VIDEO_CODECS`. G722, VP9 and AV1 are here so that descriptions
-which have them are matched by their rules; :mod:`triortc.codecs.payload` cannot read their packets, so connections,
-legs and sessions refuse to be configured with them.
+Preference is the order of :data:`AUDIO_CODECS` and :data:`VIDEO_CODECS`. G722, VP9 and AV1 are here so that
+descriptions which have them are matched by their rules; :mod:`triortc.codecs.payload` cannot read their packets, so
+connections, legs and sessions refuse to be configured with them.
 """
 
 from __future__ import annotations

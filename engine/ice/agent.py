@@ -157,6 +157,12 @@ class IceAgent:
         self._binding.set_remote(ufrag, password)
         self._deadline_is_known = False
 
+    def take_control(self) -> None:
+        """Be the controlling agent: a peer with a lite implementation never is (RFC 8445 section 6.1.1)."""
+        if not self.controlling:
+            self._checks.switch_role(True)
+            self._deadline_is_known = False
+
     def add_remote_candidate(self, candidate: Candidate, now: float) -> None:
         """Take a candidate of the peer; one that is not wanted is counted in ``statistics.dropped``."""
         if self.state in _ENDED:

@@ -216,8 +216,7 @@ class PeerConnection:
                 if kind is not None and kind not in self._transceivers and not section.refused:
                     self._add(kind, "recvonly", None)
             if self._session is None:
-                # A lite agent never controls (RFC 8445 section 6.1.1).
-                self._open_session(controlling=offer.has("ice-lite"))
+                self._open_session(controlling=False)
         self._agree(negotiated)
 
     def add_ice_candidate(self, line: str | None) -> None:

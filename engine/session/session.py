@@ -72,7 +72,8 @@ class Session:
     """One remote endpoint, from the first connectivity check to the last media packet.
 
     Arguments:
-        controlling: our ICE role to begin with (RFC 8445 section 6.1.1): the offerer controls.
+        controlling: our ICE role to begin with (RFC 8445 section 6.1.1): the offerer controls. Beside a lite peer we
+            do, whatever is given.
         certificate: ours, for DTLS; one for the process is enough.
         configuration: the numbers.
         random_bytes: the source of credentials, tie-breakers and SSRCs.
@@ -162,6 +163,8 @@ class Session:
             raise ConfigurationError("the peer restarts its transport: open a new session for its offer instead")
         if previous is None:
             self.ice.set_remote_credentials(negotiated.remote_ufrag, negotiated.remote_password)
+            if negotiated.remote_ice_lite:
+                self.ice.take_control()
             self.dtls = DtlsTransport(
                 certificate=self.certificate,
                 role=negotiated.dtls_role,

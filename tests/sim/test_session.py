@@ -110,6 +110,15 @@ def test_media_that_overtakes_the_handshake_is_counted_and_dropped() -> None:
     assert server.events == []
 
 
+@pytest.mark.parametrize("lite", [False, True])
+def test_rfc_8445_the_answerer_controls_only_beside_a_lite_peer(lite: bool) -> None:
+    """RFC 8445 section 6.1.1: a lite agent sends no checks, so nobody else could nominate."""
+    network = VirtualNetwork()
+    client, server = two(network)
+    negotiate(client.session, server.session, network.now, lite=lite)
+    assert server.session.ice.controlling == lite
+
+
 def test_a_codec_whose_packets_cannot_be_read_is_refused_at_once_not_with_the_first_packet() -> None:
     network = VirtualNetwork()
     client, server = two(network)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Protocol
@@ -117,11 +118,17 @@ def negotiate(
     codecs: dict[MediaKind, Sequence[Codec]] | None = None,
     constraints: AnswerConstraints | None = None,
     extensions: Sequence[str] | None = None,
+    lite: bool = False,
 ) -> None:
-    """Exchange one offer and answer between two sessions; `extensions` are those that are offered, None: all."""
+    """Exchange one offer and answer between two sessions.
+
+    Args:
+        extensions: those that are offered, None: all.
+        lite: whether the offerer says that its ICE is lite.
+    """
     chosen = codecs or dict(DEFAULT_CODECS)
     offer = create_offer(
-        describe_transport(offerer),
+        replace(describe_transport(offerer), ice_lite=lite),
         [
             describe_media(offerer, kind, direction="sendrecv", codecs=tuple(chosen[kind]), extensions=extensions)
             for kind in ("audio", "video")
