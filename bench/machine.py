@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import statistics
 import time
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-__all__ = ["cpu_seconds", "describe_machine", "family", "percentile", "resident_kb", "spread"]
+__all__ = ["cpu_seconds", "describe_machine", "family", "percentile", "raise_file_limit", "resident_kb", "spread"]
 
 _PACKAGES: Final = ("triortc", "trio", "cryptography", "pyOpenSSL", "av", "numpy", "msgspec")
 
@@ -56,6 +57,12 @@ def cpu_seconds(pid: int) -> float:
         except FileNotFoundError:
             continue  # a thread that ended just now
     return total / 1e9
+
+
+def raise_file_limit() -> None:
+    """Let this process have as many descriptors as it may."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def resident_kb(pid: int) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import trio
 
+from triortc.bench.machine import raise_file_limit
 from triortc.bench.supervisor import NullMedia
 from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.collector import settle_collector
@@ -121,4 +122,5 @@ async def _until_terminated(directory: str | None) -> None:
 
 
 if __name__ == "__main__":
+    raise_file_limit()
     trio.run(_until_terminated, sys.argv[1] if len(sys.argv) > 1 else None)

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from triortc.bench.machine import cpu_seconds, percentile
+from triortc.bench.machine import cpu_seconds, percentile, raise_file_limit
 from triortc.bench.signal_process import SignalProcess, open_signal_process
 from triortc.errors import TriortcError
 
@@ -240,6 +240,7 @@ async def measure_calls(pairs: int, seconds: float, directory: str | None = None
 
 async def measure_idle(connections: int, *, idle_s: float = 15.0) -> dict[str, Any]:
     """Agents' devices that have been welcomed and do nothing: what one costs the server in memory."""
+    raise_file_limit()
     async with open_signal_process() as server, trio.open_nursery() as nursery:
 
         async def hold(number: int, task_status: trio.TaskStatus[None]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from contextlib import aclosing
 from functools import partial
@@ -13,6 +12,7 @@ from aioquic.h3.connection import H3_ALPN
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 
+from triortc.bench.machine import raise_file_limit
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.endpoint import EndpointConfiguration
 from triortc.signaling.app import ServerConfiguration
@@ -38,8 +38,7 @@ async def measure_strangers(connections: int) -> dict[str, Any]:
         Seconds, CPU seconds and bytes (of both sides: they share this process), what the server let in, and how long a
         known device's command took meanwhile.
     """
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    raise_file_limit()
     server = ServerConfiguration(
         port=0,
         development=True,
