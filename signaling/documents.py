@@ -15,6 +15,9 @@ from triortc.signaling.schema_changes import incompatible_changes
 
 __all__ = ["asyncapi", "schema"]
 
+#: libyaml's, where PyYAML was built with it: ten times as fast, the same text.
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
 
 @click.command()
 @click.argument("message", required=False)
@@ -45,4 +48,5 @@ def schema(message: str | None, changes: Path | None) -> None:
 @click.command()
 def asyncapi() -> None:
     """Print the signaling protocol as an AsyncAPI 3.0 document."""
-    click.echo(yaml.safe_dump(asyncapi_document(), sort_keys=False, allow_unicode=True, width=120), nl=False)
+    document = yaml.dump(asyncapi_document(), Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=120)
+    click.echo(document, nl=False)
