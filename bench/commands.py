@@ -143,6 +143,14 @@ def setup_command(calls: int, parallel: str, rounds: int, beside_peers: bool, on
 @click.option(
     "--workers", default="0", show_default=True, help="Media processes; several runs, interleaved, by commas."
 )
+@click.option(
+    "--hostile",
+    "hostile_percent",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 100),
+    help="Replayed, forged, cut off and senseless datagrams for a hundred packets (not with --beside-peers).",
+)
 @_plane_option
 @_beside_options
 def relay_command(
@@ -153,6 +161,7 @@ def relay_command(
     both_ways: bool,
     extended: bool,
     workers: str,
+    hostile_percent: float,
     plane: PlaneChoice,
     beside_peers: bool,
     only: str,
@@ -164,8 +173,10 @@ def relay_command(
     if unknown:
         raise click.BadParameter(f"no such profile: {', '.join(unknown)}; there are {', '.join(PROFILE_NAMES)}")
     if beside_peers:
-        if both_ways or "gcm256" in names:
-            raise click.UsageError("the peers' generator sends one way, with gcm or cm: leave out --beside-peers")
+        if both_ways or hostile_percent or "gcm256" in names:
+            raise click.UsageError(
+                "the peers' generator sends one way, with gcm or cm, nothing hostile: leave out --beside-peers"
+            )
         runs = measure_relays_beside(
             _peers(only), calls=numbers, profiles=names, rounds=rounds, seconds=seconds, extended=extended
         )
@@ -173,7 +184,7 @@ def relay_command(
         return
     if extended:
         raise click.UsageError("--extended is for the peers' generator: add --beside-peers")
-    measure = partial(measure_relay, seconds=seconds, both_ways=both_ways, plane=plane)
+    measure = partial(measure_relay, seconds=seconds, both_ways=both_ways, plane=plane, hostile_percent=hostile_percent)
     _report(
         [
             trio.run(partial(measure, number, profile=name, workers=processes))

@@ -17,6 +17,7 @@ from typing import Final, Literal
 import httpx
 import trio
 
+from triortc.bench.hostile import Hostility
 from triortc.codecs.registry import DEFAULT_CODECS
 from triortc.engine.dtls.certificate import Certificate
 from triortc.engine.dtls.configuration import DtlsConfiguration
@@ -42,6 +43,8 @@ PICTURE_PAYLOAD_BYTES: Final = 1188
 SOUND_PAYLOAD_BYTES: Final = 80
 _STAMP: Final = Struct("!Qd")
 _STAMP_AT: Final = 12
+#: Header and tag, by profile.
+_AROUND_PAYLOAD: Final = {"AEAD_AES_128_GCM": 28, "AEAD_AES_256_GCM": 28, "AES128_CM_HMAC_SHA1_80": 22}
 #: A VP8 descriptor with nothing but S, or nothing at all, and the first byte of a keyframe or of another picture.
 _FIRST_KEY, _FIRST, _LATER = b"\x10\x00", b"\x10\x01", b"\x00\x01"
 _KEYFRAME_EVERY: Final = 60
@@ -93,6 +96,8 @@ class Generator:
         #: The only SRTP profile that is offered to the relay; what legs b do, too.
         self.profile = "AEAD_AES_128_GCM"
         self.both_ways = False
+        #: Sends what no peer would, beside everything else.
+        self.hostility: Hostility | None = None
 
     @asynccontextmanager
     async def connect(self, call: str, which: Literal["a", "b"], *, timeout_s: float = 10.0) -> AsyncGenerator[Leg]:
@@ -216,6 +221,11 @@ class Generator:
             now,
         )
         self.traffic.sent += 1
+        outbox, path = leg.session.outbox, leg.session.path
+        if self.hostility is not None and path is not None:
+            packet = bytes(outbox.view[outbox.position - size - _AROUND_PAYLOAD[self.profile] : outbox.position])
+            leg.endpoint.flush(now)  # what follows the packet comes behind it
+            self.hostility.follow(packet, leg.endpoint.sockets[0].send, path[1])
 
 
 @asynccontextmanager

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from functools import partial
 from typing import Any, Final
 
 import trio
 
 from triortc.bench.generator import Generator, Leg, Traffic, open_generator
+from triortc.bench.hostile import KINDS, Hostility
 from triortc.bench.machine import cpu_seconds, percentile
 from triortc.bench.relay_process import RelayProcess, open_relay_process
 
@@ -22,6 +23,8 @@ PROFILE_NAMES: Final = {
     "cm": "AES128_CM_HMAC_SHA1_80",
 }
 _SHARES: Final = {"50": 0.5, "99": 0.99, "999": 0.999}
+#: Counters of what was not taken.
+_REFUSED: Final = ("dropped.", "endpoint.unknown")
 WARM_UP_S = 1.0
 #: Packets that are on their way when the window ends.
 SETTLE_S = 0.5
@@ -73,11 +76,18 @@ async def measure_relay(
     both_ways: bool = False,
     plane: str = "python",
     workers: int = 0,
+    hostile_percent: float = 0.0,
 ) -> dict[str, Any]:
-    """Relay `calls` calls for some seconds: CPU microseconds a packet, latency, loss, memory, the longest pass."""
+    """Relay `calls` calls for some seconds: CPU microseconds a packet, latency, loss, memory, the longest pass.
+
+    Arguments:
+        hostile_percent: so many datagrams that no peer sends for a hundred packets (:mod:`triortc.bench.hostile`).
+    """
     async with AsyncExitStack() as stack:
         relay = await stack.enter_async_context(open_relay_process(plane, workers))
         generator = await stack.enter_async_context(open_generator(relay.url))
+        if hostile_percent:
+            generator.hostility = stack.enter_context(closing(Hostility(hostile_percent / 100)))
         generator.profile = PROFILE_NAMES[profile]
         generator.both_ways = both_ways
         empty_kb = relay.resident_kb()
@@ -88,6 +98,7 @@ async def measure_relay(
         senders = [leg for pair in pairs for leg in (pair if both_ways else pair[:1])]
         figures = await _relay_window(relay, generator, senders, seconds)
         counters = await generator.counters()
+        hostile = {} if generator.hostility is None else _hostile_figures(generator.hostility, counters)
         return {
             "what": "relay",
             "label": "triortc" if plane == "python" else f"triortc-{plane}",
@@ -97,9 +108,20 @@ async def measure_relay(
             "direction": "both ways" if both_ways else "one way",
             **({"workers": workers} if workers else {}),
             **figures,
+            **hostile,
             "rss_kb_per_call": (relay.resident_kb() - empty_kb) / calls,
             "longest_callback_ms": counters.get("loop.longest_us", 0) / 1000,
         }
+
+
+def _hostile_figures(hostility: Hostility, counters: dict[str, int]) -> dict[str, Any]:
+    refused = {name: count for name, count in counters.items() if count and name.startswith(_REFUSED)}
+    return {
+        "hostile": sum(hostility.sent[kind] for kind in KINDS),
+        "hostile_from_strangers": hostility.sent["stranger"],
+        "refused": sum(refused.values()),
+        "refused_as": refused,
+    }
 
 
 async def _relay_window(relay: RelayProcess, generator: Generator, legs: list[Leg], seconds: float) -> dict[str, Any]:

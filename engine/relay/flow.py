@@ -28,13 +28,14 @@ from triortc.engine.session.session import Session
 from triortc.engine.srtp.stream import MAX_RTP_INDEX
 from triortc.engine.srtp.transform import AesGcmTransform
 from triortc.engine.streams.receive_statistics import DISCONTINUITY_S
-from triortc.engine.streams.retransmission_history import CHUNK_BYTES, RECORD_BYTES
+from triortc.engine.streams.retransmission_history import CHUNK_BYTES, RECORD, RECORD_BYTES
 
 __all__ = ["Flow"]
 
 #: A record of the history and, right behind it, the fixed RTP header that goes out.
 _RECORD_AND_HEADER: Final = Struct("!dHHHHHII")
 _pack_record = _RECORD_AND_HEADER.pack_into
+_pack_sealed = RECORD.pack_into
 _EXTENSION_WORDS: Final = Struct("!HH")
 _unpack_extension = _EXTENSION_WORDS.unpack_from
 _FIXED: Final = 12
@@ -189,15 +190,17 @@ class Flow:
         out, position = outbox.view, outbox.position
         kept = history is not None and self._with_rtx
         chunk, place, number_of_chunk = _SCRATCH, 0, 0
-        if history is not None and kept:
-            chunk, place, number_of_chunk = history.chunk, history.position, history.number << 16
+        if history is not None:
             positions, mask = history.positions, history.mask
+            if kept:
+                chunk, place, number_of_chunk = history.chunk, history.position, history.number << 16
         segment = size_bytes = 0
         sizes: list[int] = []
         numbers: list[tuple[int, float]] = []
         if is_gcm:
             decrypt_into, encrypt_into = self._decrypt_into, self._encrypt_into
-        extension, extension_length, transport_number = b"", 0, -1
+        extension, extension_length = b"", 0
+        adds, number_prefix = numbered or stamped, shape.number_prefix
         next_number = target.transport_sequence_number
         n = first
         try:
@@ -217,18 +220,22 @@ class Flow:
                     header_length = 16 + 4 * words
                     if profile != ONE_BYTE_PROFILE or header_length + tag_in >= length:
                         break
-                    transport_number = shape.read(slot, header_length)
-                    extension = shape.passed_on
+                    block = int.from_bytes(slot[16:header_length], "big")
+                    if header_length != shape.length or block & shape.mask != shape.value:
+                        shape.learn(slot, header_length)
+                    if shape.passes_on:
+                        extension = shape.pass_on(slot)
                 size = length - header_length - tag_in
                 if size < 1:
                     break
-                if numbered:
-                    extension = shape.number(next_number, extension)
-                elif stamped:
-                    extension = shape.stamp(now, extension)
-                elif extension:
-                    extension = shape.block(extension)
-                extension_length = len(extension)
+                if adds or extension:
+                    if extension:
+                        extension = shape.surround(extension, next_number, now)
+                    elif numbered:
+                        extension = (number_prefix | (next_number & 0xFFFF) << 8).to_bytes(8, "big")
+                    else:
+                        extension = shape.stamp(now)
+                    extension_length = len(extension)
                 header_at = place + RECORD_BYTES
                 payload_at = header_at + _FIXED + extension_length
                 if payload_at + size > CHUNK_BYTES and history is not None:
@@ -272,16 +279,24 @@ class Flow:
                     positions[number & mask] = number_of_chunk | place
                     place = payload_at + size
                 elif history is not None:
-                    history.store(number, b"", out[position:sealed], now)
+                    sealed_at = history.position
+                    if sealed_at + RECORD_BYTES + length > CHUNK_BYTES:
+                        history.next_chunk(now)
+                        sealed_at = 0
+                    body = sealed_at + RECORD_BYTES
+                    end_at = history.position = body + length
+                    _pack_sealed(history.chunk, sealed_at, now, number, 0, length)
+                    history.chunk[body:end_at] = out[position:sealed]
+                    positions[number & mask] = history.number << 16 | sealed_at
                 position = sealed
                 size_bytes += size
                 if numbered:
                     next_number += 1
                     sizes.append(length)
-                if extension_length or transport_number >= 0:
-                    if transport_number >= 0:
-                        numbers.append((transport_number, batch.arrived_at(n)))
-                    extension, transport_number = b"", -1
+                if extension_length:
+                    extension, extension_length = b"", 0
+                if first_word & _HAS_EXTENSION and shape.number_shift >= 0:
+                    numbers.append((block >> shape.number_shift & 0xFFFF, batch.arrived_at(n)))
             else:
                 n = end
         except InvalidTag:

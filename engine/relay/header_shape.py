@@ -26,18 +26,18 @@ class HeaderShape:
     """
 
     __slots__ = (
-        "_length",
-        "_mask",
-        "_number_at",
-        "_number_prefix",
         "_passed",
         "_pieces",
         "_stamp_prefix",
         "_transport_cc_in",
-        "_value",
+        "length",
+        "mask",
+        "number_prefix",
+        "number_shift",
         "numbered",
-        "passed_on",
+        "passes_on",
         "stamped",
+        "value",
     )
 
     def __init__(
@@ -53,68 +53,55 @@ class HeaderShape:
         self.numbered = transport_cc_out != 0
         self.stamped = not self.numbered and abs_send_time_out != 0
         self._passed = tuple(passed)
-        self._number_prefix = ONE_BYTE_PROFILE << 48 | 1 << 32 | (transport_cc_out << 4 | 1) << 24
+        #: An extension block with nothing but a transport-wide number, which goes 8 bits from the right.
+        self.number_prefix = ONE_BYTE_PROFILE << 48 | 1 << 32 | (transport_cc_out << 4 | 1) << 24
         self._stamp_prefix = ONE_BYTE_PROFILE << 48 | 1 << 32 | (abs_send_time_out << 4 | 2) << 24
-        self._length = -1
-        self._mask = self._value = 0
-        self._number_at = -1
+        #: A packet looks like the one before if its header has this length and its block, read as one number, this
+        #: value under this mask.
+        self.length = -1
+        self.mask = self.value = 0
+        #: How far from the right of the block the transport-wide number lies, in bits; -1: there is none.
+        self.number_shift = -1
+        #: Whether some element is passed on.
+        self.passes_on = False
         self._pieces: list[tuple[bytes, int, int]] = []
-        #: The elements of the packet read last that are passed on, with their ids there.
-        self.passed_on = b""
 
-    def read(self, packet: memoryview, header_length: int) -> int:
-        """Read a packet with a one-byte extension block and no CSRC; sets `passed_on`.
-
-        Returns:
-            The transport-wide number, -1 if there is none.
-        """
-        block = int.from_bytes(packet[16:header_length], "big")
-        if header_length != self._length or block & self._mask != self._value:
-            self._learn(packet, header_length)
-        if self._pieces:
-            self.passed_on = b"".join([prefix + packet[start:end] for prefix, start, end in self._pieces])
-        at = self._number_at
-        return packet[at] << 8 | packet[at + 1] if at >= 0 else -1
-
-    def _learn(self, packet: memoryview, header_length: int) -> None:
+    def learn(self, packet: memoryview, header_length: int) -> None:
+        """See where the elements of a packet lie that has a one-byte extension block and no CSRC."""
         header = parse_header(packet[:header_length])
         if header is None:
             return
         structure = bytearray(b"\xff" * (header_length - 16))
         for _, start, length in elements(packet, header):
             structure[start - 16 : start - 16 + length] = bytes(length)
-        self._length = header_length
-        self._mask = int.from_bytes(structure, "big")
-        self._value = int.from_bytes(packet[16:header_length], "big") & self._mask
+        self.length = header_length
+        self.mask = int.from_bytes(structure, "big")
+        self.value = int.from_bytes(packet[16:header_length], "big") & self.mask
         found = find_element(packet, header, self._transport_cc_in) if self._transport_cc_in else None
-        self._number_at = found[0] if found is not None and found[1] >= 2 else -1
-        self.passed_on = b""
+        self.number_shift = 8 * (header_length - found[0] - 2) if found is not None and found[1] >= 2 else -1
         self._pieces = []
         for element_id, own in self._passed:
             place = find_element(packet, header, element_id)
             if place is not None:
                 start, length = place
                 self._pieces.append((bytes((own << 4 | (length - 1),)), start, start + length))
+        self.passes_on = bool(self._pieces)
 
-    def number(self, transport_sequence_number: int, passed_on: bytes) -> bytes:
-        """The extension block of a packet that goes out with this transport-wide number."""
-        if not passed_on:
-            return (self._number_prefix | (transport_sequence_number & 0xFFFF) << 8).to_bytes(8, "big")
-        own = (self._number_prefix >> 24 & 0xFF) << 16 | (transport_sequence_number & 0xFFFF)
-        return _block(own.to_bytes(3, "big") + passed_on)
+    def pass_on(self, packet: memoryview) -> bytes:
+        """The elements of a packet that looks like the one learned from that are passed on, with their ids there."""
+        return b"".join([prefix + packet[start:end] for prefix, start, end in self._pieces])
 
-    def stamp(self, now: float, passed_on: bytes) -> bytes:
-        """The same with abs-send-time."""
-        stamp = int(now * 262144) & 0xFFFFFF
-        if not passed_on:
-            return (self._stamp_prefix | stamp).to_bytes(8, "big")
-        return _block(((self._stamp_prefix >> 24 & 0xFF) << 24 | stamp).to_bytes(4, "big") + passed_on)
+    def stamp(self, now: float) -> bytes:
+        """An extension block with nothing but abs-send-time."""
+        return (self._stamp_prefix | int(now * 262144) & 0xFFFFFF).to_bytes(8, "big")
 
-    def block(self, passed_on: bytes) -> bytes:
-        """The extension block of a packet with nothing of our own."""
-        return _block(passed_on)
-
-
-def _block(body: bytes) -> bytes:
-    words = (len(body) + 3) >> 2
-    return (ONE_BYTE_PROFILE << 16 | words).to_bytes(4, "big") + body + _PADS[len(body) & 3]
+    def surround(self, passed_on: bytes, transport_sequence_number: int, now: float) -> bytes:
+        """An extension block with elements that are passed on behind our own, if there is one."""
+        own = b""
+        if self.numbered:
+            own = (self.number_prefix | (transport_sequence_number & 0xFFFF) << 8).to_bytes(8, "big")[4:7]
+        elif self.stamped:
+            own = self.stamp(now)[4:]
+        body = own + passed_on
+        words = (len(body) + 3) >> 2
+        return (ONE_BYTE_PROFILE << 16 | words).to_bytes(4, "big") + body + _PADS[len(body) & 3]

@@ -11,13 +11,13 @@ from typing import Final
 from triortc.engine.rtp.header import Buffer
 from triortc.engine.streams.configuration import RetransmissionConfiguration
 
-__all__ = ["CHUNK_BYTES", "RECORD_BYTES", "RetransmissionHistory"]
+__all__ = ["CHUNK_BYTES", "RECORD", "RECORD_BYTES", "RetransmissionHistory"]
 
 #: Packets lie one behind the other in chunks of this size, each behind a record of: time, sequence number, bytes of the
 #: header, bytes of header and payload.
 CHUNK_BYTES: Final = 32 * 1024
-_RECORD: Final = Struct("!dHHH")
-RECORD_BYTES: Final = _RECORD.size
+RECORD: Final = Struct("!dHHH")
+RECORD_BYTES: Final = RECORD.size
 
 _RESENT_KEPT: Final = 512
 
@@ -118,7 +118,7 @@ class RetransmissionHistory:
         if self.position + RECORD_BYTES + length > CHUNK_BYTES:
             self.next_chunk(now)
         chunk, start = self.chunk, self.position
-        _RECORD.pack_into(chunk, start, now, sequence_number, header_length, length)
+        RECORD.pack_into(chunk, start, now, sequence_number, header_length, length)
         body = start + RECORD_BYTES
         chunk[body : body + header_length] = header
         chunk[body + header_length : body + length] = payload
@@ -131,7 +131,7 @@ class RetransmissionHistory:
         if not place or behind >= len(self._chunks):
             return None
         chunk, start = self._chunks[-1 - behind], place & 0xFFFF
-        stored_at, stored, header_length, length = _RECORD.unpack_from(chunk, start)
+        stored_at, stored, header_length, length = RECORD.unpack_from(chunk, start)
         if stored != sequence_number or now - stored_at > self._maximum_age_s:
             return None
         body = start + RECORD_BYTES
