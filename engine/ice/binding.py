@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 from typing import TYPE_CHECKING, Final
 
 from triortc.engine.stun import attributes
@@ -67,8 +68,8 @@ class BindingMessages:
         self._remote_key = short_term_key(password)
 
     def is_remote_password(self, password: str) -> bool:
-        """Whether this is the password given before."""
-        return short_term_key(password) == self._remote_key
+        """Whether this is the password given before; compared in constant time."""
+        return hmac.compare_digest(short_term_key(password), self._remote_key)
 
     def check(self, transaction_id: bytes, *, priority: int, use_candidate: bool) -> bytes:
         """Build a connectivity check (RFC 8445 section 7.1); ``priority`` is that of a prflx candidate on the base."""

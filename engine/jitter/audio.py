@@ -179,10 +179,7 @@ class AudioJitterBuffer:
         return ticks / self._clock_rate + self._estimator.minimum_s + self._delay_s
 
     def _next_frame(self) -> tuple[int, int | None] | None:
-        """The frame to come: (ticks, extended number), the latter None for a frame to conceal; None.
-
-        Wait for a packet.
-        """
+        """The frame to come: (ticks, extended number, None for one to conceal); None: wait for a packet."""
         first = min(self._packets, default=None)
         if first is None:
             limit = self._configuration.maximum_concealment_ms / 1000 * self._clock_rate

@@ -44,8 +44,8 @@ class VideoJitterConfiguration:
     keyframe_patience_ms: int = 100
     """A keyframe is asked for when none has begun this long after the first packet of a stream.
 
-    Also how long a keyframe
-    behind a gap waits for what may belong to it."""
+    Also how long a keyframe behind a gap waits for what may belong to it.
+    """
     maximum_packets: int = 2048
     maximum_bytes: int = 4_000_000
     """A buffer that holds more than either of these is emptied, and a keyframe is needed."""

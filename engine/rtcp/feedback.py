@@ -1,6 +1,4 @@
-"""Feedback messages.
-
-NACK, PLI (RFC 4585 section 6.2, 6.3), FIR (RFC 5104 4.3.1) and REMB (draft-alvestrand-rmcat-remb-03).
+"""Feedback: NACK and PLI (RFC 4585 section 6.2, 6.3), FIR (RFC 5104 4.3.1), REMB (draft-alvestrand-rmcat-remb-03).
 
 Transport-wide feedback has a module of its own.
 """

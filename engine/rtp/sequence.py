@@ -16,8 +16,7 @@ __all__ = [
 
 MAXIMUM_DROPOUT: Final = 3000
 # RFC 3550 A.1 says 100, from before retransmissions: at 600 packets per second, an answer to the second NACK over a
-# round
-# trip of 300 ms is some 400 behind, and two such answers in sequence must not pass for a restart.
+# round trip of 300 ms is some 400 behind, and two such answers in sequence must not pass for a restart.
 MAXIMUM_MISORDER: Final = 1000
 
 

@@ -36,7 +36,8 @@ class SessionConfiguration:
 
     Attributes:
         ice, dtls, srtp, streams, congestion: the numbers of the parts.
-        max_inbound_streams: SSRCs that a peer may send with, retransmission streams included; more are dropped.
+        max_inbound_streams: media streams of a peer that are kept; a further one takes the place of one that its sender
+            has left behind, or is dropped. All SSRCs, those of retransmissions too, `srtp.max_inbound_ssrcs` bounds.
         outbox_bytes: packets on their way to the socket.
         silence_timeout_s: without one authentic packet for so long, the session says that it is silent; longer than one
             consent interval (RFC 7675), so that a muted peer is not taken for a lost one.
