@@ -151,7 +151,8 @@ class RetransmissionHistory:
             return None
         self._resent_at[sequence_number] = now
         if len(self._resent_at) > _RESENT_KEPT:
-            recent = now - max(self.rtt_s, self._minimum_interval_s)
+            # What is older than any packet here says nothing, however long a round trip the peer claims.
+            recent = now - min(max(self.rtt_s, self._minimum_interval_s), self._maximum_age_s)
             self._resent_at = {number: at for number, at in self._resent_at.items() if at >= recent}
         self.packets_resent += 1
         return found

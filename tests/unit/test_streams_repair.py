@@ -156,6 +156,16 @@ def test_a_packet_is_resent_at_most_once_per_round_trip() -> None:
     assert history.refused_by_interval == 2
 
 
+def test_a_peer_that_claims_a_long_round_trip_does_not_make_the_history_remember_more() -> None:
+    history = RetransmissionHistory(RetransmissionConfiguration(maximum_age_ms=500))
+    history.rtt_s = 60.0
+    for number in range(5000):
+        history.store(number, b"header", b"payload", number / 100)
+        assert history.lookup(number, number / 100) is not None
+        assert history.lookup(number, number / 100 + 0.4) is None
+    assert len(history._resent_at) <= 600
+
+
 def test_retransmissions_stay_within_their_rate_after_an_outage() -> None:
     history = RetransmissionHistory(RetransmissionConfiguration(maximum_bps=800_000, maximum_burst_bytes=50_000))
     for number in range(1000):
