@@ -144,10 +144,27 @@ async def _connect(server: Server, device: ClientDevice, nursery: trio.Nursery, 
     return client
 
 
+async def _until_lost(client: SignalClient, pace: Pace, life: trio.CancelScope) -> None:
+    """A machine that is starved loses connections: whoever had one begins anew, as a page does."""
+    await client.ended()
+    pace.counts["connections lost"] += 1
+    life.cancel()
+
+
 async def answer_calls(server: Server, sub: str, pace: Pace) -> None:
     """An agent who is always there; runs until cancelled."""
+    while True:
+        try:
+            await _be_there(server, sub, pace)
+        except* (TriortcError, OSError, trio.BrokenResourceError) as errors:
+            pace.complain("exceptions at an agent", repr(errors.exceptions[0]))
+        await trio.sleep(1.0)
+
+
+async def _be_there(server: Server, sub: str, pace: Pace) -> None:
     async with trio.open_nursery() as nursery:
         client = await _connect(server, ClientDevice("desk", "desktop"), nursery, role="agent", sub=sub)
+        nursery.start_soon(_until_lost, client, pace, nursery.cancel_scope)
         for channel in ("chat", "video"):
             await client.command("presence.set", channel=channel, declared="available")
         device = _Device(client, nursery, pace)
@@ -192,7 +209,10 @@ async def call_often(server: Server, number: int, pace: Pace) -> None:
                 device = ClientDevice(f"tab_{number}_{visit}", "web")
                 claims = {"role": "visitor", "sub": f"v_{number}_{visit}", "cv": [conversation]}
                 client = await _connect(server, device, nursery, **claims)
-                await _visit(_Device(client, nursery, pace), conversation)
+                async with trio.open_nursery() as watching:
+                    watching.start_soon(_until_lost, client, pace, nursery.cancel_scope)
+                    await _visit(_Device(client, nursery, pace), conversation)
+                    watching.cancel_scope.cancel()
                 await client.leave()
                 nursery.cancel_scope.cancel()
         except* (TriortcError, OSError, trio.BrokenResourceError) as errors:

@@ -12,6 +12,7 @@ from triortc.engine.peer.configuration import PeerConfiguration
 from triortc.engine.peer.connection import PeerConnection, open_peer_connection
 from triortc.engine.peer.description import RtcSessionDescription
 from triortc.engine.session.configuration import SessionConfiguration
+from triortc.engine.workers.configuration import WorkerConfiguration
 from triortc.errors import (
     CallError,
     CallRefusedError,
@@ -62,6 +63,7 @@ __all__ = [
     "StoreError",
     "StunError",
     "TriortcError",
+    "WorkerConfiguration",
     "__version__",
     "open_engine",
     "open_peer_connection",

@@ -117,7 +117,7 @@ class LegManager:
         self._quality = QualityWatch(nursery, configuration.quality, lambda event: self.on_event(event))
         self._legs: dict[str, _Leg] = {}
         self._calls: dict[str, _Call] = {}
-        self._ended: Counter[str] = Counter()
+        self._ended: Counter[str] = Counter({f"gate.{name.name}": 0 for name in fields(GateStatistics)})
         #: Set by call control: what happened to a leg.
         self.on_event: Callable[[MediaEvent], None] = lambda event: None
 

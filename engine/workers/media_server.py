@@ -78,7 +78,7 @@ async def serve_media(stream: trio.abc.Stream, *, own_process: bool = False) -> 
             raise ProtocolError(f"the first message is Configure, not {type(configure).__name__}")
         messages.allow(configure.max_message_bytes, configure.max_waiting_bytes)
         try:
-            async with open_leg_manager(configure.media) as legs, _reported_logs(messages, configure, own_process):
+            async with _reported_logs(messages, configure, own_process), open_leg_manager(configure.media) as legs:
                 if own_process:
                     settle_collector()
                 await _MediaServer(legs, messages, configure).run(stream, incoming)

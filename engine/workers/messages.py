@@ -1,6 +1,6 @@
 """What a server and a media process say to each other: values only, so that the process may be on another machine.
 
-A server sends `Request`s, first of all `Configure`; the process sends `Report`s, first of all `Ready` or `Unusable`.
+A server sends `Request`s, first of all `Configure`; the process sends `Report`s, `Ready` or `Unusable` among the first.
 Each is one MessagePack map with its name under `t`. Fields that are not known are ignored, missing ones have defaults
 or are an error, so that either side may be the newer one.
 """

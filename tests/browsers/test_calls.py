@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
+import httpx
 import pytest
 import trio
 
@@ -16,6 +20,7 @@ from support.call_pages import (
     open_visitor,
     rates,
     stats,
+    wait_for_another_connection,
     wait_for_size,
     wait_for_withheld,
 )
@@ -44,11 +49,11 @@ async def _assert_nothing_of_the_agent_was_seen(visitor: Page, agent: Page) -> N
     assert not any(agent_like(seen, preview))
 
 
-async def _assert_both_see_and_hear(visitor: Page, agent: Page, late: list[str]) -> None:
+async def _assert_both_see_and_hear(visitor: Page, agent: Page, late: list[str], measured_s: float) -> None:
     for page in (visitor, agent):
         await wait_for_size(page, *SIZE)
     before = [await stats(page) for page in (visitor, agent)]
-    await trio.sleep(MEASURED_S)
+    await trio.sleep(measured_s)
     after = [await stats(page) for page in (visitor, agent)]
     for name, first, last in zip(("visitor", "agent"), before, after, strict=True):
         measured = rates(first, last)
@@ -99,12 +104,34 @@ async def _assert_chat_tag_and_close(visitor: Page, agent: Page) -> None:
     await agent.wait_for("document.querySelector('#toggle-video').dataset.color === 'green'")
 
 
-async def _whole_call(visitor_browser: BrowserName, agent_browser: BrowserName) -> list[str]:
+async def _assert_the_call_outlives_its_worker(url: str, visitor: Page, agent: Page) -> None:
+    """V47: both pages begin their legs anew, and the call goes on in the other worker."""
+    before = [(page, (await stats(page))["in"]["video"]["framesDecoded"]) for page in (visitor, agent)]
+    async with httpx.AsyncClient() as http:
+        health = (await http.get(f"{url}/health")).json()
+        (number,) = [number for number in (0, 1) if health[f"worker_{number}"]["legs"]]
+        os.kill(int(health["plane"][f"worker_{number}"].split()[1]), signal.SIGKILL)
+        began = trio.current_time()
+        for page, decoded in before:
+            await wait_for_another_connection(page, decoded)
+            await page.wait_for("(triortc.state().live ?? triortc.state()).phase === 'active'")
+        print(f"killed to both seeing each other again: {trio.current_time() - began:.1f} s")
+        health = (await http.get(f"{url}/health")).json()
+    assert health["workers"]["restarts"] == 1
+
+
+async def _whole_call(
+    visitor_browser: BrowserName,
+    agent_browser: BrowserName,
+    *options: str,
+    measured_s: float = MEASURED_S,
+    kill_worker: bool = False,
+) -> list[str]:
     """One call with everything in it; what was slower than it may be, in words."""
     late: list[str] = []
     with trio.fail_after(180):
         async with (
-            running_server() as url,
+            running_server(*options) as url,
             open_browser(visitor_browser) as browser_of_visitor,
             open_browser(agent_browser) as browser_of_agent,
         ):
@@ -119,8 +146,10 @@ async def _whole_call(visitor_browser: BrowserName, agent_browser: BrowserName) 
             await agent.press("g")
             for page in (visitor, agent):
                 await page.wait_for("(triortc.state().live ?? triortc.state()).phase === 'active'")
-            await _assert_both_see_and_hear(visitor, agent, late)
+            await _assert_both_see_and_hear(visitor, agent, late, measured_s)
             await _assert_go_shows_the_agent(visitor, agent, late)
+            if kill_worker:
+                await _assert_the_call_outlives_its_worker(url, visitor, agent)
             phone = await open_agent(browser_of_agent, url, device="phone")
             await _assert_handoff_leaves_no_gap(visitor, agent, phone, late)
             await _assert_chat_tag_and_close(visitor, phone)
@@ -135,3 +164,12 @@ async def test_a_routed_call_from_ring_to_close(visitor_browser: BrowserName, ag
     while len(calls) < CALLS_FOR_SPEED and (not calls or calls[-1]):
         calls.append(await _whole_call(visitor_browser, agent_browser))
     assert not calls[-1], calls
+
+
+async def test_V47_a_call_through_media_processes_outlives_the_one_that_it_is_in() -> None:  # noqa: N802
+    """How fast it is in a process of its own is measured by benches."""
+    await _whole_call("chromium", "firefox", "--workers", "2", measured_s=2.0, kill_worker=True)
+
+
+async def test_a_routed_call_over_the_accelerated_plane() -> None:
+    await _whole_call("firefox", "chromium", "--plane", "accelerated", measured_s=2.0)

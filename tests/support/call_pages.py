@@ -22,6 +22,7 @@ __all__ = [
     "open_visitor",
     "rates",
     "stats",
+    "wait_for_another_connection",
     "wait_for_size",
     "wait_for_withheld",
 ]
@@ -49,6 +50,21 @@ FULL_SIZE = """new Promise((resolve, reject) => {
   };
   look().catch(reject);
 })"""
+
+
+ANEW = """new Promise(resolve => {
+  const look = async () => {
+    const decoded = (await triortc.stats())?.in.video?.framesDecoded ?? 0;
+    if (decoded > 5 && decoded < %d) resolve(true);
+    else setTimeout(() => look().catch(() => setTimeout(look, 100)), 100);
+  };
+  look().catch(() => setTimeout(look, 100));
+})"""
+
+
+async def wait_for_another_connection(page: Page, decoded: int) -> None:
+    """Wait until pictures come through a connection that has decoded fewer than that: not the one from before."""
+    await page.evaluate(ANEW % decoded)
 
 
 async def open_agent(
