@@ -1,7 +1,4 @@
-"""S1.3f, S1.3g once by the clock on the wall, with a ring of five seconds.
-
-That it is thirty by default, and all else about time, is tested in virtual time.
-"""
+"""S1.3f, S1.3g once by the clock on the wall: everything else about time is tested in virtual time."""
 
 from __future__ import annotations
 
@@ -10,18 +7,18 @@ import trio
 from support.real_calls import agent, ask, open_house, visitor
 
 
-async def test_s1_3g_a_ring_that_nobody_answers_ends_when_its_time_is_over_and_the_agent_is_free_again() -> None:
-    with trio.fail_after(20):
-        async with open_house(ring_timeout_s=5.0) as house, agent(house) as callee, visitor(house, "cv_1") as caller:
+async def test_s1_3g_a_ring_that_nobody_answers_ends_thirty_seconds_later_and_the_agent_is_free_again() -> None:
+    with trio.fail_after(40):
+        async with open_house() as house, agent(house) as callee, visitor(house, "cv_1") as caller:
             began = trio.current_time()
             asked = await ask(caller, "cv_1")
             offer = await callee.signal.event("ring.offer")
-            assert 4_000 <= offer.p["ttl_ms"] <= 5_000
+            assert 29_000 <= offer.p["ttl_ms"] <= 30_000
             ended = await caller.signal.event("call.ended", session=asked["session"])
             lasted_s = trio.current_time() - began
             assert (ended.p["outcome"], ended.p["reason"]) == ("no_answer", "ring_timeout")
             # The deadline is exact on the server's clock; what is added is the way there and the machine's mood.
-            assert 4.9 <= lasted_s <= 6.0
+            assert 29.9 <= lasted_s <= 31.0
             over = await callee.signal.event("ring.ended")
             assert over.p["reason"] == "timeout"
             listed = await callee.signal.command("conversation.list")
