@@ -38,6 +38,8 @@ __all__ = ["Endpoint", "EndpointConfiguration", "EndpointCounters", "open_endpoi
 BATCHES_PER_TURN: Final = 8
 #: How often one looks whether a media thread's sockets have lost datagrams.
 _OVERFLOW_LOOK_S: Final = 0.05
+#: An address that its session was heard from so lately is not given to another; longer than flows take to tell of it.
+_OWN_ADDRESS_S: Final = 2.0
 #: The first 16 bits of a datagram that may be media (RFC 7983) are this or more.
 _MEDIA: Final = 128 << 8
 
@@ -371,7 +373,7 @@ class Endpoint:
             if session is not None and min(heads[4 * first : 4 * end : 4]) >= _MEDIA:
                 authenticated = session.receive_batch(batch, first, end, local, remote, now)
                 if authenticated:
-                    self._learn_routes(port, session, authenticated)
+                    self._learn_routes(port, session, authenticated, now)
             else:
                 self._receive_each(port, batch, first, end, remote, now)
             first = end
@@ -391,11 +393,18 @@ class Endpoint:
                 session = self._session_of_check(packet, session)
             if session is not None:
                 authenticated = session.receive_batch(batch, n, n + 1, port.socket.address, remote, now)
-                self._learn_routes(port, session, authenticated)
+                self._learn_routes(port, session, authenticated, now)
 
-    def _learn_routes(self, port: _Port, session: Session, authenticated: list[Address]) -> None:
+    def _learn_routes(self, port: _Port, session: Session, authenticated: list[Address], now: float) -> None:
+        """Give addresses to a session that has shown itself there; but who has a session can forge where it sends from.
+
+        So nobody loses an address that its session was heard from a moment ago.
+        """
         for address in authenticated:
-            if port.routes.get(address) is not session:
+            owner = port.routes.get(address)
+            if owner is session:
+                continue
+            if owner is None or not owner.is_heard_at(port.socket.address, address, now - _OWN_ADDRESS_S):
                 self._route(port, address, session)
 
     def _session_of_check(self, packet: memoryview, by_address: Session | None) -> Session | None:

@@ -295,6 +295,12 @@ class Session:
             self._events.append(SessionResumed())
             self._find_deadline()
 
+    def is_heard_at(self, local: Address, remote: Address, since: float) -> bool:
+        """Whether media goes this way, and something authentic has come since then."""
+        if self.state in (ConnectionState.CLOSED, ConnectionState.FAILED) or self.path != (local, remote):
+            return False
+        return self._heard_at is not None and self._heard_at >= since
+
     def poll_transmit(self) -> tuple[bytes, Address, Address] | None:
         """The next connectivity check or handshake datagram, as (data, local, remote)."""
         transmit = self.ice.poll_transmit()

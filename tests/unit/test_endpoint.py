@@ -10,6 +10,7 @@ from support.session_host import SessionHost, negotiate
 from triortc.engine.address import Address
 from triortc.engine.datagrams import DatagramBatch
 from triortc.engine.endpoint import Endpoint, EndpointConfiguration
+from triortc.engine.ice.transactions import CheckKind
 
 LOCAL: Address = ("10.0.0.1", 4000)
 
@@ -122,6 +123,24 @@ def test_a_check_that_is_not_authentic_takes_no_address_over() -> None:
     assert bench.owner(two.address) is bench.legs[1].session
     bench.deliver(checks[0], two.address)
     assert bench.owner(two.address) is bench.legs[0].session
+
+
+@pytest.mark.parametrize(("silence_s", "is_taken"), [(0.5, False), (3.0, True)])
+def test_an_authentic_check_from_another_sessions_address_takes_it_over_only_when_that_one_is_silent(
+    silence_s: float, is_taken: bool
+) -> None:
+    """An address is easily forged by somebody who has a session himself: what is heard there stays where it is."""
+    bench = Bench(devices=2)
+    one, two = bench.devices
+    bench.deliver(bench.video(one, 0), one.address)
+    bench.now += silence_s
+    two.session.ice._checks.send(two.session.ice._paths.pair, CheckKind.CONSENT, bench.now)  # type: ignore[arg-type]
+    [check] = [data for data, _, _ in iter(two.poll_transmit, None) if data[0] < 4]
+    bench.deliver(check, one.address)
+    bench.deliver(bench.video(one, 1), one.address)
+    [stream] = bench.legs[0].session.media.inbound.values()
+    assert stream.statistics.packets_received == (1 if is_taken else 2)
+    assert bench.owner(one.address) is bench.legs[1 if is_taken else 0].session
 
 
 @pytest.mark.parametrize("limit", [4, 16])
