@@ -53,7 +53,10 @@ def admission_status(request: SessionRequested, rules: Admission) -> int:
     path, _, query = request.path.partition("?")
     if path != rules.path:
         return 404
-    offered = [name for value in parse_qs(query, max_num_fields=16).get("p", []) for name in value.split(",")]
+    try:
+        offered = [name for value in parse_qs(query, max_num_fields=16).get("p", []) for name in value.split(",")]
+    except ValueError:  # more fields than anybody needs
+        return 400
     if PROTOCOL not in offered:
         return 400
     if rules.host_names is not None and not host_is_known(request.authority, rules.host_names, "https"):

@@ -343,8 +343,10 @@ class WebTransportListener:
             self.counters.refused_sessions += 1
             connected.owner.session.refuse(status)
             return
+        if not connected.owner.session.accept():
+            self.counters.refused_sessions += 1
+            return
         self.counters.sessions += 1
-        connected.owner.session.accept()
         connected.scope.deadline = float("inf")
         context = UpgradeContext(request.origin, self._admission.is_foreign(request))
         channel = WebTransportChannel(connected.owner, unsent_bytes=self._configuration.unsent_bytes)

@@ -164,12 +164,15 @@ class WebTransportSession:
 
     # --- the server's answer
 
-    def accept(self) -> None:
-        """Let the session begin."""
+    def accept(self) -> bool:
+        """Let the session begin; False: the client does not want the answer any more."""
         assert self._http is not None
-        assert self._connect_stream is not None
+        stream = self._connect_stream
+        if stream is None or self._closed is not None or not self._quic.can_write(stream):
+            return False  # a reset or a STOP_SENDING has come behind the request
         self._accepted = True
-        self._http.send_headers(self._connect_stream, [(b":status", b"200"), _DRAFT])
+        self._http.send_headers(stream, [(b":status", b"200"), _DRAFT])
+        return True
 
     def refuse(self, status: int) -> None:
         """Answer with an HTTP status; the client may ask again on this connection."""

@@ -26,6 +26,7 @@ from triortc.signaling.tokens import KeySet
 from triortc.signaling.webtransport.client import connect_webtransport
 from triortc.signaling.webtransport.configuration import WebTransportConfiguration
 from triortc.signaling.webtransport.listener import WebTransportListener
+from triortc.signaling.webtransport.session import WebTransportSession
 
 
 def listener_of(host: SignalingHost) -> WebTransportListener:
@@ -129,6 +130,38 @@ async def test_rfc9000_6_another_version_is_answered_with_those_we_speak() -> No
         async with host.client():
             pass
         assert listener_of(host).counters.version_negotiations == 1
+
+
+@pytest.mark.parametrize("path", ["/v1/signal?" + "p&" * 17, "/v1/signal?p=" + "%ff" * 400, "/v1/signal?p=\xe9"])
+async def test_3_1_a_query_that_nobody_expects_refuses_its_session_and_ends_no_other(path: str) -> None:
+    async with running() as host, host.open_channel() as other:
+        await hello(host, other)
+        with pytest.raises(ChannelClosedError, match="HTTP 400"):
+            async with connect_webtransport(host.url.partition("/v1/")[0] + path, trusted_pem=certificate().pem):
+                pass
+        await other.send(b'{"t":"ping","p":{"n":1}}')
+        assert (await receive(other)).t == "pong"
+
+
+async def test_rfc9000_3_5_a_request_that_nobody_reads_the_answer_of_ends_no_other_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The CONNECT and a STOP_SENDING for its stream come in one datagram."""
+    ask = WebTransportSession._ask
+
+    def ask_and_stop(session: WebTransportSession) -> None:
+        ask(session)
+        assert session._connect_stream is not None
+        session._quic.stop_stream(session._connect_stream, 0)
+
+    async with running() as host, host.open_channel() as other:
+        await hello(host, other)
+        monkeypatch.setattr(WebTransportSession, "_ask", ask_and_stop)
+        with pytest.raises(ChannelClosedError):
+            async with host.open_channel():
+                pass
+        await other.send(b'{"t":"ping","p":{"n":1}}')
+        assert (await receive(other)).t == "pong"
 
 
 @pytest.mark.parametrize("datagram", [b"\x40" + bytes(40), b"\xc0", bytes(1300), b"\xff" * 1300, b"\xc3" + bytes(1299)])
