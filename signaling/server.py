@@ -162,6 +162,8 @@ class SignalServer:
         snapshot: Snapshot | None = None
         if session is not None:
             self.counters.resumed += 1
+            if session.actor != actor:  # as `auth.refresh`, and before what the device may not do any more begins anew
+                self.calls.actor_changed(actor)
             session.actor = actor
             session.attach(link)
             self.calls.device_resumed(address, device)
@@ -326,6 +328,8 @@ class SignalServer:
             elif session.link is not None:
                 session.link.close(CloseCode.AUTHENTICATION, error.message, error=error.code, reply_to=id)
             return
+        if self._book.of(session.address) is not session:
+            return  # revoked, or replaced by a newer connection, while the token was looked at
         session.actor = actor
         self._remember_claims(session, claims, trio.current_time())
         if self.calls is not None:

@@ -22,6 +22,7 @@ from triortc.engine.calls.replies import AcceptedPayload, CallFault, Ok
 from triortc.signaling.channel import ChannelClosedError, MessageChannel
 from triortc.signaling.client import ClientDevice, CommandError, connect_websocket, open_signal_client
 from triortc.signaling.configuration import SignalingConfiguration
+from triortc.signaling.tokens import Claims
 from triortc.signaling.wire import encode_message
 
 
@@ -273,6 +274,46 @@ async def test_3_10_8_a_lost_socket_is_lost_and_not_left_and_resumes_with_what_w
         assert [(await client.event()).p["n"] for _ in range(2)] == [2, 3]
         nursery.cancel_scope.cancel()
     assert host.calls.happened[:3] == [("connected", "d1"), ("lost", "d1"), ("resumed", "d1")]
+
+
+async def test_3_4_a_session_is_resumed_with_what_the_newer_token_allows(host: SignalingHost) -> None:
+    """D2: less than before, and call control hears of it before the device is there again."""
+    async with host.open_channel() as channel:
+        welcome = (await hello(host, channel)).p
+    await host.calls.wait_for("lost")
+    resume = {"session": welcome["session"], "token": welcome["resume_token"], "last_seq": 0}
+    async with host.open_channel() as channel:
+        less = host.token(cap=["presence"], grp=["night"])
+        assert (await hello(host, channel, token=less, resume=resume)).p["resumed"] is True
+    told = [what for what, _ in host.calls.happened]
+    assert told[told.index("lost") :][:3] == ["lost", "changed", "resumed"]
+
+
+async def test_3_6_a_token_that_was_being_checked_when_a_newer_connection_took_over_counts_for_nothing() -> None:
+    checking, checked = trio.Event(), trio.Event()
+
+    class SlowRevocations:
+        """The refreshed token is looked up until the newer connection's is."""
+
+        async def revoked(self, claims: Claims) -> bool:
+            if claims.name == "refreshed":
+                checking.set()
+                await checked.wait()
+            elif claims.name == "newer":
+                checked.set()
+            return False
+
+    async with (
+        open_signaling_host("memory", revocations=SlowRevocations()) as host,
+        host.open_channel() as first,
+        host.open_channel() as second,
+    ):
+        await hello(host, first)
+        await first.send(encode_message("auth.refresh", {"token": host.token(name="refreshed")}, id="r"))
+        await checking.wait()
+        assert (await hello(host, second, token=host.token(name="newer"))).t == "welcome"
+        assert (await closed_with(first))[0] == 4010
+        assert ("changed", "d1") not in host.calls.happened
 
 
 async def test_r19_commands_without_a_reply_are_sent_again_in_order_and_done_once(host: SignalingHost) -> None:
