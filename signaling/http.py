@@ -6,6 +6,7 @@ write would wait for a delayed acknowledgement.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -25,6 +26,8 @@ from triortc.signaling.wire import PROTOCOL
 __all__ = ["SIGNAL_PATH", "HttpCounters", "HttpServer", "UpgradeContext", "peer_host"]
 
 SIGNAL_PATH: Final = "/v1/signal"
+#: What a host and a port are written with (RFC 3986 section 3.2.2; a name of other letters comes as punycode).
+_AUTHORITY: Final = re.compile(r"[A-Za-z0-9._~%:\[\]-]{1,255}")
 
 
 @dataclass(slots=True)
@@ -137,6 +140,7 @@ class HttpServer:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.max_head_bytes)
         patience_s = limits.request_timeout_s
         while True:
+            head_only = False  # an answer to HEAD has no body, and a refusal is no exception
             try:
                 with trio.move_on_after(patience_s) as waiting:
                     self._idle.add(waiting)
@@ -147,6 +151,8 @@ class HttpServer:
                 if waiting.cancelled_caught or head is None:
                     return None
                 self.counters.requests += 1
+                head_only = head.method == b"HEAD"
+                self._check_size(head)
                 headers = _headers(head)
                 self._check_host(headers)
                 if head.target.partition(b"?")[0] == SIGNAL_PATH.encode():
@@ -161,9 +167,10 @@ class HttpServer:
                 answer = self._answer(request)
                 if not isinstance(answer, Response):
                     answer = await answer
-                await self._send(connection, stream, answer, head_only=head.method == b"HEAD")
+                if not await self._send(connection, stream, answer, head_only=head_only):
+                    return None
             except _RefusedError as refused:
-                await self._send(connection, stream, refused.response, close=True)
+                await self._send(connection, stream, refused.response, head_only=head_only, close=True)
                 return None
             if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
                 return None
@@ -195,13 +202,7 @@ class HttpServer:
 
     async def _head(self, connection: h11.Connection, stream: trio.abc.Stream) -> h11.Request | None:
         event = await self._next_event(connection, stream)
-        if not isinstance(event, h11.Request):
-            return None
-        # h11 bounds what is incomplete; a head that came in one piece is measured here.
-        size = len(event.target) + sum(len(name) + len(value) + 4 for name, value in event.headers)
-        if size > self._configuration.max_head_bytes:
-            raise _RefusedError(Response(431, b"too many headers\n"))
-        return event
+        return event if isinstance(event, h11.Request) else None
 
     async def _body(self, connection: h11.Connection, stream: trio.abc.Stream) -> bytes:
         body = bytearray()
@@ -215,9 +216,15 @@ class HttpServer:
 
     # --- rules
 
+    def _check_size(self, head: h11.Request) -> None:
+        # h11 bounds what is incomplete; a head that came in one piece is measured here.
+        size = len(head.target) + sum(len(name) + len(value) + 4 for name, value in head.headers)
+        if size > self._configuration.max_head_bytes:
+            raise _RefusedError(Response(431, b"too many headers\n"))
+
     def _check_host(self, headers: dict[str, str]) -> None:
         host = headers.get("host", "")
-        if not host:
+        if not _AUTHORITY.fullmatch(host):  # it stands in headers of ours, as the Content-Security-Policy
             raise _RefusedError(Response(400, b"name the host\n"))
         if self._host_names is not None and not host_is_known(host, self._host_names, self._scheme):
             self.counters.refused_hosts += 1
@@ -252,9 +259,10 @@ class HttpServer:
         *,
         head_only: bool = False,
         close: bool = False,
-    ) -> None:
+    ) -> bool:
+        """Write an answer; False: it was not taken, or not whole, and nothing may come behind it."""
         if connection.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
-            return
+            return False
         headers = [
             ("content-length", str(len(response.body))),
             ("date", formatdate(usegmt=True)),
@@ -273,6 +281,8 @@ class HttpServer:
         pieces.append(connection.send(h11.EndOfMessage()) or b"")
         with trio.move_on_after(self._configuration.write_timeout_s):
             await stream.send_all(b"".join(pieces))
+            return True
+        return False
 
     # --- WebSocket
 

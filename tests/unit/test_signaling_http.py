@@ -13,6 +13,7 @@ from typing import Any
 import h11
 import pytest
 import trio
+from trio.testing import MockClock, lockstep_stream_pair
 
 from support.signaling_host import SignalingHost, hello, open_signaling_host
 from triortc.signaling.channel import ChannelClosedError
@@ -88,6 +89,36 @@ async def browser(host: SignalingHost) -> AsyncGenerator[Browser]:
 async def open_stream(host: SignalingHost) -> trio.SocketStream:
     assert host.address is not None
     return await trio.open_tcp_stream(*host.address)
+
+
+@pytest.mark.parametrize(("path", "authority", "status"), [("/v1/signal", "localhost", 426), ("/", "elsewhere", 421)])
+async def test_rfc9110_9_3_2_a_head_that_is_refused_has_no_body_and_ends_no_server(
+    host: SignalingHost, path: str, authority: str, status: int
+) -> None:
+    for _ in range(2):
+        async with await open_stream(host) as stream:
+            assert (await Browser(stream, authority).ask("HEAD", path))[::2] == (status, b"")
+
+
+@pytest.mark.parametrize("authority", ["caf\xe9", "a;script-src *", "a b", ""])
+async def test_3_8a_a_host_that_is_none_is_refused_before_it_stands_in_a_policy(authority: str) -> None:
+    async with open_signaling_host("websocket", host_names=None) as host:
+        for _ in range(2):
+            async with await open_stream(host) as stream:
+                await stream.send_all(f"GET /agent HTTP/1.1\r\nhost: {authority}\r\n\r\n".encode("latin-1"))
+                assert (await stream.receive_some()).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_a_connection_whose_client_did_not_take_a_whole_answer_ends(autojump_clock: MockClock) -> None:
+    """Behind half of an answer, the next would be read as the rest of it."""
+    async with open_signaling_host("memory", http=HttpConfiguration(write_timeout_s=1.0)) as host:
+        client, server = lockstep_stream_pair()
+        host.nursery.start_soon(host.http.serve, server)
+        await client.send_all(b"GET /ready HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert await client.receive_some(10) == b"HTTP/1.1 2"
+        await trio.sleep(2)
+        with pytest.raises(trio.BrokenResourceError):
+            await client.send_all(b"GET /ready HTTP/1.1\r\nhost: localhost\r\n\r\n")
 
 
 @pytest.mark.parametrize("path", ["/", "/visitor", "/agent"])
