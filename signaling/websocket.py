@@ -188,6 +188,7 @@ class WebSocketChannel:
             end = _frame_end(data, at)
             if end is not None and end - at > _MAX_MESSAGE_BYTES:
                 answers += self._fail(1009, "the message is too large")
+                self._rest = data[at:]
             elif end is None or end > len(data):
                 self._rest = data[at:]
                 break
@@ -254,6 +255,8 @@ class WebSocketChannel:
             if connection.state in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING):
                 self._closed = code, reason, None
                 await self._write(connection.send(CloseConnection(code, _short(reason))))
+            if connection.state is ConnectionState.LOCAL_CLOSING:
+                connection.receive_data(self._rest)  # the beginning of a frame: the peer's answer comes behind its end
             while connection.state is ConnectionState.LOCAL_CLOSING and self._unfinished <= _MAX_UNFINISHED_BYTES:
                 data = await self._read()
                 self._unfinished += len(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -472,7 +473,8 @@ async def test_3_1_a_binary_frame_closes_with_4400() -> None:
 async def test_3_1_a_frame_far_over_the_limit_ends_the_connection() -> None:
     async with open_signaling_host("websocket") as host, connect_websocket(host.url) as channel:
         await hello(host, channel)
-        await channel.send(b"x" * 200_000)
+        with suppress(ChannelClosedError):  # it may be said before all is sent
+            await channel.send(b"x" * 200_000)
         assert (await closed_with(channel))[0] == 1009
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from contextlib import suppress
 
 import pytest
 import trio
-from trio.testing import memory_stream_pair
+from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
@@ -121,3 +122,35 @@ async def test_7_1_2_a_close_waits_for_the_peers_close_and_listens_to_nothing_el
         await theirs.send_all(client().send(TextMessage(data="unheard")) + peer.send(close.response()))
     with pytest.raises(ChannelClosedError, match="4010"):
         await channel.receive()
+
+
+@pytest.mark.parametrize(("size", "code"), [(60_000, 4010), (200_000, 1009)])
+async def test_7_1_1_a_close_is_answered_behind_the_frame_that_was_on_its_way(size: int, code: int) -> None:
+    """Who ends the connection before that may take the close and its code away from the peer (a TCP reset)."""
+    ours, theirs = memory_stream_pair()
+    channel, peer = WebSocketChannel(ours, Connection(ConnectionType.SERVER)), client()
+    frame = peer.send(TextMessage(data="x" * size))
+    closed, reading = trio.Event(), trio.CancelScope()
+
+    async def serve() -> None:
+        with reading, suppress(ChannelClosedError):
+            await channel.receive()
+        await channel.aclose(4010, "superseded")
+        closed.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        await theirs.send_all(frame[:1000])
+        await wait_all_tasks_blocked()
+        reading.cancel()
+        await wait_all_tasks_blocked()
+        await theirs.send_all(frame[1000:])
+        await wait_all_tasks_blocked()
+        assert not closed.is_set()
+        peer.receive_data(bytes(await theirs.receive_some()))
+        (said,) = peer.events()
+        assert isinstance(said, CloseConnection)
+        assert said.code == code
+        await theirs.send_all(peer.send(said.response()))
+        with trio.fail_after(5):
+            await closed.wait()
