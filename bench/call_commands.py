@@ -13,6 +13,7 @@ import click
 import trio
 from rich.console import Console
 from rich.table import Table
+from trio.testing import MockClock
 
 from triortc.bench.call import measure_go
 from triortc.bench.kills import kill_often
@@ -51,7 +52,8 @@ def supervisor_command(rings: int, pairs: str, seconds: float, idle: int, calls:
     if idle:
         measures.append(partial(trio.run, measure_idle, idle))
     if calls:
-        measures.append(partial(trio.run, measure_memory, calls))
+        clock = MockClock()
+        measures.append(partial(trio.run, measure_memory, calls, clock, clock=clock))
     if rings:
         measures.append(partial(trio.run, measure_rings, rings))
     for measure in measures:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import trio
+from trio.testing import MockClock
 
 from triortc.bench.machine import cpu_seconds, percentile
 from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation
@@ -266,8 +267,14 @@ def _whole_call(reducer: _Reducer, visitor: Actor, conversation: str) -> None:
 # --- memory
 
 
-async def measure_memory(calls: int) -> dict[str, Any]:
-    """Whole calls, one after the other: how much memory a node has after a fifth of them, and after all."""
+async def measure_memory(calls: int, clock: MockClock | None = None) -> dict[str, Any]:
+    """Whole calls, one after the other: how much memory a node has after a fifth of them, and after all.
+
+    Arguments:
+        calls: of a visitor each.
+        clock: the run's own, if its time is virtual: there is a call a second then, and what is kept of the visitors
+            of the last minute stays as much as it is.
+    """
     async with open_call_supervisor(NullMedia(), configuration=_AS_FAST_AS_ONE_CAN) as supervisor:
         agent = _agent("org0", 0, "desk")
         supervisor.device_connected(agent, _device(agent))
@@ -275,6 +282,8 @@ async def measure_memory(calls: int) -> dict[str, Any]:
         first = 0.0
         for number in range(calls):
             await _simulated_call(supervisor, agent, number)
+            if clock is not None:
+                clock.jump(1.0)
             if number + 1 == calls // 5:
                 gc.collect()
                 first = _rss_kib()

@@ -6,8 +6,10 @@ What an agent *declares* is theirs alone. What they *effectively* are follows fr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Literal, NamedTuple
+
+from triortc.engine.calls.value import value
 
 __all__ = ["CHANNELS", "Channel", "Declared", "EffectiveStatus", "PresenceFacts", "effective_status"]
 
@@ -16,7 +18,7 @@ Declared = Literal["available", "unavailable"]
 CHANNELS: Final[tuple[Channel, ...]] = ("chat", "call", "video", "third_party")
 
 
-@dataclass(slots=True, frozen=True)
+@value(slots=True, frozen=True)
 class PresenceFacts:
     """Everything that availability depends on.
 
