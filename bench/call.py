@@ -6,7 +6,7 @@ import random
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import trio
 
@@ -17,6 +17,9 @@ from triortc.bench.machine import percentile
 from triortc.signaling.client import ClientDevice
 
 __all__ = ["measure_go"]
+
+_PAUSE_S: Final = 0.5
+"""Between two calls: an agent's device may send so many commands a second and no more."""
 
 
 async def measure_go(calls: int, *options: str) -> dict[str, Any]:
@@ -42,6 +45,7 @@ async def measure_go(calls: int, *options: str) -> dict[str, Any]:
                 await agent.client.command("presence.set", channel="video", declared="available")
                 for number in range(calls):
                     await _one_call(server, agent, number, to_agent, to_visitor, warm)
+                    await trio.sleep(_PAUSE_S)
                 nursery.cancel_scope.cancel()
     return {
         "what": "Go to active",
