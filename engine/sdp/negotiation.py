@@ -244,7 +244,7 @@ def _plan_answer(
     if section.media.protocol not in _PROTOCOLS:
         return f"the protocol of the {section.kind} section is not RTP over DTLS-SRTP"
     if section.kind in claims.kinds:
-        return f"there is a {section.kind} section already"
+        return f"another {section.kind} section is accepted already"
     if not _multiplexes(offer, section):
         return "RTP and RTCP are not multiplexed (rtcp-mux)"
     formats = read_formats(section, local.kind)

@@ -202,7 +202,7 @@ def test_sections_of_other_kinds_and_further_ones_are_refused_in_place() -> None
     description, negotiated = answer("\r\n".join(JSEP["offer-B2"]["lines"]))
     assert negotiated.rejected == (
         RejectedSection(1, "application", "d1", "application is not wanted here"),
-        RejectedSection(3, "video", "v2", "there is a video section already"),
+        RejectedSection(3, "video", "v2", "another video section is accepted already"),
     )
     assert description.groups[0].mids == ("a1", "v1")
     assert lines_of(description, 1) == [
