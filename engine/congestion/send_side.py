@@ -153,6 +153,8 @@ class SendSideEstimator:
         acknowledged_packets, arrived_at = self._note_arrivals(feedback)
         whole = len(feedback.received) == feedback.packet_status_count  # then nothing of it can be pending
         lost = 0 if whole else self._history.pending(first, fresh)
+        if not self._expected and self._sampled_at is not None and now - self._sampled_at > _MAXIMUM_LOSS_SAMPLE_S:
+            self._sampled_at = now  # after a pause: one of the first few packets is no sample yet
         self._expected += acknowledged_packets + lost
         self._lost += lost
         sampled = self._sample_loss(now)

@@ -99,6 +99,23 @@ def test_a_pause_keeps_the_estimate() -> None:
     assert after >= 0.8 * before
 
 
+def test_one_of_the_first_two_packets_after_a_pause_is_no_sample_of_loss() -> None:
+    estimator = SendSideEstimator()
+    for first, reported_at in ((0, 100.5), (30, 101.0)):
+        for number in range(first, first + 30):
+            estimator.on_sent(number, PACKET_BYTES, reported_at - 0.5 + (number - first) * 0.01)
+        received = tuple((offset, 40) for offset in range(30))
+        estimator.on_feedback(TransportFeedback(1, 2, first, 30, int(reported_at / 0.064), 0, received), reported_at)
+    assert estimator.loss == 0
+    before = estimator.target_bps
+    for number in (60, 61):
+        estimator.on_sent(number, PACKET_BYTES, 111.0)
+    estimator.on_feedback(TransportFeedback(1, 2, 60, 2, int(111.0 / 0.064), 0, ((1, 40),)), 111.1)
+    assert estimator.loss == 0
+    assert estimator.target_bps >= before
+    assert estimator.limit_bps(111.1) is None
+
+
 def test_noise_does_not_starve_an_application_that_sends_little() -> None:
     path = Path(VirtualLink(capacity_bps=5_000_000, jitter_s=0.06, seed=5))
     path.run(60, lambda target: min(40_000, target))
