@@ -196,7 +196,7 @@ class KeySet:
         try:
             entries = json.loads(document)["keys"]
             usable = [key for entry in entries if (key := _read_key(entry, issuer, frozenset(organizations)))]
-        except (ValueError, KeyError, TypeError, AttributeError, jwt.PyJWTError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, jwt.PyJWTError) as error:
             raise ConfigurationError(f"not a JSON Web Key Set: {error}") from None
         if not usable:
             raise ConfigurationError("the key set holds no Ed25519 or P-256 key with a kid")

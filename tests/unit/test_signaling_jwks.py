@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import ssl
+import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -222,6 +224,23 @@ async def test_a_set_behind_a_url_is_fetched() -> None:
         assert await keys.find("a", "i") is not None
 
 
+async def test_the_authorities_of_tls_are_not_read_on_the_loop_that_media_runs_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    readers: list[threading.Thread] = []
+    create = ssl.create_default_context
+
+    def observed(*arguments: Any, **options: Any) -> ssl.SSLContext:
+        readers.append(threading.current_thread())
+        return create(*arguments, **options)
+
+    monkeypatch.setattr(ssl, "create_default_context", observed)
+    async with web(lambda: http("200 OK", document(a=ONE))) as url:
+        assert await CachedKeys([JwksUrl(url, "i", ("acme",))]).load() == []
+    assert readers
+    assert threading.main_thread() not in readers
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -230,11 +249,12 @@ async def test_a_set_behind_a_url_is_fetched() -> None:
         http("500 Oops"),
         http("200 OK", b"x" * 300_000),
         http("200 OK", b"not json"),
+        http("200 OK", b'{"keys":' + b"[" * 100_000),
         b"garbage\r\n\r\n",
         b"",
         None,
     ],
-    ids=["redirect", "404", "500", "too large", "not json", "garbage", "closed", "silent"],
+    ids=["redirect", "404", "500", "too large", "not json", "nested", "garbage", "closed", "silent"],
 )
 async def test_answers_that_are_no_set_are_words_and_nothing_else(answer: bytes | None) -> None:
     async with web(lambda: answer) as url:
