@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -27,6 +28,8 @@ FIELDS: Final = (
     "talk_ms",
     "code",
 )
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_SPOILT: Final = "\N{REPLACEMENT CHARACTER}"
 
 
 def _subject(record: logging.LogRecord) -> dict[str, Any]:
@@ -58,7 +61,8 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
-        subject = " ".join(f"{name}={value}" for name, value in _subject(record).items())
+        # A person's id may be anything: no line of the log is forged by it, and no terminal obeys it.
+        subject = " ".join(f"{name}={_CONTROL.sub(_SPOILT, str(value))}" for name, value in _subject(record).items())
         first, newline, rest = super().format(record).partition("\n")
         return f"{first}{f' [{subject}]' if subject else ''}{newline}{rest}"
 

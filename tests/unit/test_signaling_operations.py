@@ -247,6 +247,14 @@ async def test_logs_say_of_which_session_and_hold_no_token_and_no_description(ca
     assert not any(secret in text or secret in json.dumps(lines) for secret in secrets)
 
 
+def test_nobodys_id_forges_a_line_of_the_log_or_speaks_to_the_terminal() -> None:
+    record = logging.LogRecord("triortc", logging.INFO, "x.py", 1, "device connected", (), None)
+    record.sub = "eve\n2026-11-28 00:00:00 ERROR forged\x1b[2J\u2028"
+    for line in (TextFormatter().format(record), JsonFormatter().format(record)):
+        assert "eve" in line
+        assert not set("\n\x1b") & set(line)
+
+
 def test_an_error_is_logged_with_its_traceback_on_one_line() -> None:
     try:
         raise ValueError("in the middle")
