@@ -149,7 +149,8 @@ class Chatting:
     def _place(self, cursor: str) -> tuple[int, str]:
         """The place of the last conversation of the page before, wherever others have gone since."""
         created, separator, conversation = cursor.partition(".")
-        if not separator or not created.isascii() or not created.isdigit() or len(created) > 20:
+        digits = created.removeprefix("-")  # from before this process, on its clock
+        if not separator or not digits.isascii() or not digits.isdigit() or len(digits) > 20:
             raise RefusedError("proto.malformed", "this cursor was not made by the server")
         return (-int(created), conversation)
 

@@ -13,6 +13,7 @@ from triortc.engine.calls.commands import (
     CallAccept,
     CallDecline,
     CallHangup,
+    ConversationList,
     ConversationMessageSend,
     ConversationSnooze,
     ConversationTag,
@@ -60,6 +61,24 @@ def test_c6_an_agent_who_only_said_hello_is_known_to_the_next_process() -> None:
     known = house.ok(supervisor, PresenceGet("ana")).items
     assert {item.declared for item in known} == {"unavailable"}
     assert house.fault(supervisor, PresenceGet("who never came")).code == "state.not_found"
+
+
+def test_the_list_of_conversations_pages_through_those_that_are_older_than_this_process() -> None:
+    house = KeptHouse(CallConfiguration(conversations_per_page=1, max_chats=50))
+    ana = house.agent()
+    for number in range(3):
+        visitor = house.visitor(f"v{number}", conversation=f"cv_{number}")
+        house.ok(visitor, ConversationMessageSend(f"cv_{number}", "hello"))
+        house.advance(1.0)
+    house = house.reborn(after_s=3600.0)
+    page = house.connect(ana)
+    found = [item.conversation for item in page.conversations]
+    cursor = page.next
+    while cursor is not None:
+        further = house.ok(ana, ConversationList(cursor))
+        found += [item.conversation for item in further.items]
+        cursor = further.next
+    assert found == ["cv_2", "cv_1", "cv_0"]
 
 
 def outcome(house: KeptHouse, session: str) -> tuple[str, str]:
