@@ -6,6 +6,7 @@ write would wait for a delayed acknowledgement.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from triortc.signaling.wire import PROTOCOL
 
 __all__ = ["SIGNAL_PATH", "HttpCounters", "HttpServer", "UpgradeContext", "peer_host"]
 
+_logger: Final = logging.getLogger("triortc.http")
 SIGNAL_PATH: Final = "/v1/signal"
 #: What a host and a port are written with (RFC 3986 section 3.2.2; a name of other letters comes as punycode).
 _AUTHORITY: Final = re.compile(r"[A-Za-z0-9._~%:\[\]-]{1,255}")
@@ -32,7 +34,7 @@ _AUTHORITY: Final = re.compile(r"[A-Za-z0-9._~%:\[\]-]{1,255}")
 
 @dataclass(slots=True)
 class HttpCounters:
-    """What has come in."""
+    """What has come in; `faults`: connections that failed inside the server."""
 
     connections: int = 0
     requests: int = 0
@@ -41,6 +43,7 @@ class HttpCounters:
     refused_hosts: int = 0
     refused_origins: int = 0
     malformed: int = 0
+    faults: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,12 @@ class HttpServer:
                     await self._upgraded(*upgraded)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 pass  # the client went away
+            except Exception:
+                # The boundary of one connection, as V44 is of one session: all connections share a nursery, and a fault
+                # of ours on the way of a stranger's bytes must end neither the others nor the calls. It is counted and
+                # logged with its traceback; a cancellation is no Exception and passes.
+                self.counters.faults += 1
+                _logger.exception("a connection failed inside the server")
             finally:
                 self.open_connections -= 1
                 self._per_host[host] -= 1

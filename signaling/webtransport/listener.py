@@ -8,8 +8,10 @@ Retry, which costs this side neither (RFC 9000 section 8.1.2). aioquic keeps to 
 from __future__ import annotations
 
 import base64
+import logging
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -43,6 +45,7 @@ from triortc.signaling.webtransport.session import (
 
 __all__ = ["ListenerCounters", "WebTransportListener"]
 
+_logger: Final = logging.getLogger("triortc.webtransport")
 _ID_BYTES: Final = 8
 _LONG_HEADER: Final = 0x80
 _MAX_DATAGRAM_FRAME_BYTES: Final = 65_536  # what HTTP/3 datagrams need to be allowed; ours are refused
@@ -315,7 +318,7 @@ class WebTransportListener:
     async def _own(self, connected: _Connected) -> None:
         connected.scope.deadline = trio.current_time() + self._configuration.handshake_timeout_s
         try:
-            with connected.scope:
+            with connected.scope, self._contained():
                 await connected.owner.run()
         finally:
             self._forget(connected)
@@ -355,7 +358,17 @@ class WebTransportListener:
 
     async def _serve_arrived(self, channel: WebTransportChannel, context: UpgradeContext) -> None:
         self._arriving -= 1
-        await self._serve(channel, context)
+        with self._contained():
+            await self._serve(channel, context)
+
+    @contextmanager
+    def _contained(self) -> Generator[None]:
+        """The boundary of one connection, as V44 is of one session: a fault of ours ends no other, and no call."""
+        try:
+            yield
+        except Exception:  # counted and logged with its traceback; a cancellation is no Exception and passes
+            self.counters.faults += 1
+            _logger.exception("a connection failed inside the server")
 
     def _validated(self, connected: _Connected) -> None:
         if connected.unvalidated:

@@ -176,8 +176,9 @@ async def open_signaling_host(
     webtransport: WebTransportConfiguration | None = None,
     host_names: tuple[str, ...] | None = NAMES,
     origin_allowed: Callable[[str, str], bool] | None = None,
+    expected_faults: int = 0,
 ) -> AsyncGenerator[SignalingHost]:
-    """Run a signaling server until the block is left, and check that it leaves nothing."""
+    """Run a signaling server until the block is left, and check that it leaves nothing and has hidden no failure."""
     issuer = DevelopmentIssuer(random_bytes=random.Random(7).randbytes, wall_s=wall_s)
     server = SignalServer(
         TokenVerifier(issuer, wall_s=wall_s, revocations=revocations),
@@ -226,6 +227,8 @@ async def open_signaling_host(
     assert server.counters.handshakes == 0
     assert http_server.open_connections == 0
     assert listener is None or listener.open_connections == 0
+    faults = http_server.counters.faults + (0 if listener is None else listener.counters.faults)
+    assert faults == expected_faults
 
 
 async def receive(channel: MessageChannel) -> Message:

@@ -136,6 +136,8 @@ async def open_signaling_house(
     assert not media.open_legs
     assert server.signaling.counters.open_connections == 0
     assert server.http.open_connections == 0
+    assert server.http.counters.faults == 0
+    assert server.webtransport is None or server.webtransport.counters.faults == 0
     assert server.webtransport is None or server.webtransport.open_connections == 0
     assert server.calls.running_sessions == 0
 

@@ -15,7 +15,7 @@ import pytest
 import trio
 from trio.testing import MockClock, lockstep_stream_pair
 
-from support.signaling_host import SignalingHost, hello, open_signaling_host
+from support.signaling_host import SignalingHost, hello, open_signaling_host, receive
 from triortc.signaling.channel import ChannelClosedError
 from triortc.signaling.client import connect_websocket
 from triortc.signaling.configuration import HttpConfiguration, SignalingConfiguration
@@ -107,6 +107,23 @@ async def test_3_8a_a_host_that_is_none_is_refused_before_it_stands_in_a_policy(
             async with await open_stream(host) as stream:
                 await stream.send_all(f"GET /agent HTTP/1.1\r\nhost: {authority}\r\n\r\n".encode("latin-1"))
                 assert (await stream.receive_some()).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_a_fault_of_ours_ends_the_connection_that_met_it_and_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(site: Site, request: Request) -> None:
+        raise ZeroDivisionError(request.path)
+
+    async with open_signaling_host("websocket", expected_faults=1) as host, host.open_channel() as other:
+        await hello(host, other)
+        monkeypatch.setattr(Site, "respond", fail)
+        async with await open_stream(host) as stream:
+            await stream.send_all(b"GET /ready HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            assert await stream.receive_some() == b""
+        await other.send(b'{"t":"ping","p":{"n":1}}')
+        assert (await receive(other)).t == "pong"
+    assert [record.message for record in caplog.records if record.exc_info] == ["a connection failed inside the server"]
 
 
 async def test_a_connection_whose_client_did_not_take_a_whole_answer_ends(autojump_clock: MockClock) -> None:

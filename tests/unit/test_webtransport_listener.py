@@ -143,6 +143,24 @@ async def test_3_1_a_query_that_nobody_expects_refuses_its_session_and_ends_no_o
         assert (await receive(other)).t == "pong"
 
 
+async def test_a_fault_of_ours_ends_the_connection_that_met_it_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> int:
+        raise ZeroDivisionError
+
+    limits = WebTransportConfiguration(linger_s=0.1)
+    async with (
+        open_signaling_host("webtransport", webtransport=limits, expected_faults=1) as host,
+        host.open_channel() as other,
+    ):
+        await hello(host, other)
+        monkeypatch.setattr("triortc.signaling.webtransport.listener.admission_status", fail)
+        with pytest.raises(ChannelClosedError):
+            async with host.open_channel():
+                pass
+        await other.send(b'{"t":"ping","p":{"n":1}}')
+        assert (await receive(other)).t == "pong"
+
+
 async def test_rfc9000_3_5_a_request_that_nobody_reads_the_answer_of_ends_no_other_session(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
