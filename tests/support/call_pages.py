@@ -22,7 +22,7 @@ __all__ = [
     "open_visitor",
     "rates",
     "stats",
-    "wait_for_another_connection",
+    "wait_for_pictures",
     "wait_for_size",
     "wait_for_withheld",
 ]
@@ -52,7 +52,7 @@ FULL_SIZE = """new Promise((resolve, reject) => {
 })"""
 
 
-ANEW = """new Promise(resolve => {
+PICTURES = """new Promise(resolve => {
   const look = async () => {
     const decoded = (await triortc.stats())?.in.video?.framesDecoded ?? 0;
     if (decoded > 5 && decoded < %d) resolve(true);
@@ -62,9 +62,9 @@ ANEW = """new Promise(resolve => {
 })"""
 
 
-async def wait_for_another_connection(page: Page, decoded: int) -> None:
-    """Wait until pictures come through a connection that has decoded fewer than that: not the one from before."""
-    await page.evaluate(ANEW % decoded)
+async def wait_for_pictures(page: Page, *, fewer_than: int = 1 << 30) -> None:
+    """Wait until pictures come, through a connection that has decoded fewer than that: not the one from before."""
+    await page.evaluate(PICTURES % fewer_than)
 
 
 async def open_agent(
