@@ -81,6 +81,7 @@ export class Channel {
   /** @type {ReturnType<typeof setTimeout>|undefined} */ #ackTimer;
   /** @type {ReturnType<typeof setTimeout>|undefined} */ #beatTimer;
   /** @type {ReturnType<typeof setTimeout>|undefined} */ #retryTimer;
+  /** Ends what the page tells us. @type {AbortController|null} */ #listening = null;
   #greeted = false;
   #refused = false;
   #stopped = true;
@@ -94,8 +95,6 @@ export class Channel {
   /** @param {ChannelOptions} options */
   constructor(options) {
     this.options = options;
-    globalThis.addEventListener?.("online", () => this.retryNow());
-    globalThis.document?.addEventListener("visibilitychange", () => { if (!document.hidden) this.retryNow(); });
   }
 
   get open() { return this.#greeted && this.#socket?.readyState === 1; }
@@ -109,6 +108,7 @@ export class Channel {
     this.#retryTimer = undefined;
     this.#stopped = false;
     this.#refused = false;
+    this.#listen();
     this.options.onState("connecting", "");
     let credentials;
     try {
@@ -142,11 +142,21 @@ export class Channel {
   /** Leave for good: the server forgets the session. */
   leave() {
     this.#stopped = true;
+    this.#listening?.abort();
+    this.#listening = null;
     clearTimeout(this.#retryTimer);
     if (this.open) this.#send({ t: "bye", p: { code: 4000, reason: "left" } });
     this.#drop();
     this.#giveUp("client.left", "this client has left");
     this.options.onState("left", "");
+  }
+
+  /** A network that is back, and a page that is looked at again, are worth a try. */
+  #listen() {
+    if (this.#listening) return;
+    const { signal } = this.#listening = new AbortController();
+    globalThis.addEventListener?.("online", () => this.retryNow(), { signal });
+    globalThis.document?.addEventListener("visibilitychange", () => { if (!document.hidden) this.retryNow(); }, { signal });
   }
 
   /** Do not wait for the next try. */

@@ -183,3 +183,23 @@ test("RFC 9562 5.7 identifiers sort by time and carry version and variant", () =
   assert.deepEqual(ids.map((id) => id.slice(0, 13)), ids.map((id) => id.slice(0, 13)).sort());
   assert.equal(new Set(ids).size, ids.length);
 });
+
+test("a channel that has left listens to the page no longer", async () => {
+  let listening = 0;
+  globalThis.addEventListener = (_type, _listener, { signal } = {}) => {
+    listening += 1;
+    signal?.addEventListener("abort", () => { listening -= 1; });
+  };
+  const other = new Channel({ ...channel.options });
+  await other.connect();
+  await settled();
+  assert.equal(listening, 1);
+  other.leave();
+  assert.equal(listening, 0);
+  await other.connect();
+  await settled();
+  assert.equal(listening, 1);
+  other.leave();
+  assert.equal(listening, 0);
+  delete globalThis.addEventListener;
+});
