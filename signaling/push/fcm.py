@@ -55,6 +55,8 @@ class Fcm:
         self._token = ""
         self._token_until_s = 0.0
         self._fetching = trio.Lock()
+        self._failures = 0
+        self._failure: HttpsError | None = None
         self._url = f"{configuration.origin}/v1/projects/{quote(configuration.project, safe='')}/messages:send"
 
     def origin(self, endpoint: PushEndpoint) -> str:
@@ -92,10 +94,17 @@ class Fcm:
         return Verdict.GONE if unregistered else Verdict.REFUSED
 
     async def _access_token(self) -> str:
-        async with self._fetching:  # one fetch for everybody who waits
+        failures = self._failures
+        async with self._fetching:  # one fetch for everybody who waits, whatever comes of it
+            if self._failure is not None and self._failures != failures:
+                raise HttpsError(self._failure.failure, str(self._failure))
             now = self._wall_s()
             if not self._token or now >= self._token_until_s:
-                self._token, lifetime_s = await self._fetch(now)
+                try:
+                    self._token, lifetime_s = await self._fetch(now)
+                except HttpsError as error:
+                    self._failures, self._failure = self._failures + 1, error
+                    raise
                 self._token_until_s = now + max(0.0, lifetime_s - _MARGIN_S)
             return self._token
 

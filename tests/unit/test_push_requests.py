@@ -10,7 +10,9 @@ from typing import Any
 
 import jwt
 import pytest
+import trio
 from cryptography.hazmat.primitives.asymmetric import ec
+from trio.testing import MockClock
 
 from support.push_fakes import (
     APNS,
@@ -286,6 +288,33 @@ async def test_an_access_token_that_is_refused_is_fetched_anew() -> None:
     await fcm.request(a_ring(FCM_ENDPOINT), 10)
     assert fcm.judge(HttpsAnswer(401, {}, b"{}")) is Verdict.RETRY
     await fcm.request(a_ring(FCM_ENDPOINT), 10)
+    assert len(endpoint.grants) == 2
+
+
+async def test_a_token_endpoint_that_is_silent_is_waited_for_once_by_all_pushes_that_need_it(
+    autojump_clock: MockClock,
+) -> None:
+    class Silent(TokenEndpoint):
+        async def exchange(self, request: HttpsRequest, *, timeout_s: float) -> HttpsAnswer:
+            await super().exchange(request, timeout_s=timeout_s)
+            await trio.sleep(timeout_s)
+            raise HttpsError("timeout", "no answer")
+
+    endpoint = Silent()
+    fcm = Fcm(FCM, endpoint, Clock(), 5)
+    given_up: list[float] = []
+
+    async def push() -> None:
+        with pytest.raises(HttpsError, match="no answer"):
+            await fcm.request(a_ring(FCM_ENDPOINT), 10)
+        given_up.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(50):
+            nursery.start_soon(push)
+    assert given_up == [5.0] * 50
+    assert len(endpoint.grants) == 1
+    await push()
     assert len(endpoint.grants) == 2
 
 
