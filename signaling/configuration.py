@@ -105,8 +105,8 @@ class HttpConfiguration:
         keep_alive_s: how long an idle connection is kept for the next request.
         write_timeout_s: how long an answer may take to be taken by the client.
         max_connections: TCP connections at a time; more are closed at once.
-        max_connections_per_address: the same from one address; 0: no limit, for a server behind a proxy. Connections
-            from this machine are not counted.
+        max_connections_per_address: the same from one address, of IPv6 from one network of 64 bits; 0: no limit, for a
+            server behind a proxy. Connections from this machine are not counted.
         allowed_origins: further values of `Origin` whose pages may connect; the own origin always may.
         hosts: host names and addresses accepted besides those that the server is bound to.
     """

@@ -6,6 +6,7 @@ write would wait for a delayed acknowledgement.
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import re
 from collections.abc import Awaitable, Callable, Collection
@@ -24,7 +25,7 @@ from triortc.signaling.site import Request, Responder, Response
 from triortc.signaling.websocket import WebSocketChannel, accept_websocket
 from triortc.signaling.wire import PROTOCOL
 
-__all__ = ["SIGNAL_PATH", "HttpCounters", "HttpServer", "UpgradeContext", "peer_host"]
+__all__ = ["SIGNAL_PATH", "HttpCounters", "HttpServer", "UpgradeContext", "peer_host", "subscriber"]
 
 _logger: Final = logging.getLogger("triortc.http")
 SIGNAL_PATH: Final = "/v1/signal"
@@ -114,8 +115,9 @@ class HttpServer:
             if not self._has_room(host):
                 self.counters.refused_connections += 1
                 return
+            counted = subscriber(host)
             self.open_connections += 1
-            self._per_host[host] = self._per_host.get(host, 0) + 1
+            self._per_host[counted] = self._per_host.get(counted, 0) + 1
             try:
                 upgraded = await self._requests(stream)
                 if upgraded is not None:
@@ -130,9 +132,9 @@ class HttpServer:
                 _logger.exception("a connection failed inside the server")
             finally:
                 self.open_connections -= 1
-                self._per_host[host] -= 1
-                if not self._per_host[host]:
-                    del self._per_host[host]
+                self._per_host[counted] -= 1
+                if not self._per_host[counted]:
+                    del self._per_host[counted]
         finally:
             await trio.aclose_forcefully(stream)
 
@@ -141,7 +143,7 @@ class HttpServer:
         if self.open_connections >= limits.max_connections:
             return False
         most = limits.max_connections_per_address
-        return not most or host in ("", "127.0.0.1", "::1") or self._per_host.get(host, 0) < most
+        return not most or host in ("", "127.0.0.1", "::1") or self._per_host.get(subscriber(host), 0) < most
 
     async def _requests(self, stream: trio.abc.Stream) -> tuple[WebSocketChannel, UpgradeContext] | None:
         """Answer requests, until the connection is over or becomes a WebSocket's."""
@@ -326,6 +328,15 @@ def peer_host(stream: trio.abc.Stream) -> str:
     except OSError:
         return ""  # it is gone already
     return str(name[0]) if isinstance(name, tuple) else ""
+
+
+def subscriber(host: str) -> str:
+    """What connections from an address are counted by: itself; of IPv6 the /64 that one subscriber chooses from."""
+    try:
+        address = ipaddress.IPv6Address(host.partition("%")[0])
+    except ValueError:
+        return host
+    return host if address.ipv4_mapped is not None else str(ipaddress.IPv6Address(int(address) >> 64 << 64))
 
 
 def _headers(head: h11.Request) -> dict[str, str]:

@@ -31,7 +31,7 @@ from aioquic.quic.retry import QuicRetryTokenHandler
 from triortc.engine.address import Address
 from triortc.engine.udp import UdpSocket
 from triortc.signaling.certificates import ServerCertificate
-from triortc.signaling.http import UpgradeContext
+from triortc.signaling.http import UpgradeContext, subscriber
 from triortc.signaling.webtransport.admission import Admission, admission_status
 from triortc.signaling.webtransport.channel import ConnectionOwner, WebTransportChannel
 from triortc.signaling.webtransport.configuration import WebTransportConfiguration
@@ -249,7 +249,7 @@ class WebTransportListener:
         return (
             len(self._connected) < c.max_connections
             and self._unvalidated < c.max_unvalidated
-            and self._per_host.get(address[0], 0) < c.max_connections_per_address
+            and self._per_host.get(subscriber(address[0]), 0) < c.max_connections_per_address
         )
 
     def _negotiate_version(self, socket: UdpSocket, header: QuicHeader, address: Address) -> None:
@@ -305,7 +305,7 @@ class WebTransportListener:
             on_event=lambda event: self._happened(connected, event, connections),
             queued_datagrams=c.queued_datagrams,
         )
-        connected = _Connected(owner, address[0], {id, quic.host_cid})
+        connected = _Connected(owner, subscriber(address[0]), {id, quic.host_cid})
         self._connected.add(connected)
         self._per_host[connected.host] = self._per_host.get(connected.host, 0) + 1
         self._unvalidated += 1

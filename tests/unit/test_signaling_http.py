@@ -13,7 +13,7 @@ from typing import Any
 import h11
 import pytest
 import trio
-from trio.testing import MockClock, lockstep_stream_pair
+from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
 from support.signaling_host import SignalingHost, hello, open_signaling_host, receive
 from triortc.signaling.channel import ChannelClosedError
@@ -107,6 +107,22 @@ async def test_3_8a_a_host_that_is_none_is_refused_before_it_stands_in_a_policy(
             async with await open_stream(host) as stream:
                 await stream.send_all(f"GET /agent HTTP/1.1\r\nhost: {authority}\r\n\r\n".encode("latin-1"))
                 assert (await stream.receive_some()).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_3_7_connections_of_one_ipv6_network_count_as_those_of_one_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """RFC 4291 section 2.5.4: whoever has one address has 2^64 of them."""
+    came_from = iter(["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "192.0.2.1", "192.0.2.2", "192.0.2.2"])
+    monkeypatch.setattr("triortc.signaling.http.peer_host", lambda stream: next(came_from))
+    async with open_signaling_host("memory", http=HttpConfiguration(max_connections_per_address=1)) as host:
+        refused = []
+        for _ in range(6):
+            _, server = memory_stream_pair()
+            host.nursery.start_soon(host.http.serve, server)
+            await wait_all_tasks_blocked()
+            refused.append(host.http.counters.refused_connections)
+    assert refused == [0, 1, 1, 1, 1, 2]
 
 
 async def test_a_fault_of_ours_ends_the_connection_that_met_it_and_no_other(
