@@ -385,9 +385,12 @@ class SqliteStore:
                 if self._trouble is None:
                     _logger.error("the database cannot be written (%s); the journal keeps all, calls go on", error)
                 self._trouble = str(error)
-                newer, self._pending = self._pending, batch
-                _collect(self._pending, (Change(*row, data) for row, data in newer.items()))
+                self._take_back(batch)
                 return False
+            except BaseException:
+                # Cancelled before the thread began: `_close` has to sort it in, which marks the whole journal as done.
+                self._take_back(batch)
+                raise
         if self._trouble is not None:
             _logger.warning("the database can be written again; everything is in it")
         self._trouble = None
@@ -395,6 +398,11 @@ class SqliteStore:
         if self._missed:
             self._make_up(journal)
         return True
+
+    def _take_back(self, batch: _Pending) -> None:
+        """What was not sorted in waits again, below what came meanwhile."""
+        newer, self._pending = self._pending, batch
+        _collect(self._pending, (Change(*row, data) for row, data in newer.items()))
 
     def watch_fences(self, on_fenced: Callable[[str], None]) -> None:
         """Nobody else has the directory: the journal is locked."""

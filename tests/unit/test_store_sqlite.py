@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from triortc.engine.calls.actor import DeviceAddress
 from triortc.engine.calls.conversation_table import Conversation
-from triortc.engine.calls.store import Change, ConversationRow, ReplyRow, put
+from triortc.engine.calls.store import Change, ConversationRow, ReplyRow, TimerRow, put
 from triortc.errors import ConfigurationError, StoreError
 from triortc.signaling.journal import Journal, JournalFullError
 from triortc.signaling.sqlite_store import SqliteStore, StoreConfiguration
@@ -301,6 +302,21 @@ async def test_replies_and_what_has_a_retention_are_taken_away_in_time(tmp_path:
 
 
 # --- who may use it
+
+
+async def test_what_was_about_to_be_sorted_in_when_the_server_was_left_is_not_lost(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "state")
+    at_work = object()
+    async with store.open():
+        store._limiter.acquire_on_behalf_of_nowait(at_work)  # another thread has the database
+        store.write([put("timers", TimerRow(5000, ("T_close_reminder", "org", "cv"), 61.0))])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store.flush)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        store._limiter.release_on_behalf_of(at_work)
+    async with store.open():
+        assert [row.at for row in (await store.load()).timers] == [61.0]
 
 
 async def test_a_second_server_on_a_directory_is_told_so(tmp_path: Path) -> None:
