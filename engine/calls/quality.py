@@ -19,7 +19,7 @@ _PENALTY_PER_LOSS: Final = 500.0
 """An eighth of the packets gone is weak, whatever repairs it."""
 _UNNOTICED_RTT_S: Final = 0.15
 _PENALTY_PER_RTT_S: Final = 150.0
-_PENALTY_OF_NO_RATE: Final = 60.0
+_PENALTY_OF_NO_RATE: Final = 100.0
 _RECOVERY: Final = 0.5
 """The share of the way up that the score goes in one interval."""
 _ENOUGH_PACKETS: Final = 20

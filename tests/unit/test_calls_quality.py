@@ -76,7 +76,8 @@ def test_loss_in_either_direction_falls_at_once_and_recovers_by_half(direction: 
 def test_a_long_round_trip_and_a_way_that_carries_no_picture_cost_points() -> None:
     assert score_of(0.0, 0.15, None, 150_000) == 100
     assert score_of(0.0, 0.35, None, 150_000) == 70
-    assert score_of(0.0, 0.0, 75_000, 150_000) == 70
+    assert score_of(0.0, 0.0, 75_000, 150_000) == 50
+    assert score_of(0.0, 0.0, 50_000, 150_000) == 33, "the least that an estimate can be is weak"
     assert score_of(0.0, 5.0, 75_000, 150_000) == 0
 
 
