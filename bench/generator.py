@@ -222,10 +222,10 @@ class Generator:
         )
         self.traffic.sent += 1
         outbox, path = leg.session.outbox, leg.session.path
-        if self.hostility is not None and path is not None:
+        if self.hostility is not None and path is not None and self.hostility.is_due():
             packet = bytes(outbox.view[outbox.position - size - _AROUND_PAYLOAD[self.profile] : outbox.position])
             leg.endpoint.flush(now)  # what follows the packet comes behind it
-            self.hostility.follow(packet, leg.endpoint.sockets[0].send, path[1])
+            self.hostility.send_behind(packet, leg.endpoint.sockets[0].send, path[1])
 
 
 @asynccontextmanager

@@ -89,14 +89,18 @@ class Hostility:
         #: How many of each kind were sent; those from the stranger's address are counted as "stranger", too.
         self.sent: Counter[str] = Counter()
 
-    def follow(self, packet: bytes, send: Callable[[bytes, Address], object], relay: Address) -> None:
-        """A packet was sent to the relay: send what is due behind it.
+    def is_due(self) -> bool:
+        """A packet is sent: whether a hostile datagram is to follow it."""
+        self._owed += self._share
+        return self._owed >= 1
+
+    def send_behind(self, packet: bytes, send: Callable[[bytes, Address], object], relay: Address) -> None:
+        """Send to the relay what is due behind a packet.
 
         Arguments:
             packet: protected, as it was sent; an RTP packet.
             send: sends from the address that the relay knows.
         """
-        self._owed += self._share
         while self._owed >= 1:
             self._owed -= 1
             self._turns += 1
