@@ -147,8 +147,13 @@ class CachedKeys:
             self._sets.setdefault(source.issuer, []).append(_CachedSet(source, chosen, clock))
 
     async def find(self, kid: str, issuer: str) -> VerificationKey | None:
-        """The key of that id among those of the issuer."""
-        for cached in self._sets.get(issuer, ()):
+        """The key of that id among those of the issuer. What is known in one set does not wait for another."""
+        sets = self._sets.get(issuer, ())
+        for cached in sets:
+            key = cached.known(kid)
+            if key is not None:
+                return key
+        for cached in sets:
             key = await cached.find(kid)
             if key is not None:
                 return key
@@ -183,6 +188,13 @@ class _CachedSet:
         self._loaded_at = _NEVER
         self._tried_at = _NEVER
         self._loading = trio.Lock()
+
+    def known(self, kid: str) -> VerificationKey | None:
+        """A key that nobody has to wait for: its set is young, or somebody reads it anew already."""
+        age_s = self._clock() - self._loaded_at
+        c = self._configuration
+        young = age_s < c.refresh_s or (age_s < c.stale_s and self._loading.locked())
+        return self._keys.get(kid) if young else None
 
     async def find(self, kid: str) -> VerificationKey | None:
         key = self._keys.get(kid)

@@ -117,6 +117,32 @@ async def test_many_who_wait_for_one_key_are_served_by_one_reading() -> None:
     assert source.reads == 1
 
 
+async def test_a_slow_issuer_holds_up_the_first_token_that_needs_its_set_anew_and_no_other() -> None:
+    source, clock = Source(document(a=ONE)), Clock()
+    keys = CachedKeys([source], clock=clock)
+    assert await keys.find("a", source.issuer) is not None
+    clock.now, source.hold = 600.0, trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keys.find, "a", source.issuer)
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.move_on_after(0):
+            assert await keys.find("a", source.issuer) is not None
+            source.hold.set()
+        assert source.hold.is_set()
+        nursery.cancel_scope.cancel()
+    assert source.reads == 2
+
+
+async def test_a_key_of_one_set_of_an_issuer_does_not_wait_for_another_set() -> None:
+    first, second = Source(document(a=ONE)), Source(document(b=TWO))
+    clock = Clock()
+    keys = CachedKeys([first, second], clock=clock)
+    assert await keys.load() == []
+    clock.now = 31.0
+    assert await keys.find("b", second.issuer) is not None
+    assert (first.reads, second.reads) == (1, 1)
+
+
 @pytest.mark.parametrize(
     "failure", [OSError("no such file"), httpx.ConnectError("down"), trio.TooSlowError(), httpx.InvalidURL("x")]
 )
