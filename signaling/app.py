@@ -407,6 +407,8 @@ def _features(configuration: ServerConfiguration) -> tuple[str, ...]:
     features = list(configuration.signaling.features)
     if configuration.calls.recording == "on_request":
         features.append("recording.on_request")
+    if configuration.calls.visitor_preview_to_agent:
+        features.append("visitor.preview")
     if _push_key(configuration.push) is not None:
         features.append("push.web")
     return tuple(features)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Final, Protocol
+from urllib.parse import parse_qs
 
 import msgspec
 from msgspec import Meta
@@ -13,6 +14,7 @@ from triortc.engine.calls.actor import Role
 from triortc.errors import ConfigurationError
 from triortc.signaling.origin import parse_authority
 from triortc.signaling.pages import PageFile, load_pages
+from triortc.signaling.qr import MAX_QR_CHARACTERS, qr_svg
 from triortc.signaling.tokens import DevelopmentIssuer
 from triortc.signaling.wire_values import Id, Subject, Word
 
@@ -112,6 +114,8 @@ class Site:
             if request.method != "POST":
                 return Response(405, b"POST a JSON object\n", headers=(("allow", "POST"),))
             return self._token(request, self._issuer)
+        if path == "/dev/qr.svg" and self._issuer is not None:
+            return self._read_only(request, lambda: _qr(request))
         if path == PUSH_KEY_PATH and self._push_key is not None:
             return self._read_only(request, lambda: self._shared(request, {"public_key": self._push_key}))
         if path == "/health":
@@ -183,6 +187,20 @@ class Site:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ConfigurationError) as error:
             return _json(400, {"error": str(error)})
         return _json(200, {"token": token})
+
+
+def _qr(request: Request) -> Response:
+    """The QR code of a page of this server, by its path: `/dev/qr.svg?to=/agent?name=Ana`, percent-encoded."""
+    to = parse_qs(request.path.partition("?")[2]).get("to", [""])[0]
+    address = f"{request.scheme}://{request.headers.get('host', '')}{to}"
+    if not to.startswith("/") or to.startswith("//") or len(address) > MAX_QR_CHARACTERS:
+        return Response(400, b"say ?to=/path of this server\n", headers=_SAFETY)
+    headers = (
+        *_SAFETY,
+        ("cache-control", "no-store"),
+        ("content-security-policy", "default-src 'none'; style-src 'none'"),
+    )
+    return Response(200, qr_svg(address), "image/svg+xml", headers)
 
 
 def _accepts_gzip(request: Request) -> bool:

@@ -19,6 +19,17 @@ function identity(query) {
   };
 }
 
+const LOOPBACK = /^(localhost|127\.|\[::1\])/;
+
+/** A second device by its camera: the code is drawn by the server, which knows its own address. @param {string} to path */
+function offerOnPhone(to) {
+  const details = $("#phone");
+  show(details, true);
+  $("#phone-hint").textContent = LOOPBACK.test(location.hostname)
+    ? "This address is this machine’s own: start the server with --host and --public-host for a phone." : "Scan it with the phone’s camera.";
+  details.addEventListener("toggle", () => $("#phone-qr").setAttribute("src", `/dev/qr.svg?${new URLSearchParams({ to })}`), { once: true });
+}
+
 /** @param {(who: Identity) => void} signIn called at once where the address says `auto=1` */
 export function setUpSignIn(signIn) {
   const query = new URLSearchParams(location.search);
@@ -51,6 +62,7 @@ export function setUpSignIn(signIn) {
     const anchor = /** @type {HTMLAnchorElement} */ ($("#other-device"));
     anchor.href = `?${link}`;
     anchor.textContent = `Open as ${other}`;
+    if (other === "phone") offerOnPhone(`${location.pathname}?${link}`);
     signIn(who);
   };
   strip.append(form);

@@ -28,6 +28,8 @@ export class AgentView {
     this.controls = controls;
     this.parts = parts;
     this.actions = actions;
+    /** On a phone's tab, of all conversations together. */
+    this.unread = h("span", { class: "badge", role: "status", hidden: true });
   }
 
   /** What the page's HTML does not hold. @param {(tab: string) => void} open a phone's tab */
@@ -37,6 +39,7 @@ export class AgentView {
     this.parts.actions.build($("#conversation-actions"));
     $(".tabs").append(...[["status", "person", "Status"], ["list", "chat", "Conversations"]].map(([tab, shape, word]) =>
       button(`tab-${tab}`, shape, word, () => open(tab), { class: "tab" })));
+    $("#tab-list").append(this.unread);
   }
 
   /** @param {import("./agent-signin.js").Identity} who */
@@ -135,6 +138,10 @@ export class AgentView {
     this.parts.list.render(views.reverse(), state.selected,
       (conversation) => this.actions.messagesOf(conversation).last, (conversation) => state.unread.get(conversation) ?? 0, (session) => state.talkMs.get(session),
       (conversation) => client.invitationOf(conversation) !== null);
+    const unread = views.reduce((sum, view) => sum + (state.unread.get(view.conversation) ?? 0), 0);
+    setText(this.unread, unread > 99 ? "99+" : unread ? String(unread) : "");
+    this.unread.setAttribute("aria-label", `${unread} unread`);
+    show(this.unread, unread > 0);
     this.#conversation();
     this.#banner();
     const { media } = client;

@@ -131,8 +131,13 @@ export class Stage {
     if (this.self.srcObject !== stream) this.self.srcObject = stream;
   }
 
-  /** Nobody else is on the screen yet. */
-  #alone() { this.host.toggleAttribute("data-alone", this.host.dataset.mode === "waiting" && this.remote.readyState < HAVE_CURRENT_DATA); }
+  /** Whether somebody else is on the screen yet. */
+  #alone() {
+    const { mode } = this.host.dataset;
+    this.host.toggleAttribute("data-alone", mode === "waiting" && this.remote.readyState < HAVE_CURRENT_DATA);
+    // Pictures before "Go" come only where the server's policy and the visitor agree to it.
+    this.host.toggleAttribute("data-preview", mode === "incoming" && this.remote.readyState >= HAVE_CURRENT_DATA);
+  }
 
   /** Keep the last picture on the screen while no new one comes, whatever happens to the stream. @param {boolean} on */
   #hold(on) {

@@ -225,11 +225,11 @@ export class TriortcClient {
 
   /**
    * A visitor asks for a video.
-   * @param {string} conversation @param {{group?: string, video?: boolean}} [how]
+   * @param {string} conversation @param {{group?: string, video?: boolean, preview?: boolean}} [how] `preview`: the agent may see us while it rings
    * @returns {Promise<Call>} it may have ended already: `call.end` says why
    */
-  async requestCall(conversation, { group, video = true } = {}) {
-    const reply = await this.command("call.request", { conversation, media: { audio: true, video }, ...(group ? { group } : {}) });
+  async requestCall(conversation, { group, video = true, preview = false } = {}) {
+    const reply = await this.command("call.request", { conversation, media: { audio: true, video }, ...(group ? { group } : {}), ...(preview ? { preview } : {}) });
     const call = this.#call(reply.session, conversation);
     if (reply.state === "ended") {
       if (!call.ended) this.#end(call, reply);
@@ -295,12 +295,12 @@ export class TriortcClient {
   /** The agent joins before or after the visitor; or the visitor accepts. @param {Invitation} invitation @returns {Promise<Call>} */
   joinInvitation(invitation) { return this.#enterInvitation("invitation.join", invitation); }
 
-  /** @param {Invitation} invitation @returns {Promise<Call>} */
-  acceptInvitation(invitation) { return this.#enterInvitation("invitation.accept", invitation); }
+  /** @param {Invitation} invitation @param {{preview?: boolean}} [how] @returns {Promise<Call>} */
+  acceptInvitation(invitation, { preview = false } = {}) { return this.#enterInvitation("invitation.accept", invitation, preview ? { preview } : {}); }
 
-  /** @param {string} t @param {Invitation} invitation */
-  async #enterInvitation(t, invitation) {
-    const reply = await this.command(t, { invitation: invitation.invitation });
+  /** @param {string} t @param {Invitation} invitation @param {object} [more] */
+  async #enterInvitation(t, invitation, more = {}) {
+    const reply = await this.command(t, { invitation: invitation.invitation, ...more });
     const call = this.#call(reply.session, invitation.conversation);
     call.origin = "invited";
     if (call.version < 0 && !call.ended) call.take({ ...reply, version: 0 });

@@ -1,6 +1,6 @@
 // The visitor's page: write, ask for a video or accept one, wait, talk, go on writing.
 
-import { $, announce, button, h, setText } from "./dom.js";
+import { $, announce, button, h, setText, show } from "./dom.js";
 import { CallControls } from "./call-controls.js";
 import { exposeForTests } from "./debug.js";
 import { deviceId, describeDevice, fetchToken, identifier, pictureFromAddress, remembered, signalUrl } from "./identity.js";
@@ -51,7 +51,10 @@ const thread = new ThreadView($("#thread"), /** @type {HTMLFormElement} */ ($("#
   addMessage({ message: reply.message, mine: true, name: visitorName, text, at: Date.now() });
 });
 const start = button("start-video", "camera", "Start a video call", () => { void startCall(); }, { class: "primary" });
-$("#offer").append(start, h("p", { class: "hint", text: "Your browser will ask for your camera and microphone." }));
+const preview = h("input", { type: "checkbox", id: "preview" });
+/** A-24: only where the server would do it. */
+const previewLabel = h("label", { class: "hint choice", id: "preview-choice", hidden: true }, preview, "The adviser may see me while it rings");
+$("#offer").append(start, previewLabel, h("p", { class: "hint", text: "Your browser will ask for your camera and microphone." }));
 const view = new VisitorView(client, controls, stage, {
   useThisTab: () => { void useThisTab(); }, reconnect: () => { void client.connect(); },
   accept: () => { void acceptInvitation(); }, notNow: () => declineInvitation(),
@@ -102,6 +105,7 @@ async function ask(what) {
   state.chatOpen = false;
   render();
   if (!(await controls.prepare())) return false;
+  if (state.asked && state.asked !== what) return false; // the browser's one answer is for what was asked last
   const goOn = state.asked === what; // not cancelled while the browser asked
   if (goOn) state.requesting = true;
   state.asked = "";
@@ -114,15 +118,17 @@ async function startCall() {
   if (busy() && phase() !== "asking") return;
   if (!(await ask("call"))) return;
   const group = query.get("group");
-  await enter(client.requestCall(conversation, group ? { group } : {}));
+  await enter(client.requestCall(conversation, { ...(group ? { group } : {}), preview: mayPreview() }));
 }
 
 async function acceptInvitation() {
   const invitation = client.invitationOf(conversation);
   if (!invitation || talking()) return;
   if (!(await ask("invitation"))) return;
-  await enter(client.acceptInvitation(invitation));
+  await enter(client.acceptInvitation(invitation, { preview: mayPreview() }));
 }
+
+const mayPreview = () => client.caps.has("visitor.preview") && preview.checked;
 
 /** @param {Promise<import("./triortc-client.js").Call>} entering */
 async function enter(entering) {
@@ -274,7 +280,10 @@ function tick() {
   setText(stage.status, words);
 }
 
-function render() { view.render({ ...state, phase: phase(), call: current(), invitation: client.invitationOf(conversation) }); }
+function render() {
+  show(previewLabel, client.caps.has("visitor.preview"));
+  view.render({ ...state, phase: phase(), call: current(), invitation: client.invitationOf(conversation) });
+}
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || /** @type {HTMLElement} */ (event.target).closest("input, textarea")) return;

@@ -7,9 +7,11 @@ import math
 import pytest
 import trio
 
-from support.browser import BrowserName, BrowserOptions, open_browser
+from support.browser import BrowserName, BrowserOptions, Page, open_browser
 from support.call_pages import become_available, call, open_agent, open_visitor
+from support.page_house import page_house
 from support.running_server import running_server
+from triortc.engine.calls.quality import QualityConfiguration
 
 PAGE_BUDGET_BYTES = 150_000
 FIRST_PAINT_MS = 300.0
@@ -176,3 +178,98 @@ async def test_a_second_tab_of_the_visitor_says_where_the_call_is_and_can_take_i
             await second.wait_for("triortc.state().phase === 'active'")
             await first.wait_for("triortc.state().phase === 'elsewhere'")
             assert await agent.evaluate("triortc.state().live?.phase") == "active"
+
+
+GREEN = "['chat', 'video'].every(c => document.querySelector(`#toggle-${c}`).dataset.color === 'green')"
+ROW = "[data-conversation='cv_later'] .row"
+
+
+async def _preview(visitor: Page, agent: Page) -> None:
+    """A-24: the visitor agrees, and the agent sees who rings while nobody sees the agent."""
+    await visitor.click("#preview")
+    await call(visitor, agent)
+    await agent.wait_for("document.querySelector('#stage').hasAttribute('data-preview')")
+    await agent.wait_for("getComputedStyle(document.querySelector('.remote')).opacity === '1'")
+    assert "The visitor cannot see you yet" in await agent.text(".self-note")
+    assert await agent.evaluate("triortc.state().ring !== null")
+
+
+async def _quality(visitor: Page, agent: Page) -> None:
+    """What the server says of a weak way is one quiet hint."""
+    await agent.press("g")
+    for page in (visitor, agent):
+        await page.wait_for("(triortc.state().live ?? triortc.state()).phase === 'active'")
+        await page.wait_for("document.querySelector('.pill.quality').innerText.includes('Weak connection')")
+
+
+async def _reminder(visitor: Page, agent: Page) -> None:
+    """K: who forgets to close is reminded, and can go there."""
+    await visitor.click("#hang-up")
+    await agent.wait_for("triortc.state().after")
+    await agent.wait_for("document.querySelector('#toast').innerText.includes('is still open')")
+    assert "This conversation is still open" in await agent.text("#card")
+    await agent.click("#close-conversation")
+    await agent.wait_for("document.querySelector('#conversations').childElementCount === 0")
+
+
+async def _unread(visitor: Page, agent: Page) -> None:
+    """A phone's tab counts what was not read, until it is."""
+    await agent.set_viewport(390, 844, phone=True)
+    await agent.wait_for(GREEN)
+    assert await agent.evaluate("document.querySelector('#tab-list .badge').hidden")
+    for number in range(2):
+        await visitor.fill("#message", f"Are you there? {number}")
+        await visitor.press("Enter")
+    await agent.wait_for("document.querySelector('#tab-list .badge').innerText === '2'")
+    await agent.click("#tab-list")
+    await agent.click(ROW)
+    await agent.wait_for("document.querySelector('#tab-list .badge').hidden")
+    await agent.set_viewport(1280, 800)
+
+
+async def _banner(visitor: Page, agent: Page) -> None:
+    """An invitation that comes while the browser asks for the camera stands in a banner."""
+    await visitor.evaluate(
+        """(() => { // the person takes a while to answer
+          const devices = MediaDevices.prototype, ask = devices.getUserMedia;
+          devices.getUserMedia = function (...what) {
+            return new Promise((resolve) => { window.allow = () => resolve(ask.apply(this, what)); });
+          };
+        })()"""
+    )
+    await visitor.click("#start-video")
+    await visitor.wait_for("triortc.state().phase === 'asking'")
+    await agent.click("#invite")
+    await visitor.wait_for("!document.querySelector('#banner').hidden")
+    assert "invites you to a video" in await visitor.text("#banner")
+    await visitor.click("#accept-banner")
+    await visitor.evaluate("window.allow()")
+    await agent.wait_for("triortc.state().ring?.kind === 'join'")
+    await visitor.wait_for("triortc.state().phase === 'ringing'")
+
+
+async def _second_device(agent: Page) -> None:
+    """The strip's QR code, drawn by the server, under the page's own policy."""
+    await agent.click("#phone summary")
+    await agent.wait_for("document.querySelector('#phone-qr').naturalWidth > 0")
+    assert "device=phone" in await agent.evaluate("decodeURIComponent(document.querySelector('#phone-qr').src)")
+
+
+async def test_preview_hint_reminder_badge_banner_and_code_in_one_visit() -> None:
+    weak = QualityConfiguration(interval_s=0.3, poor_bps=100_000_000)
+    with trio.fail_after(90):
+        async with (
+            page_house(quality=weak, visitor_preview_to_agent=True, close_reminder_s=1.0) as url,
+            open_browser("chromium") as browser,
+        ):
+            agent = await open_agent(browser, url)
+            visitor = await open_visitor(browser, url, "cv_scenes")
+            await become_available(agent)
+            await _second_device(agent)
+            await _preview(visitor, agent)
+            await _quality(visitor, agent)
+            await _reminder(visitor, agent)
+            later = await open_visitor(browser, url, "cv_later", "Tom")
+            await _unread(later, agent)
+            await _banner(later, agent)
+            assert [page.console_errors for page in (visitor, later, agent)] == [[], [], []]

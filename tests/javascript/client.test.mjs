@@ -199,6 +199,17 @@ test("3.4 the server's word about the way counts, and between its two thresholds
   assert.equal(call.qualityFromServer, true);
 });
 
+test("A-24 a visitor who agrees to be seen while it rings says so in the request, and in the acceptance of an invitation", async () => {
+  await visitorsCall();
+  assert.equal("preview" in server.sent("call.request")[0].p, false);
+  await client.requestCall("cv_1", { preview: true });
+  assert.equal(server.sent("call.request")[1].p.preview, true);
+  server.event("invitation.changed", { invitation: "inv_1", conversation: "cv_1", state: "pending", version: 1 });
+  server.on["invitation.accept"] = { session: "vs_2", state: "ringing", leg: "leg_9" };
+  await client.acceptInvitation(client.invitationOf("cv_1"), { preview: true });
+  assert.deepEqual(server.sent("invitation.accept")[0].p, { invitation: "inv_1", preview: true });
+});
+
 test("R28 a visitor's other tab is in the call, and this one may take it", async () => {
   server.event("call.state", { session: "vs_1", conversation: "cv_1", origin: "routed", state: "active", version: 3, in_other_tab: true });
   const call = client.elsewhere;

@@ -14,6 +14,7 @@ import trio
 from triortc.engine.calls.call_recording import RecordingConfiguration
 from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.leg_configuration import MediaConfiguration
+from triortc.engine.calls.quality import QualityConfiguration
 from triortc.engine.endpoint import EndpointConfiguration
 from triortc.engine.ice.configuration import IceConfiguration
 from triortc.engine.session.configuration import SessionConfiguration
@@ -26,7 +27,12 @@ __all__ = ["cut_off", "page_house"]
 
 @asynccontextmanager
 async def page_house(
-    *, host: str = "127.0.0.1", recordings: Path | None = None, push: PushConfiguration | None = None, **calls: Any
+    *,
+    host: str = "127.0.0.1",
+    recordings: Path | None = None,
+    push: PushConfiguration | None = None,
+    quality: QualityConfiguration | None = None,
+    **calls: Any,
 ) -> AsyncGenerator[str]:
     """Serve the pages, and yield their address.
 
@@ -34,12 +40,15 @@ async def page_house(
         host: of pages, signaling and media: any loopback address.
         recordings: a directory for them, where calls are recorded.
         push: services that wake devices.
+        quality: when a way counts as weak; None: the defaults.
         calls: fields of CallConfiguration.
     """
     media = MediaConfiguration(
         endpoint=EndpointConfiguration(media_host=(host,)),
         session=SessionConfiguration(ice=IceConfiguration(allow_loopback=True)),
     )
+    if quality is not None:
+        media = replace(media, quality=quality)
     if recordings is not None:
         media = replace(media, recording=RecordingConfiguration(directory=recordings))
     server = ServerConfiguration(host=host, port=0, development=True, calls=CallConfiguration(**calls), push=push)

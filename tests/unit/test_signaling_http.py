@@ -9,6 +9,8 @@ import json
 import re
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
+from urllib.parse import quote
+from xml.etree import ElementTree
 
 import h11
 import pytest
@@ -292,6 +294,21 @@ async def test_3_8b_a_host_that_is_not_ours_is_refused_everywhere(host: Signalin
 async def test_an_answer_without_an_issuer_has_no_development_tokens() -> None:
     site = Site(health=dict, pages={})
     assert site.respond(Request("POST", "/dev/token", {"content-type": "application/json"}, b"{}")).status == 404
+
+
+async def test_3_8a_a_phone_finds_the_page_by_a_code_of_this_server_s_own_addresses(browser: Browser) -> None:
+    to = "/agent?sub=ana&device=phone&auto=1"
+    status, headers, body = await browser.ask("GET", f"/dev/qr.svg?to={quote(to, safe='')}")
+    assert (status, headers["content-type"], headers["cache-control"]) == (200, "image/svg+xml", "no-store")
+    assert headers["content-security-policy"].startswith("default-src 'none'")
+    picture = ElementTree.fromstring(body)
+    assert picture.tag.endswith("svg")
+    assert int(picture.attrib["width"]) == int(picture.attrib["height"]) > 100
+    for wrong in ("", "?to=", "?to=//evil.example/", "?to=https://evil.example/", "?to=/" + "a" * 600, "?a=1&b=2&c=3"):
+        assert (await browser.ask("GET", f"/dev/qr.svg{wrong}"))[0] == 400, wrong
+    assert (await browser.ask("POST", f"/dev/qr.svg?to={quote(to, safe='')}"))[0] == 405
+    site = Site(health=dict, pages={})
+    assert site.respond(Request("GET", "/dev/qr.svg?to=/agent", {"host": "calls.example"})).status == 404
 
 
 async def test_methods_that_make_no_sense_are_refused(browser: Browser) -> None:
