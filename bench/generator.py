@@ -93,6 +93,8 @@ class Generator:
         self._url = url
         self._certificate = Certificate.generate(valid_from=datetime.now(UTC) - timedelta(days=1))
         self.traffic = Traffic()
+        #: Packets since the start, whatever `traffic` was set back to.
+        self.sent_in_all = 0
         #: The only SRTP profile that is offered to the relay; what legs b do, too.
         self.profile = "AEAD_AES_128_GCM"
         self.both_ways = False
@@ -221,6 +223,7 @@ class Generator:
             now,
         )
         self.traffic.sent += 1
+        self.sent_in_all += 1
         outbox, path = leg.session.outbox, leg.session.path
         if self.hostility is not None and path is not None and self.hostility.is_due():
             packet = bytes(outbox.view[outbox.position - size - _AROUND_PAYLOAD[self.profile] : outbox.position])

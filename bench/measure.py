@@ -98,7 +98,7 @@ async def measure_relay(
         senders = [leg for pair in pairs for leg in (pair if both_ways else pair[:1])]
         figures = await _relay_window(relay, generator, senders, seconds)
         counters = await generator.counters()
-        hostile = {} if generator.hostility is None else _hostile_figures(generator.hostility, counters)
+        hostile = {} if generator.hostility is None else _hostile_figures(generator, generator.hostility, counters)
         return {
             "what": "relay",
             "label": "triortc" if plane == "python" else f"triortc-{plane}",
@@ -114,11 +114,13 @@ async def measure_relay(
         }
 
 
-def _hostile_figures(hostility: Hostility, counters: dict[str, int]) -> dict[str, Any]:
+def _hostile_figures(generator: Generator, hostility: Hostility, counters: dict[str, int]) -> dict[str, Any]:
     refused = {name: count for name, count in counters.items() if count and name.startswith(_REFUSED)}
     return {
         "hostile": sum(hostility.sent[kind] for kind in KINDS),
         "hostile_from_strangers": hostility.sent["stranger"],
+        "sent_in_all": generator.sent_in_all,
+        "forwarded": counters["gate.forwarded"],
         "refused": sum(refused.values()),
         "refused_as": refused,
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -36,6 +37,10 @@ __all__ = ["Endpoint", "EndpointConfiguration", "EndpointCounters", "open_endpoi
 
 #: Batches taken from one socket before the other tasks get a turn.
 BATCHES_PER_TURN: Final = 8
+#: So many overflows, so far apart or more, within so long are an overload.
+_OVERFLOWS: Final = 3
+_OVERFLOWS_APART_S: Final = 0.1
+_OVERFLOWS_WITHIN_S: Final = 3.0
 #: How often one looks whether a media thread's sockets have lost datagrams.
 _OVERFLOW_LOOK_S: Final = 0.05
 #: An address that its session was heard from so lately is not given to another; longer than flows take to tell of it.
@@ -57,8 +62,8 @@ class EndpointConfiguration:
         socket_buffer_bytes: the kernel's buffer of each socket, each way.
         media_first: wait for media inside trio's own wait (:mod:`triortc.engine.media_loop`), which halves what a
             wake-up costs. For a process made for media; not under a guest run or a test clock.
-        repair_pause_ms: when datagrams were lost because nobody took them in time, missing packets are not asked for
-            again for so long: what comes on top of a full buffer makes it overflow once more.
+        repair_pause_ms: when datagrams are lost again and again because nobody takes them in time, missing packets are
+            not asked for again for so long: what comes on top of a full buffer makes it overflow once more.
         max_routes_per_session: addresses that one session is reached from; the oldest of more are forgotten.
     """
 
@@ -109,6 +114,7 @@ class Endpoint:
         self._media_dirty: list[Session] = []
         self._told = False
         self._looked_for_overflow_at = -inf
+        self._overflowed_at: deque[float] = deque(maxlen=_OVERFLOWS)
         #: Looks at what a media thread has handed up, where there is one.
         self._take_waiting: Callable[[], None] | None = None
         #: Waits for the sockets, where it was asked for and can.
@@ -320,7 +326,7 @@ class Endpoint:
         if now >= self._looked_for_overflow_at + _OVERFLOW_LOOK_S:
             self._looked_for_overflow_at = now
             if sum([port.socket.take_overflow() for port in self._ports]):
-                self._pause_repair(now)
+                self._note_overflow(now)
         for _ in range(BATCHES_PER_TURN):
             now = trio.current_time()
             taken = plane.take()
@@ -337,7 +343,7 @@ class Endpoint:
             now = trio.current_time()
             count = port.socket.receive(now)
             if count == BATCH_DATAGRAMS and port.socket.take_overflow():
-                self._pause_repair(now)
+                self._note_overflow(now)
             if count:
                 sample = now >= self._latency_due_at and port.socket.batch.heads[0] >= _MEDIA
                 sent_before = self._sent() if sample else 0
@@ -349,8 +355,16 @@ class Endpoint:
             if count < BATCH_DATAGRAMS:
                 break
 
-    def _pause_repair(self, now: float) -> None:
-        """There is more than can be done: nothing that is lost is asked for again until that is over."""
+    def _note_overflow(self, now: float) -> None:
+        """Datagrams were lost because nobody took them. Once is a hiccup, whose losses are repaired as any others.
+
+        Again and again is more than can be done: nothing that is lost is asked for again until that is over.
+        """
+        times = self._overflowed_at
+        if not times or now - times[-1] >= _OVERFLOWS_APART_S:
+            times.append(now)
+        if len(times) < _OVERFLOWS or now - times[0] > _OVERFLOWS_WITHIN_S:
+            return
         until = now + self._configuration.repair_pause_ms / 1000
         for session in self._on_event:
             session.media.pause_repair(until)
