@@ -147,7 +147,8 @@ async def _connect(server: Server, device: ClientDevice, nursery: trio.Nursery, 
 async def _until_lost(client: SignalClient, pace: Pace, life: trio.CancelScope) -> None:
     """A machine that is starved loses connections: whoever had one begins anew, as a page does."""
     await client.ended()
-    pace.counts["connections lost"] += 1
+    code, _ = client.closed or (1006, "")
+    pace.counts[f"connections lost, {code}"] += 1
     life.cancel()
 
 
