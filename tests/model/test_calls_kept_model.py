@@ -58,6 +58,7 @@ class KeptCalls(Calls):
 KeptCalls.TestCase.settings = settings(
     max_examples=60,
     stateful_step_count=40,
+    derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

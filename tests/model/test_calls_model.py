@@ -132,12 +132,14 @@ class Calls(RuleBasedStateMachine):
         self.ring_ended_at_device: set[tuple[Any, str]] = set()
         self.expiry: dict[tuple[Any, str], int] = {}
         self.active_told: set[str] = set()
+        self.began_ms = 0
         self.assignees: dict[tuple[str, str], str | None] = {}
         self.transferred = False
 
     @initialize(policy=st.sampled_from(POLICIES))
     def people(self, policy: dict[str, Any]) -> None:
         self.house = self.make_house(CallConfiguration(**policy), push_kinds=PUSHES)
+        self.began_ms = self.house.world.unix_ms(self.house.world.now)
         for actor in (*AGENTS, *VISITORS):
             self.house.connect(actor, about(actor))
         for actor in AGENTS[::2]:
@@ -659,6 +661,11 @@ class Calls(RuleBasedStateMachine):
                 key = (agent.principal.sub, channel)
                 if world.configuration.auto_unavailable_after_missed and channel == "video":
                     self.declared[key] = "unavailable" if status.declared == "unavailable" else self.declared[key]
+                limit_s = world.configuration.background_available_s
+                if agent.off_by_system.get(channel) == "background" and limit_s is not None:
+                    # Deaths of an hour each add up to it, and no app is on the screen meanwhile.
+                    assert world.unix_ms(world.now) >= self.began_ms + limit_s * 1000
+                    self.declared[key] = "unavailable"
                 assert status.declared == self.declared.get(key, "unavailable")
                 assert self.versions.get(key, 0) <= status.version
                 self.versions[key] = status.version
