@@ -173,10 +173,10 @@ class Endpoint:
         for port, address in self._routes_of.pop(session):
             if port.routes.get(address) is session:
                 del port.routes[address]
-        session.media.on_source = lambda ssrc: None
         for ssrc in session.media.heard_sources:
             if self._by_ssrc.get(ssrc) is session:
                 del self._by_ssrc[ssrc]
+        session.media.release()
 
     def measure_latency(self, on_latency: Callable[[float], None], *, every_s: float) -> None:
         """Time the relay now and then: from the kernel's stamp on a batch's first datagram until all of it is sent on.

@@ -202,7 +202,10 @@ class DtlsTransport:
 
     def _advance(self, connection: SSL.Connection, now: float) -> None:
         """Let OpenSSL work on what it was given, send what it wrote, tell what came of it."""
-        failure: SSL.Error | None = None
+        closed, failure = (
+            False,
+            "",
+        )  # not the error: with its traceback it would hold this frame, and the frame the session
         try:
             if self.state is DtlsState.CONNECTING:
                 connection.do_handshake()
@@ -213,16 +216,16 @@ class DtlsTransport:
         except SSL.WantReadError:
             pass
         except SSL.Error as error:
-            failure = error
+            closed, failure = isinstance(error, SSL.ZeroReturnError), _describe(error)
         if self._connection is None:
             return
         self._transmit.extend(self._flights.send(_written(connection), now))
-        if isinstance(failure, SSL.ZeroReturnError) and self.state is DtlsState.CONNECTED:
+        if closed and self.state is DtlsState.CONNECTED:
             self._shut_down()
             self._end(DtlsState.CLOSED)
             self._events.append(DtlsClosed())
-        elif failure is not None:
-            self._fail(_WRONG_FINGERPRINT if self._verification.refused else _describe(failure))
+        elif failure:
+            self._fail(_WRONG_FINGERPRINT if self._verification.refused else failure)
         else:
             self._read_openssl_timer(connection, now)
 

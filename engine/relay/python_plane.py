@@ -92,6 +92,8 @@ class PythonPlane:
         removed = self._legs.pop(leg, None)
         if removed is None:
             return
+        for gate in removed.gates.values():
+            gate.on_ready = None
         for outlet in removed.outlets.values():
             outlet.detach()
         for other in self._legs.values():

@@ -57,6 +57,10 @@ MAX_NACKS: Final = 200
 _TOLD_AT_ONCE: Final = 0.97
 
 
+def _tell_nobody(*_about: object) -> None:
+    """In the place of a hook."""
+
+
 @dataclass(slots=True)
 class MediaCounters:
     """Packets that were not taken."""
@@ -126,6 +130,18 @@ class MediaSession:
         self._limit_bps: int | None = None
         self._own_limit_bps: int | None = None
         self._limit_told_bps = 0
+
+    def release(self) -> None:
+        """Let go of everybody who is told of something: the owner has removed the session and hears of it no more.
+
+        The hooks lead back to the session, most of them. Without this only the garbage collector, which servers let run
+        seldom, would find out that all of it can go: 160 kB a leg.
+        """
+        self.on_stream = self.on_source = self.on_keyframe_request = self.on_limit = _tell_nobody
+        self._wake = self._sender.wake = self._sender.wake_media = _tell_nobody
+        self._on_first_packet = None
+        for stream in self.inbound.values():
+            stream.deliver = _tell_nobody
 
     # -- set-up
 

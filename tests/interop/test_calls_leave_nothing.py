@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import resource
+import weakref
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -252,6 +253,25 @@ async def test_a_visitor_that_vanishes_while_it_rings_ends_the_ring_after_five_s
             await callee.signal.event("ring.offer")
             caller.signal.drop()
             assert await ended(callee, asked["session"]) == "cancelled/visitor_left"
+
+
+async def test_what_a_leg_held_is_free_without_the_garbage_collector() -> None:
+    """Servers let it run seldom; the sessions of two legs hold a few hundred kilobytes."""
+    with trio.fail_after(30):
+        async with open_house() as house:
+            gc.disable()
+            try:
+                async with agent(house) as callee, visitor(house, "cv_1") as caller:
+                    session = await talk(caller, callee, "cv_1")
+                    transports = [leg.transport for leg in legs_of(house)._legs.values()]
+                    held = [weakref.ref(transport) for transport in transports if transport is not None]
+                    del transports
+                    await caller.signal.command("call.hangup", session=session)
+                    await ended(callee, session)
+                await trio.testing.wait_all_tasks_blocked(0.1)
+                assert [reference() for reference in held] == [None, None]
+            finally:
+                gc.enable()
 
 
 def resident_bytes() -> int:
