@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 import triortc
 
 
@@ -24,3 +26,10 @@ def test_the_face_does_not_pull_in_the_command_line_or_the_benchmarks() -> None:
     code = "import sys, triortc; print(sorted({'click', 'httpx', 'rich', 'segno'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "module", ["triortc.errors", "triortc.codecs.sources", "triortc.engine.peer.tracks", "triortc.engine.calls.legs"]
+)
+def test_any_room_can_be_imported_first(module: str) -> None:
+    subprocess.run([sys.executable, "-c", f"import {module}"], check=True, capture_output=True)
