@@ -20,6 +20,7 @@ from triortc.engine.calls.media_events import MediaEvent
 from triortc.engine.calls.memory_store import MemoryStore
 from triortc.engine.calls.observing import Observers, OutboxPort
 from triortc.engine.calls.ports import HistoryPort, MediaPort, NoPush, PushPort, RecordingPolicyPort, RouterPort
+from triortc.engine.calls.quality import QualityConfiguration
 from triortc.engine.calls.store import StateStore
 from triortc.engine.calls.supervisor import CallSupervisor, open_call_supervisor
 from triortc.engine.udp import UdpSocket
@@ -206,6 +207,7 @@ async def open_server(
     router: RouterPort | None = None,
     history: HistoryPort | None = None,
     recording_policy: RecordingPolicyPort | None = None,
+    quality: QualityConfiguration | None = None,
     push: PushPort | None = None,
     store: StateStore | None = None,
     event_log: EventLogPort | None = None,
@@ -223,6 +225,7 @@ async def open_server(
         router: picks agents; None: the longest idle one.
         history: keeps records; None: memory.
         recording_policy: may refuse recordings; None: what `calls.recording` allows.
+        quality: what the media side judges by, for pages; None: the defaults.
         push: gateways of your own; None: those of `configuration.push`.
         store: keeps what must outlive the process; opened and closed here. None: memory.
         event_log: gets every transition of every session; None: they are not written down.
@@ -243,6 +246,7 @@ async def open_server(
         TokenVerifier(keys, wall_s=wall_s, revocations=configuration.revocations),
         configuration=replace(configuration.signaling, features=_features(configuration)),
         origin_allowed=configuration.origin_allowed,
+        quality=quality,
         random_bytes=random_bytes,
         wall_ms=lambda: int(wall_s() * 1000),
     )

@@ -102,6 +102,7 @@ async def open_engine(
             router=router,
             history=history,
             recording_policy=recording_policy,
+            quality=configuration.media.quality,
             push=push,
             store=store,
             event_log=event_log,

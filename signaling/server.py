@@ -16,6 +16,7 @@ import trio
 from triortc.engine.calls.actor import Actor, DeviceAddress
 from triortc.engine.calls.commands import Command as EngineCommand
 from triortc.engine.calls.notifications import Notification, Snapshot
+from triortc.engine.calls.quality import QualityConfiguration
 from triortc.engine.calls.replies import CallFault, Ok, Reply
 from triortc.engine.calls.store import ReplyRow
 from triortc.signaling.book import SessionBook
@@ -34,6 +35,7 @@ from triortc.signaling.wire import (
     Hello,
     Incoming,
     Limits,
+    QualityThresholds,
     RateLimit,
     Welcome,
     encode_payload,
@@ -64,6 +66,7 @@ class SignalServer:
         verifier: checks tokens.
         configuration: limits and timers.
         origin_allowed: whether pages of an origin (second) may connect for a tenant (first); None: all do.
+        quality: when the media side calls a way weak, so that pages say it at the same scores; None: the defaults.
         random_bytes: the source of session ids and resume tokens.
         wall_ms: unix milliseconds.
     """
@@ -74,12 +77,15 @@ class SignalServer:
         *,
         configuration: SignalingConfiguration | None = None,
         origin_allowed: Callable[[str, str], bool] | None = None,
+        quality: QualityConfiguration | None = None,
         random_bytes: Callable[[int], bytes] = os.urandom,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._verifier = verifier
         self._configuration = configuration or SignalingConfiguration()
         self._origin_allowed = origin_allowed
+        judged = quality or QualityConfiguration()
+        self._quality = QualityThresholds(weak_score=judged.weak_score, good_score=judged.good_score)
         self._wall_ms = wall_ms
         self._book = SessionBook(self._configuration, random_bytes=random_bytes, wall_ms=wall_ms)
         self._claims: dict[SignalingSession, Claims] = {}
@@ -202,6 +208,7 @@ class SignalServer:
                 max_inflight=c.max_inflight,
                 rate=RateLimit(burst=c.rate_burst, per_s=c.rate_per_s),
             ),
+            quality=self._quality,
             caps=tuple(sorted({*session.actor.caps, *c.features})),
             ice_servers=self._ice_servers(session),
             snapshot=None if snapshot is None else msgspec.convert(plain(snapshot), WireSnapshot),

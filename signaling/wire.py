@@ -36,6 +36,7 @@ __all__ = [
     "Message",
     "Ping",
     "Pong",
+    "QualityThresholds",
     "Resume",
     "Signal",
     "Welcome",
@@ -130,6 +131,13 @@ class Limits(Payload, frozen=True):
     rate: RateLimit
 
 
+class QualityThresholds(Payload, frozen=True):
+    """When `media.quality` is worth a hint: below `weak_score`, and then until `good_score` is reached."""
+
+    weak_score: int
+    good_score: int
+
+
 class Welcome(Payload, frozen=True):
     """The answer to `hello`. `snapshot` is present exactly when `resumed` is false."""
 
@@ -140,6 +148,7 @@ class Welcome(Payload, frozen=True):
     node: str
     hb_ms: int
     limits: Limits
+    quality: QualityThresholds
     caps: tuple[str, ...]
     ice_servers: tuple[dict[str, Any], ...]
     snapshot: Snapshot | None = None

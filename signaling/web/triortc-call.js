@@ -10,19 +10,19 @@ import { Leg } from "./triortc-leg.js";
  * @typedef {{camera: boolean, mic: boolean, facing: string, orientation: number, camera_state: string, version: number}} RemoteMedia
  * @typedef {{outcome: string, reason: string, talkMs: number, by: string, next: string}} CallEnd
  *
+ * @typedef {{weak_score: number, good_score: number}} QualityThresholds
+ *
  * @typedef {object} CallHost what a call needs of its client
  * @property {(t: string, p?: object) => Promise<any>} command
  * @property {import("./triortc-media.js").LocalMedia} media
  * @property {() => RTCIceServer[]} iceServers
  * @property {(call: Call) => void} changed
  * @property {(call: Call, stream: MediaStream) => void} remote
+ * @property {() => QualityThresholds} quality when a way counts as weak, as the server is configured
  * @property {() => number} nextMediaNumber
  * @property {typeof RTCPeerConnection} [RTCPeerConnection]
  */
 
-/** The server's own thresholds, unless it is configured otherwise. */
-const WEAK_SCORE = 40;
-const GOOD_SCORE = 55;
 const IN_CALL = new Set(["connecting", "active", "reconnecting", "handoff"]);
 
 export class Call {
@@ -241,8 +241,9 @@ export class Call {
 
   /** @param {number} score */
   takeQuality(score) {
+    const { weak_score: weak, good_score: good } = this.#host.quality();
     this.quality = score;
-    this.weak = score < (this.weak ? GOOD_SCORE : WEAK_SCORE);
+    this.weak = score < (this.weak ? good : weak);
   }
 
   /** @param {{kind: string, state: string}} p */

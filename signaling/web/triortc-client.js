@@ -93,6 +93,8 @@ export { Call, Channel, CommandError, LocalMedia, uuid7 };
 const LIVE_INVITATION = new Set(["pending", "agent_joined", "visitor_accepted", "in_session"]);
 const KEPT_CALLS = 64;
 const QUALITY_EVERY_MS = 3000;
+/** When a way counts as weak where the server does not say it: older ones did not. */
+const QUALITY = { weak_score: 40, good_score: 55 };
 
 export class TriortcClient {
   /** @type {{[K in keyof Events]?: Set<(...values: any[]) => void>}} */ #listeners = {};
@@ -441,6 +443,7 @@ export class TriortcClient {
       call = new Call({
         command: (t, p) => this.command(t, p),
         media: this.media,
+        quality: () => this.channel.welcome?.quality ?? QUALITY,
         iceServers: () => this.channel.welcome?.ice_servers ?? [],
         changed: (changed) => this.#changed(changed),
         remote: (of, stream) => this.#emit("remote", of, stream),

@@ -57,6 +57,7 @@ async def test_3_3_hello_is_welcomed_with_a_session_limits_and_a_snapshot(host: 
     assert p["limits"]["max_message"] == 65_536
     assert p["limits"]["max_inflight"] == 32
     assert p["limits"]["rate"] == {"burst": 100, "per_s": 50.0}
+    assert p["quality"] == {"weak_score": 40, "good_score": 55}
     assert {"video.receive", "video.invite", "handoff"} <= set(p["caps"])
     parts = ("presence", "rings", "sessions", "invitations", "conversations", "notices", "devices")
     assert p["snapshot"] == {part: [] for part in parts}

@@ -199,6 +199,19 @@ test("3.4 the server's word about the way counts, and between its two thresholds
   assert.equal(call.qualityFromServer, true);
 });
 
+test("3.3 a way counts as weak at the scores that the server is configured with: those of its welcome", async () => {
+  server.welcome = { ...server.welcome, quality: { weak_score: 70, good_score: 80 } };
+  client.leave();
+  await client.connect();
+  await settled();
+  const call = await answered();
+  const seen = [70, 69, 79, 80].map((score) => {
+    server.event("media.quality", { session: "vs_1", score, rtt_ms: 20, loss: 0, kbps: 900 });
+    return call.weak;
+  });
+  assert.deepEqual(seen, [false, true, true, false]);
+});
+
 test("A-24 a visitor who agrees to be seen while it rings says so in the request, and in the acceptance of an invitation", async () => {
   await visitorsCall();
   assert.equal("preview" in server.sent("call.request")[0].p, false);

@@ -15,6 +15,7 @@ import triortc
 from support.signaling_house import PretendedMedia
 from triortc.engine.calls.call_events import CallEvent, Missed
 from triortc.engine.calls.observing import EventStream, Observers
+from triortc.engine.calls.quality import QualityConfiguration
 from triortc.signaling import engine as engine_module
 from triortc.signaling.client import ClientDevice, SignalClient, connect_websocket, open_signal_client
 from triortc.signaling.webtransport.configuration import WebTransportConfiguration
@@ -25,7 +26,11 @@ NAMES = ("127.0.0.1",)
 
 @asynccontextmanager
 async def opened(
-    monkeypatch: pytest.MonkeyPatch, *, port: int | None = 0, **server: Any
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    port: int | None = 0,
+    media: triortc.MediaConfiguration | None = None,
+    **server: Any,
 ) -> AsyncGenerator[triortc.Engine]:
     """An engine whose media side only pretends."""
 
@@ -35,7 +40,8 @@ async def opened(
 
     monkeypatch.setattr(engine_module, "open_leg_manager", pretended)
     configuration = triortc.EngineConfiguration(
-        triortc.ServerConfiguration(port=port, development=True, host_names=NAMES, **server)
+        triortc.ServerConfiguration(port=port, development=True, host_names=NAMES, **server),
+        media or triortc.MediaConfiguration(),
     )
     async with triortc.open_engine(configuration) as engine:
         yield engine
@@ -69,6 +75,12 @@ async def next_event(events: EventStream) -> CallEvent:
 
 
 ORG = "dev"
+
+
+async def test_3_3_a_welcome_names_the_scores_that_the_media_side_judges_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    media = triortc.MediaConfiguration(quality=QualityConfiguration(weak_score=20, good_score=90))
+    async with opened(monkeypatch, media=media) as engine, connected(engine, "agent", "ana", "desk") as ana:
+        assert ana.welcome["quality"] == {"weak_score": 20, "good_score": 90}
 
 
 async def test_a_server_rings_an_agent_for_a_visitor_and_ends_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
