@@ -14,8 +14,6 @@ from triortc.signaling.wire_values import Subject, Word
 
 __all__ = ["RevocationList"]
 
-#: A token that was issued before a revocation has run out by then, whatever its issuer's clock said.
-_KEPT_S: Final = MAX_LIFETIME_S + 2 * CLOCK_SKEW_S
 _MAX_ENTRIES: Final = 100_000
 
 
@@ -38,10 +36,15 @@ class RevocationList:
 
     Args:
         wall_s: unix seconds.
+        clock_skew_s: how far an issuer's clock may be off. A token says itself when it was issued, so a person's tokens
+            are taken again only when they say that they were issued this long after the revocation.
     """
 
-    def __init__(self, *, wall_s: Callable[[], float]) -> None:
+    def __init__(self, *, wall_s: Callable[[], float], clock_skew_s: float = CLOCK_SKEW_S) -> None:
         self._wall_s = wall_s
+        self._clock_skew_s = clock_skew_s
+        #: A token that was issued before a revocation has run out by then, whatever its issuer's clock said.
+        self._kept_s = MAX_LIFETIME_S + clock_skew_s + CLOCK_SKEW_S
         self._tokens: dict[tuple[str, str], float] = {}
         self._people: dict[tuple[str, str], float] = {}
 
@@ -50,20 +53,18 @@ class RevocationList:
 
     def revoke_token(self, org: str, jti: str) -> None:
         """This token is not valid any more."""
-        self._tokens[org, jti] = self._wall_s()
-        self._forget()
+        self._add(self._tokens, (org, jti))
 
     def revoke_person(self, org: str, sub: str) -> None:
-        """No token of this person that was issued until now is valid any more; a later one is."""
-        self._people[org, sub] = self._wall_s()
-        self._forget()
+        """No token of this person that may have been issued until now is valid any more; a later one is."""
+        self._add(self._people, (org, sub))
 
     def is_revoked(self, claims: Claims) -> bool:
         """Whether the token itself or its person is revoked."""
         if (claims.org, claims.jti) in self._tokens:
             return True
         since = self._people.get((claims.org, claims.sub))
-        return since is not None and claims.iat <= since
+        return since is not None and claims.iat <= since + self._clock_skew_s
 
     async def revoked(self, claims: Claims) -> bool:
         """`RevocationPort`."""
@@ -87,9 +88,15 @@ class RevocationList:
                 self._tokens.setdefault((entry.org, entry.jti), now)
             elif entry.sub is not None:
                 self._people.setdefault((entry.org, entry.sub), now)
+        self._forget()
+
+    def _add(self, entries: dict[tuple[str, str], float], entry: tuple[str, str]) -> None:
+        entries.pop(entry, None)  # the order of the entries is that of their times
+        entries[entry] = self._wall_s()
+        self._forget()
 
     def _forget(self) -> None:
-        oldest = self._wall_s() - _KEPT_S
+        oldest = self._wall_s() - self._kept_s
         for entries in (self._tokens, self._people):
             while entries and (next(iter(entries.values())) < oldest or len(entries) > _MAX_ENTRIES):
                 del entries[next(iter(entries))]
