@@ -1,18 +1,14 @@
-"""A media and signaling engine for one-to-one video calls, on trio."""
+"""A media and signaling engine for one-to-one video calls, on trio.
+
+What is public is imported when it is first asked for (PEP 562): a media process, or a program that wants one protocol
+of the engine, does not pay for the rest.
+"""
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
-from triortc.engine.calls.call_recording import RecordingConfiguration
-from triortc.engine.calls.configuration import CallConfiguration
-from triortc.engine.calls.leg_configuration import MediaConfiguration
-from triortc.engine.endpoint import EndpointConfiguration
-from triortc.engine.peer.configuration import PeerConfiguration
-from triortc.engine.peer.connection import PeerConnection, open_peer_connection
-from triortc.engine.peer.description import RtcSessionDescription
-from triortc.engine.session.configuration import SessionConfiguration
-from triortc.engine.workers.configuration import WorkerConfiguration
 from triortc.errors import (
     CallError,
     CallRefusedError,
@@ -31,8 +27,21 @@ from triortc.errors import (
     StunError,
     TriortcError,
 )
-from triortc.signaling.app import RunningServer, ServerConfiguration
-from triortc.signaling.engine import Engine, EngineConfiguration, open_engine
+
+if TYPE_CHECKING:
+    from triortc.engine.calls.call_recording import RecordingConfiguration
+    from triortc.engine.calls.configuration import CallConfiguration
+    from triortc.engine.calls.leg_configuration import MediaConfiguration
+    from triortc.engine.endpoint import EndpointConfiguration
+    from triortc.engine.peer.configuration import PeerConfiguration
+    from triortc.engine.peer.connection import PeerConnection, open_peer_connection
+    from triortc.engine.peer.description import RtcSessionDescription
+    from triortc.engine.session.configuration import SessionConfiguration
+    from triortc.engine.workers.configuration import WorkerConfiguration
+    from triortc.signaling.app import RunningServer, ServerConfiguration
+    from triortc.signaling.engine import Engine, EngineConfiguration, open_engine
+
+    __version__: str
 
 __all__ = [
     "CallConfiguration",
@@ -69,4 +78,39 @@ __all__ = [
     "open_peer_connection",
 ]
 
-__version__ = version("triortc")
+#: Where what is not here yet comes from; the imports above say the same to type checkers, and a test compares them.
+_HOMES: Final = {
+    "CallConfiguration": "triortc.engine.calls.configuration",
+    "EndpointConfiguration": "triortc.engine.endpoint",
+    "Engine": "triortc.signaling.engine",
+    "EngineConfiguration": "triortc.signaling.engine",
+    "MediaConfiguration": "triortc.engine.calls.leg_configuration",
+    "PeerConfiguration": "triortc.engine.peer.configuration",
+    "PeerConnection": "triortc.engine.peer.connection",
+    "RecordingConfiguration": "triortc.engine.calls.call_recording",
+    "RtcSessionDescription": "triortc.engine.peer.description",
+    "RunningServer": "triortc.signaling.app",
+    "ServerConfiguration": "triortc.signaling.app",
+    "SessionConfiguration": "triortc.engine.session.configuration",
+    "WorkerConfiguration": "triortc.engine.workers.configuration",
+    "open_engine": "triortc.signaling.engine",
+    "open_peer_connection": "triortc.engine.peer.connection",
+}
+
+
+if not TYPE_CHECKING:  # or checkers would believe every name
+
+    def __getattr__(name: str) -> Any:
+        value: Any
+        if name == "__version__":
+            value = import_module("importlib.metadata").version("triortc")
+        elif name in _HOMES:
+            value = getattr(import_module(_HOMES[name]), name)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

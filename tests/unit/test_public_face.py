@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -22,8 +24,41 @@ def test_every_error_has_one_root() -> None:
     assert all(issubclass(error, triortc.TriortcError) for error in errors)
 
 
+def test_type_checkers_are_told_of_the_same_names_at_the_same_places() -> None:
+    assert triortc.__file__ is not None
+    tree = ast.parse(Path(triortc.__file__).read_text(encoding="utf-8"))
+    checking = next(node for node in tree.body if isinstance(node, ast.If))
+    told = {
+        alias.name: node.module for node in checking.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert told == triortc._HOMES
+    assert dir(triortc) == sorted(triortc.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'open_motor'"):
+        getattr(triortc, "open_" + "motor")
+
+
+def imported_with(module: str, *looked_for: str) -> set[str]:
+    """Which of some packages a fresh interpreter has loaded when it has imported a module."""
+    code = f"import sys, {module}; print(*sorted(set({looked_for!r}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_the_face_alone_costs_next_to_nothing() -> None:
+    assert imported_with("triortc", "trio", "numpy", "triortc.engine", "triortc.signaling", "triortc.errors") == {
+        "triortc.errors"
+    }
+
+
+def test_a_media_process_has_nothing_of_signaling() -> None:
+    """It has PyAV, for slates, recordings and legs that share no codec."""
+    strangers = ("triortc.signaling", "aioquic", "httpx", "h11", "wsproto", "jwt", "prometheus_client", "click")
+    assert imported_with("triortc.engine.workers.worker_process", "av", *strangers) == {"av"}
+
+
 def test_the_face_does_not_pull_in_the_command_line_or_the_benchmarks() -> None:
-    code = "import sys, triortc; print(sorted({'click', 'httpx', 'rich', 'segno'} & set(sys.modules)))"
+    everything = "from triortc import *"
+    code = f"import sys; {everything}; print(sorted({{'click', 'httpx', 'rich', 'segno'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
