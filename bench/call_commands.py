@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import trio
 from rich.console import Console
 from rich.table import Table
 from trio.testing import MockClock
@@ -21,6 +20,7 @@ from triortc.bench.machine import describe_machine
 from triortc.bench.signaling import measure_calls, measure_idle
 from triortc.bench.soak import soak
 from triortc.bench.supervisor import measure_memory, measure_reducer, measure_rings
+from triortc.bench.until_signalled import run_until_signalled
 
 __all__ = ["call_command", "kills_command", "soak_command", "supervisor_command"]
 
@@ -47,22 +47,22 @@ def supervisor_command(rings: int, pairs: str, seconds: float, idle: int, calls:
         raise click.BadParameter("give numbers with commas between them, such as 8,32") from None
     measures: list[Callable[[], dict[str, Any]]] = [partial(measure_reducer, 4000)]
     for number in numbers:
-        measures.append(partial(trio.run, measure_calls, number, seconds))
+        measures.append(partial(run_until_signalled, measure_calls, number, seconds))
         measures.append(partial(_with_directory, number, seconds))
     if idle:
-        measures.append(partial(trio.run, measure_idle, idle))
+        measures.append(partial(run_until_signalled, measure_idle, idle))
     if calls:
         clock = MockClock()
-        measures.append(partial(trio.run, measure_memory, calls, clock, clock=clock))
+        measures.append(partial(run_until_signalled, measure_memory, calls, clock, clock=clock))
     if rings:
-        measures.append(partial(trio.run, measure_rings, rings))
+        measures.append(partial(run_until_signalled, measure_rings, rings))
     for measure in measures:
         _report([measure()], out)
 
 
 def _with_directory(pairs: int, seconds: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="triortc-bench-") as name:
-        return trio.run(measure_calls, pairs, seconds, name)
+        return run_until_signalled(measure_calls, pairs, seconds, name)
 
 
 @click.command("call")
@@ -70,7 +70,7 @@ def _with_directory(pairs: int, seconds: float) -> dict[str, Any]:
 @_out
 def call_command(calls: int, out: Path | None) -> None:
     """From "Go" to call.active with warm legs, through a whole server that keeps its state on disk."""
-    _report([trio.run(measure_go, calls)], out)
+    _report([run_until_signalled(measure_go, calls)], out)
 
 
 @click.command("kills")
@@ -81,7 +81,7 @@ def call_command(calls: int, out: Path | None) -> None:
 @_out
 def kills_command(times: int, seconds: float, visitors: int, seed: int, out: Path | None) -> None:
     """Kill a server with -9 under load, and hold what it left against every `ok` that its clients had."""
-    figures = trio.run(partial(kill_often, times, seconds, visitors=visitors, seed=seed))
+    figures = run_until_signalled(partial(kill_often, times, seconds, visitors=visitors, seed=seed))
     _report([figures], out)
     if figures["faults"]:
         raise click.exceptions.Exit(1)
@@ -99,7 +99,9 @@ def soak_command(
     minutes: float, calls: int, workers: int, kill_every: float, plane: str, seed: int, out: Path | None
 ) -> None:
     """Let calls come and go while workers are killed: memory, stuck calls, exceptions."""
-    figures = trio.run(partial(soak, minutes, calls, workers, kill_every_s=kill_every, seed=seed, plane=plane))
+    figures = run_until_signalled(
+        partial(soak, minutes, calls, workers, kill_every_s=kill_every, seed=seed, plane=plane)
+    )
     _report([figures], out)
     if figures["faults"]:
         raise click.exceptions.Exit(1)

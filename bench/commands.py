@@ -33,6 +33,7 @@ from triortc.bench.srtp import measure as measure_srtp
 from triortc.bench.strangers import measure_strangers
 from triortc.bench.tables import beside_table, compare_table, key_of
 from triortc.bench.udp import measure_udp
+from triortc.bench.until_signalled import ended_by_signals, run_until_signalled
 from triortc.engine.relay.plane_choice import PlaneChoice
 from triortc.errors import ConfigurationError
 
@@ -128,9 +129,11 @@ def setup_command(calls: int, parallel: str, rounds: int, beside_peers: bool, on
     """Legs per second, milliseconds and CPU a leg, from the offer to the keys."""
     numbers = _numbers(parallel)
     if beside_peers:
-        _report_beside(measure_setups_beside(_peers(only), calls=calls, parallel=numbers, rounds=rounds), out)
+        with ended_by_signals():
+            runs = measure_setups_beside(_peers(only), calls=calls, parallel=numbers, rounds=rounds)
+        _report_beside(runs, out)
         return
-    _report([trio.run(measure_setup, calls, number) for _ in range(rounds) for number in numbers], out)
+    _report([run_until_signalled(measure_setup, calls, number) for _ in range(rounds) for number in numbers], out)
 
 
 @bench.command("relay")
@@ -177,9 +180,10 @@ def relay_command(
             raise click.UsageError(
                 "the peers' generator sends one way, with gcm or cm, nothing hostile: leave out --beside-peers"
             )
-        runs = measure_relays_beside(
-            _peers(only), calls=numbers, profiles=names, rounds=rounds, seconds=seconds, extended=extended
-        )
+        with ended_by_signals():
+            runs = measure_relays_beside(
+                _peers(only), calls=numbers, profiles=names, rounds=rounds, seconds=seconds, extended=extended
+            )
         _report_beside(runs, out)
         return
     if extended:
@@ -187,7 +191,7 @@ def relay_command(
     measure = partial(measure_relay, seconds=seconds, both_ways=both_ways, plane=plane, hostile_percent=hostile_percent)
     _report(
         [
-            trio.run(partial(measure, number, profile=name, workers=processes))
+            run_until_signalled(partial(measure, number, profile=name, workers=processes))
             for _ in range(rounds)
             for name in names
             for number in numbers
@@ -234,7 +238,7 @@ def ice_command(checks: int, rounds: int, out: Path | None) -> None:
 @_out_option
 def strangers_command(connections: int, out: Path | None) -> None:
     """What connections cost that never say who they are, and whether a known device is served beside them."""
-    figures = trio.run(measure_strangers, connections)
+    figures = run_until_signalled(measure_strangers, connections)
     click.echo(json.dumps(figures, indent=2))
     _write([figures], out)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from typing import Any, Final
 
 import trio
 
+from triortc.bench.child_process import end_process
 from triortc.bench.kill_ledger import RING_MS, Ledger
 from triortc.bench.kill_people import Agent, Server, keep_visiting
 from triortc.errors import TriortcError
@@ -90,29 +90,23 @@ class Lives:
 
     async def kill(self) -> None:
         """No word of warning."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(signal.SIGKILL)
-            await self._process.wait()
+        await self.stop(0.0)
 
-    async def stop(self) -> None:
+    async def stop(self, within_s: float = _STOP_S) -> None:
         """As an operator does it."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.terminate()
-            with trio.move_on_after(_STOP_S):
-                await self._process.wait()
-        await self.kill()
+        if self._process is not None:
+            await end_process(self._process, within_s)
 
 
 @asynccontextmanager
 async def open_lives(directory: Path, *options: str) -> AsyncGenerator[Lives]:
-    """Servers on a directory, with further options of `serve`; the last one is killed when the block is left."""
+    """Servers on a directory, with further options of `serve`; the last one and its workers end with the block."""
     async with trio.open_nursery() as nursery:
         lives = Lives(directory, options, nursery)
         try:
             yield lives
         finally:
-            with trio.CancelScope(shield=True):
-                await lives.kill()
+            await lives.stop()
             nursery.cancel_scope.cancel()
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import trio
-
+from triortc.bench.child_process import first_line, open_child
 from triortc.bench.machine import cpu_seconds, family, resident_kb
 from triortc.errors import TriortcError
 
@@ -54,29 +52,9 @@ async def open_relay_process(plane: str = "python", workers: int = 0) -> AsyncGe
         TriortcError: it did not start listening in time.
     """
     cores = sorted(os.sched_getaffinity(0))
-    process = await trio.lowlevel.open_process(
-        [*_SERVE, "--port", "0", "--plane", plane, "--workers", str(workers)],
-        stdout=subprocess.PIPE,
-        preexec_fn=lambda: os.sched_setaffinity(0, cores if workers else cores[-1:]),
-    )
-    try:
-        line = b""
-        with trio.move_on_after(START_TIMEOUT_S):
-            assert process.stdout is not None
-            while not line.endswith(b"\n"):
-                chunk = await process.stdout.receive_some()
-                if not chunk:
-                    break
-                line += chunk
-        if not line.startswith(b"http"):
+    command = [*_SERVE, "--port", "0", "--plane", plane, "--workers", str(workers)]
+    async with open_child(command, cores=cores if workers else cores[-1:], end_timeout_s=END_TIMEOUT_S) as process:
+        url = await first_line(process, START_TIMEOUT_S)
+        if not url.startswith("http"):
             raise TriortcError("the relay did not start: run `triortc bench serve-relay` to see why")
-        yield RelayProcess(process.pid, line.decode().strip() + "offer")
-    finally:
-        with trio.move_on_after(END_TIMEOUT_S, shield=True):
-            process.terminate()
-            await process.wait()
-        if process.returncode is None:
-            process.kill()
-        if process.stdout is not None:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
-                await process.stdout.aclose()
+        yield RelayProcess(process.pid, url.strip() + "offer")

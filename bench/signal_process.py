@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import trio
 
+from triortc.bench.child_process import first_line, open_child
 from triortc.bench.machine import raise_file_limit
 from triortc.bench.supervisor import NullMedia
 from triortc.engine.calls.configuration import CallConfiguration
@@ -59,33 +59,12 @@ async def open_signal_process(*options: str) -> AsyncGenerator[SignalProcess]:
         TriortcError: it did not start listening in time.
     """
     cores = sorted(os.sched_getaffinity(0))
-    process = await trio.lowlevel.open_process(
-        [sys.executable, "-m", "triortc.bench.signal_process", *options],
-        stdout=subprocess.PIPE,
-        preexec_fn=lambda: os.sched_setaffinity(0, cores[-1:]),
-    )
-    try:
-        line = b""
-        with trio.move_on_after(START_TIMEOUT_S):
-            assert process.stdout is not None
-            while not line.endswith(b"\n"):
-                chunk = await process.stdout.receive_some()
-                if not chunk:
-                    break
-                line += chunk
-        host, _, port = line.decode().strip().partition(" ")
+    command = [sys.executable, "-m", "triortc.bench.signal_process", *options]
+    async with open_child(command, cores=cores[-1:], end_timeout_s=END_TIMEOUT_S) as process:
+        host, _, port = (await first_line(process, START_TIMEOUT_S)).partition(" ")
         if not port.isdigit():
             raise TriortcError("the signaling server did not start: run python -m triortc.bench.signal_process")
         yield SignalProcess(process.pid, host, int(port))
-    finally:
-        with trio.move_on_after(END_TIMEOUT_S, shield=True):
-            process.terminate()
-            await process.wait()
-        if process.returncode is None:
-            process.kill()
-        if process.stdout is not None:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
-                await process.stdout.aclose()
 
 
 @asynccontextmanager

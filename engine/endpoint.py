@@ -58,7 +58,8 @@ class EndpointConfiguration:
         media_port: the UDP port, the same on every address; 0: one that the system picks for each address.
         media_advertise: a public address that a 1:1 NAT maps onto this machine; offered instead of the bound ones of
             its IP version.
-        loopback: whether 127.0.0.1 and ::1 are bound and offered when `media_host` is empty.
+        loopback: whether 127.0.0.1 and ::1 are bound and offered when `media_host` is empty. A server of a
+            configuration file then takes devices' candidates there, too.
         socket_buffer_bytes: the kernel's buffer of each socket, each way.
         media_first: wait for media inside trio's own wait (:mod:`triortc.engine.media_loop`), which halves what a
             wake-up costs. For a process made for media; not under a guest run or a test clock.

@@ -4,20 +4,17 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
-import subprocess
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal
 
 import pytest
 import trio
 
 from support.media_ports import MEDIA, until
+from support.processes import alive, children
 from support.real_calls import Party, agent, leftovers, open_house, talk, visitor, workers_of
-from support.running_server import COMMAND
 from triortc.bench.soak import soak
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.endpoint import EndpointConfiguration
@@ -152,53 +149,6 @@ async def test_a_port_that_is_taken_is_an_os_error_and_no_process_stays() -> Non
 
 def _with(endpoint: EndpointConfiguration) -> MediaConfiguration:
     return replace(MEDIA, endpoint=endpoint)
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda number: number.name)
-async def test_however_the_server_ends_its_workers_end_with_it(number: signal.Signals) -> None:
-    process = await trio.lowlevel.open_process(
-        [*COMMAND, "--workers", "2"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
-    )
-    try:
-        assert process.stdout is not None
-        said = b""
-        with trio.fail_after(40.0):
-            while b"/agent" not in said:
-                said += await process.stdout.receive_some()
-        workers = children(process.pid)
-        assert len(workers) == 2
-        for worker in workers:
-            assert re.search(rb"worker_process\0\d+\0$", told(worker, "cmdline")), "nothing but a descriptor"
-            assert b"TRIORTC_" not in told(worker, "environ")
-        os.kill(workers[0], signal.SIGTERM)  # what a service manager sends to all: the server decides
-        # A terminal's interrupt, too, goes to all of the group.
-        os.killpg(process.pid, number) if number is not signal.SIGKILL else process.kill()
-        with trio.fail_after(15.0):
-            await process.wait()
-        await until(lambda: not any(alive(worker) for worker in workers), "the workers are gone")
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-def children(process: int) -> list[int]:
-    """The processes that a process has started and not fetched yet."""
-    lists = [task.joinpath("children").read_text() for task in Path(f"/proc/{process}/task").iterdir()]
-    return sorted(int(child) for found in lists for child in found.split())
-
-
-def told(process: int, what: str) -> bytes:
-    """What a process was started with."""
-    return Path(f"/proc/{process}/{what}").read_bytes()
-
-
-def alive(process: int) -> bool:
-    """Whether a process runs; one that has ended and was not fetched does not."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 async def test_calls_that_come_and_go_over_a_worker_that_is_killed_are_none_of_them_stuck() -> None:

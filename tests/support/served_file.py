@@ -29,6 +29,8 @@ __all__ = ["KEY", "OTHER_KEY", "Served", "served", "token", "write_certificate",
 TRIORTC = str(Path(sys.executable).with_name("triortc"))
 NAMES = ("127.0.0.1", "localhost")
 KEY = Ed25519PrivateKey.generate()
+#: With media processes, several interpreters start.
+START_TIMEOUT_S = 30.0
 OTHER_KEY = Ed25519PrivateKey.generate()
 
 
@@ -64,9 +66,9 @@ class Served:
     port: int
     lines: list[str]
 
-    async def said(self, words: str) -> str:
+    async def said(self, words: str, within_s: float = 10.0) -> str:
         """Wait until it has logged a line with these words."""
-        with trio.fail_after(10):
+        with trio.fail_after(within_s):
             while True:
                 found = [line for line in self.lines if words in line]
                 if found:
@@ -117,6 +119,7 @@ async def served(folder: Path, drain_s: float = 5, more: str = "") -> AsyncGener
         port = {free_port()}
         [media]
         media_host = ["127.0.0.1"]
+        loopback = true
         [jwks]
         retry_s = 0.1
         [[issuers]]
@@ -145,7 +148,7 @@ async def served(folder: Path, drain_s: float = 5, more: str = "") -> AsyncGener
         async with trio.open_nursery() as nursery:
             nursery.start_soon(listen)
             running = Served(folder, process, port, lines)
-            await running.said("serving  https://")
+            await running.said("serving  https://", START_TIMEOUT_S)
             yield running
             if process.returncode is None:
                 process.send_signal(signal.SIGINT)

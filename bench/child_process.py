@@ -1,0 +1,61 @@
+"""Processes that a benchmark starts: none of them outlives the block that it was started in."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Final
+
+import trio
+
+__all__ = ["end_process", "first_line", "open_child"]
+
+#: A process that was killed is fetched at once; one that hangs in the kernel is left to it.
+_KILLED_S: Final = 5.0
+
+
+@asynccontextmanager
+async def open_child(
+    command: Sequence[str], *, cores: Sequence[int] | None = None, end_timeout_s: float
+) -> AsyncGenerator[trio.Process]:
+    """A process whose output is ours; it is asked to end when the block is left, by whatever way.
+
+    Arguments:
+        command: the program and its arguments.
+        cores: where it may run; None: where this one may.
+        end_timeout_s: how long it may take to end; then it is killed.
+    """
+    pinned = None if cores is None else partial(os.sched_setaffinity, 0, list(cores))
+    process = await trio.lowlevel.open_process(list(command), stdout=subprocess.PIPE, preexec_fn=pinned)
+    try:
+        yield process
+    finally:
+        await end_process(process, end_timeout_s)
+        if process.stdout is not None:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + _KILLED_S):
+                await process.stdout.aclose()
+
+
+async def end_process(process: trio.Process, within_s: float) -> None:
+    """Ask a process to end, and kill it when it does not; in bounded time, cancelled or not. 0: do not ask."""
+    if process.returncode is None and within_s > 0:
+        process.terminate()
+        with trio.move_on_after(within_s, shield=True):
+            await process.wait()
+    if process.returncode is None:
+        process.kill()
+        with trio.move_on_after(_KILLED_S, shield=True):
+            await process.wait()
+
+
+async def first_line(process: trio.Process, within_s: float) -> str:
+    """The first line that a process prints, without its end; what there is of it, if it ends or takes too long."""
+    line = b""
+    with trio.move_on_after(within_s):
+        assert process.stdout is not None
+        while b"\n" not in line and (data := await process.stdout.receive_some()):
+            line += data
+    return line.decode("utf-8", "replace").partition("\n")[0]
