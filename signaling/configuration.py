@@ -19,6 +19,8 @@ class SignalingConfiguration:
 
     Attributes:
         hello_timeout_s: how long a new connection may take to say `hello`.
+        token_check_timeout_s: how long the check of a token may take, for which keys may have to be fetched; then the
+            answer is `server.unavailable`.
         heartbeat_ms, dead_after_s: interval of pings and the silence that ends a connection, while nothing rings.
         call_heartbeat_ms, call_dead_after_s: the same while the device rings or is in a call.
         resume_s: how long a session that lost its connection can be resumed.
@@ -45,6 +47,7 @@ class SignalingConfiguration:
     """
 
     hello_timeout_s: float = 5.0
+    token_check_timeout_s: float = 4.0
     heartbeat_ms: int = 15_000
     dead_after_s: float = 35.0
     call_heartbeat_ms: int = 5_000

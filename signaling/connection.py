@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -11,8 +12,9 @@ from triortc.signaling.channel import ChannelClosedError, MessageChannel
 from triortc.signaling.configuration import SignalingConfiguration
 from triortc.signaling.deadlines import DeadlineClock, Timed
 from triortc.signaling.link import CloseCode, Link
-from triortc.signaling.session import SignalingSession
+from triortc.signaling.session import BESIDE_A_TOKEN_CHECK, SignalingSession
 from triortc.signaling.wire import Hello, Incoming, WireError, parse_incoming
+from triortc.signaling.wire_commands import AuthRefresh
 
 _BATCH_MESSAGES: Final = 32
 _BATCH_BYTES: Final = 32 * 1024
@@ -47,8 +49,11 @@ class SignalHandler(Protocol):
     async def greet(self, hello: Hello, link: Link) -> SignalingSession:
         """Check who it is, find or make the session, attach the link, queue `welcome`. Raises RefusedError."""
 
-    async def execute(self, session: SignalingSession, command: Incoming, rx_time: float) -> None:
+    def execute(self, session: SignalingSession, command: Incoming, rx_time: float) -> None:
         """Carry out a command; the reply goes to the session."""
+
+    async def refresh(self, session: SignalingSession, id: str, refresh: AuthRefresh) -> None:
+        """Check a newer token, in bounded time; the reply goes to the session."""
 
     async def settled(self) -> None:
         """Wait until what is queued by now may be told: until it would survive what it has to survive."""
@@ -86,6 +91,8 @@ class Connection:
         self._wake = trio.Event()
         self._replies_written = trio.Event()
         self._replies_in_batch = 0
+        self._checking_token = False
+        self._held: deque[tuple[Incoming, float]] = deque()
         self._writing = trio.CancelScope()
 
     async def run(self, greeted: Callable[[], None]) -> None:
@@ -113,10 +120,16 @@ class Connection:
     # --- the handshake
 
     async def _handshake(self) -> SignalingSession | None:
+        hello: Hello | None = None
         try:
             with trio.move_on_after(self._configuration.hello_timeout_s):
-                return await self._handler.greet(await self._hello(), self._link)
-            raise RefusedError("proto.hello_timeout", "no hello in time", CloseCode.HELLO)
+                hello = await self._hello()
+            if hello is None:
+                raise RefusedError("proto.hello_timeout", "no hello in time", CloseCode.HELLO)
+            with trio.move_on_after(self._configuration.token_check_timeout_s):
+                return await self._handler.greet(hello, self._link)
+            late = "the token could not be checked in time"
+            raise RefusedError("server.unavailable", late, CloseCode.RESTART, retryable=True)
         except RefusedError as refused:
             self._link.close(
                 refused.close_code,
@@ -179,7 +192,7 @@ class Connection:
     async def _serve(self, session: SignalingSession) -> None:
         self._rescheduled()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._read, session)
+            nursery.start_soon(self._read, session, nursery)
             await self._write()
             nursery.cancel_scope.cancel()
 
@@ -214,21 +227,48 @@ class Connection:
         self._replies_in_batch = unwritten - self._link.unwritten_replies
         return batch
 
-    async def _read(self, session: SignalingSession) -> None:
+    async def _read(self, session: SignalingSession, nursery: trio.Nursery) -> None:
         """Take messages, while not too many commands wait for their replies to be written."""
         link = self._link
         try:
             while link.closing is None:
-                while link.unwritten_replies + self._replies_in_batch >= self._configuration.max_inflight:
+                while self._unanswered >= self._configuration.max_inflight:
                     self._replies_written = trio.Event()
                     await self._replies_written.wait()
                 data = await self._channel.receive()
                 now = trio.current_time()
                 command = session.receive(data, now) if session.link is link else None
-                if command is not None:
-                    await self._handler.execute(session, command, min(now, self._channel.heard_at))
+                if command is None:
+                    continue
+                rx_time = min(now, self._channel.heard_at)
+                if self._checking_token and (self._held or command.type not in BESIDE_A_TOKEN_CHECK):
+                    self._held.append((command, rx_time))
+                else:
+                    self._carry_out(session, command, rx_time, nursery)
         except ChannelClosedError as closed:
             link.close(closed.code, closed.reason, error=closed.error, abrupt=closed.error is None)
+
+    @property
+    def _unanswered(self) -> int:
+        return self._link.unwritten_replies + self._replies_in_batch + len(self._held)
+
+    def _carry_out(self, session: SignalingSession, command: Incoming, rx_time: float, nursery: trio.Nursery) -> None:
+        if not session.admit(command, trio.current_time()):
+            return
+        if isinstance(command.payload, AuthRefresh):
+            self._checking_token = True
+            nursery.start_soon(self._refresh, session, command.id or "", command.payload, nursery)
+        else:
+            self._handler.execute(session, command, rx_time)
+
+    async def _refresh(self, session: SignalingSession, id: str, refresh: AuthRefresh, nursery: trio.Nursery) -> None:
+        """Check a newer token beside the reader; then go on with what waited for what it allows, in order."""
+        await self._handler.refresh(session, id, refresh)
+        self._checking_token = False
+        while self._held and not self._checking_token and session.link is self._link:
+            command, rx_time = self._held.popleft()
+            self._carry_out(session, command, rx_time, nursery)
+        self._replies_written.set()
 
     async def _close(self) -> None:
         """Say why, if the other side still listens; the transport below is closed by whoever opened it."""

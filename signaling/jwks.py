@@ -209,7 +209,7 @@ class _CachedSet:
                 await self.load()
 
     async def load(self) -> str | None:
-        self._tried_at = self._clock()
+        before, self._tried_at = self._tried_at, self._clock()
         source = self._source
         try:
             document = await source.load()
@@ -218,5 +218,8 @@ class _CachedSet:
             failure = f"the keys of {source.issuer}: {error or type(error).__name__}"
             _logger.warning("%s", failure)
             return failure
+        except trio.Cancelled:
+            self._tried_at = before  # whoever asked has gone; whoever waits behind it asks for itself
+            raise
         self._loaded_at = self._clock()
         return None

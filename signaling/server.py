@@ -266,14 +266,11 @@ class SignalServer:
 
     # --- commands
 
-    async def execute(self, session: SignalingSession, command: Incoming, rx_time: float) -> None:
+    def execute(self, session: SignalingSession, command: Incoming, rx_time: float) -> None:
         """Carry out one command of a session, in the order of arrival."""
         id = command.id or ""
         payload = command.payload
         self.counters.commands += 1
-        if isinstance(payload, AuthRefresh):
-            await self._refresh(session, id, payload)
-            return
         asked = engine_command(command.type, payload) if isinstance(payload, Command) else None
         if asked is None:
             session.refuse(id, "proto.not_implemented", f"{command.type} is not part of this build")
@@ -323,20 +320,36 @@ class SignalServer:
             if entered is not None and getattr(reply.payload, "state", None) != "ended":
                 session.set_busy(entered, True, trio.current_time())
 
-    async def _refresh(self, session: SignalingSession, id: str, refresh: AuthRefresh) -> None:
+    async def refresh(self, session: SignalingSession, id: str, refresh: AuthRefresh) -> None:
+        """Check a newer token of a session, `token_check_timeout_s` at most, and let it have what that allows."""
+        link = session.link
+        found: tuple[Claims, Actor] | None = None
+        refused = TokenError("server.unavailable", "the token could not be checked in time")
+        self.counters.commands += 1
         try:
-            claims = await self._verifier.verify(refresh.token)
-            actor = claims.actor(session.address.device)
-            if (actor.org, actor.role, actor.sub) != session.address[:3]:
-                raise TokenError("auth.device_mismatch", "the token is for somebody else")
+            with trio.move_on_after(self._configuration.token_check_timeout_s):
+                found = await self._newer_token(refresh.token, session.address)
         except TokenError as error:
-            if session.busy:  # a running video is not cut because of a token
-                session.refuse(id, error.code, error.message)
-            elif session.link is not None:
-                session.link.close(CloseCode.AUTHENTICATION, error.message, error=error.code, reply_to=id)
-            return
-        if self._book.of(session.address) is not session:
-            return  # revoked, or replaced by a newer connection, while the token was looked at
+            refused = error
+        if link is None or session.link is not link or self._book.of(session.address) is not session:
+            return  # revoked, or a newer connection has taken over, while the token was looked at
+        if found is not None:
+            self._take_newer_token(session, id, *found)
+        elif refused.code == "server.unavailable":
+            session.refuse(id, refused.code, refused.message, retryable=True)
+        elif session.busy:  # a running video is not cut because of a token
+            session.refuse(id, refused.code, refused.message)
+        else:
+            link.close(CloseCode.AUTHENTICATION, refused.message, error=refused.code, reply_to=id)
+
+    async def _newer_token(self, token: str, address: DeviceAddress) -> tuple[Claims, Actor]:
+        claims = await self._verifier.verify(token)
+        actor = claims.actor(address.device)
+        if (actor.org, actor.role, actor.sub) != address[:3]:
+            raise TokenError("auth.device_mismatch", "the token is for somebody else")
+        return claims, actor
+
+    def _take_newer_token(self, session: SignalingSession, id: str, claims: Claims, actor: Actor) -> None:
         session.actor = actor
         self._remember_claims(session, claims, trio.current_time())
         if self.calls is not None:
@@ -435,6 +448,7 @@ class _Greeter:
         self._server = server
         self._foreign_origin = foreign_origin
         self.execute = server.execute
+        self.refresh = server.refresh
         self.parted = server.parted
         self.settled = server.settled
 

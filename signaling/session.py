@@ -34,7 +34,7 @@ from triortc.signaling.wire import (
 )
 from triortc.signaling.wire_commands import AuthRefresh
 
-__all__ = ["AFTER_EXPIRY", "URGENT", "SignalingSession"]
+__all__ = ["AFTER_EXPIRY", "BESIDE_A_TOKEN_CHECK", "URGENT", "SignalingSession"]
 
 #: Commands that are never refused for their rate alone: somebody wants out of a call.
 URGENT = frozenset({"call.hangup", "call.cancel", "call.decline"})
@@ -42,6 +42,8 @@ URGENT = frozenset({"call.hangup", "call.cancel", "call.decline"})
 AFTER_EXPIRY = frozenset(
     {"call.hangup", "media.set", "ice.candidates", "ice.restart", "sdp.offer", "sdp.answer", "auth.refresh"}
 )
+#: What does not wait for the check of a newer token: it is allowed without one.
+BESIDE_A_TOKEN_CHECK = (URGENT | AFTER_EXPIRY) - {"auth.refresh"}
 #: Refusals that say nothing about the command itself: the same id may be tried again.
 _NOT_REMEMBERED = ("server.", "rate.", "auth.expired")
 _EXPIRY_WARNING_S = 60.0
@@ -215,10 +217,10 @@ class SignalingSession:
     # --- messages from the client
 
     def receive(self, data: bytes, now: float) -> Incoming | None:
-        """Take one message. Signals, repeats, excess and nonsense are dealt with here.
+        """Take one message. Signals and nonsense are dealt with here.
 
         Returns:
-            A command to be carried out and answered by `reply` or `refuse`; None: nothing to do.
+            A command, for `admit`; None: nothing to do.
         """
         link = self.link
         if link is None or link.closing is not None:
@@ -232,7 +234,7 @@ class SignalingSession:
         if incoming.id is None:
             self._signal(link, incoming, now)
             return None
-        return self._admit(link, incoming, incoming.id, now)
+        return incoming
 
     def _faulty(self, link: Link, error: WireError, size: int, now: float) -> None:
         if size > self._configuration.max_message_bytes:
@@ -263,31 +265,38 @@ class SignalingSession:
                 if incoming.type == "hello":
                     link.refuse("hello", "proto.malformed", "hello was said before on this connection")
 
-    def _admit(self, link: Link, incoming: Incoming, id: str, now: float) -> Incoming | None:
-        content = incoming.content
+    def admit(self, command: Incoming, now: float) -> bool:
+        """Whether a command of `receive` is to be carried out, and answered by `reply` or `refuse`.
+
+        Repeats, excess, and what an expired token does not allow are answered here.
+        """
+        link, id = self.link, command.id
+        if link is None or link.closing is not None or id is None:
+            return False
+        content = command.content
         known, same = self._replies.find(id, content, now)
         if known is None or not same:
-            if not self._within_rate(link, incoming, id, now):
-                return None
+            if not self._within_rate(link, command, id, now):
+                return False
             if known is not None:
                 link.refuse(id, "proto.id_reused", "this id was used for another command")
-                return None
+                return False
         elif known.reply is None:
-            return None  # it is being carried out; its reply will come
+            return False  # it is being carried out; its reply will come
         else:
             if self._signals.take(now):
                 self.counters.duplicates += 1
                 link.push(known.reply, reply=True)
             else:
                 link.close(CloseCode.RATE_LIMITED, "too many repeats", error="rate.limited")
-            return None
-        if now >= self._expires_at and incoming.type not in AFTER_EXPIRY:
+            return False
+        if now >= self._expires_at and command.type not in AFTER_EXPIRY:
             link.refuse(id, "auth.expired", "the token has run out: auth.refresh first")
-            return None
-        if not isinstance(incoming.payload, AuthRefresh):
+            return False
+        if not isinstance(command.payload, AuthRefresh):
             self._replies.begin(id, content, now)
         self.counters.commands += 1
-        return incoming
+        return True
 
     def _within_rate(self, link: Link, incoming: Incoming, id: str, now: float) -> bool:
         if self._bucket.take(now) or (incoming.type in URGENT and self._urgent.take(now)):

@@ -104,7 +104,7 @@ def test_i41_a_session_survives_any_input_within_its_bounds(messages: list[bytes
     for number, data in enumerate(messages):
         now += step * 0.001
         command = session.receive(data, now)
-        if command is not None and command.id is not None:
+        if command is not None and command.id is not None and session.admit(command, now):
             session.reply(command.id, {"n": number})
         session.push_event("conversation.reminder", {"n": number}, key=("k", str(number % 3)))
         if number % 4 == 0:

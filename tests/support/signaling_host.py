@@ -25,7 +25,7 @@ from triortc.signaling.configuration import HttpConfiguration, SignalingConfigur
 from triortc.signaling.http import SIGNAL_PATH, HttpServer, UpgradeContext
 from triortc.signaling.server import SignalServer, open_signal_server
 from triortc.signaling.site import Site
-from triortc.signaling.tokens import DevelopmentIssuer, RevocationPort, TokenVerifier
+from triortc.signaling.tokens import DevelopmentIssuer, KeyPort, RevocationPort, TokenVerifier, VerificationKey
 from triortc.signaling.webtransport.admission import Admission
 from triortc.signaling.webtransport.client import connect_webtransport
 from triortc.signaling.webtransport.configuration import WebTransportConfiguration
@@ -166,6 +166,16 @@ class SignalingHost:
         return encode_message("hello", {"token": token or self.token(did=did), "device": device, **more})
 
 
+@dataclass(frozen=True)
+class _Keys:
+    issuer: DevelopmentIssuer
+    further: KeyPort | None
+
+    async def find(self, kid: str, issuer: str) -> VerificationKey | None:
+        own = await self.issuer.find(kid, issuer)
+        return own if own is not None or self.further is None else await self.further.find(kid, issuer)
+
+
 @asynccontextmanager
 async def open_signaling_host(
     transport: Transport = "memory",
@@ -173,15 +183,19 @@ async def open_signaling_host(
     configuration: SignalingConfiguration | None = None,
     http: HttpConfiguration | None = None,
     revocations: RevocationPort | None = None,
+    further_keys: KeyPort | None = None,
     webtransport: WebTransportConfiguration | None = None,
     host_names: tuple[str, ...] | None = NAMES,
     origin_allowed: Callable[[str, str], bool] | None = None,
     expected_faults: int = 0,
 ) -> AsyncGenerator[SignalingHost]:
-    """Run a signaling server until the block is left, and check that it leaves nothing and has hidden no failure."""
+    """Run a signaling server until the block is left, and check that it leaves nothing and has hidden no failure.
+
+    Tokens of the development issuer are good, and those signed with `further_keys`.
+    """
     issuer = DevelopmentIssuer(random_bytes=random.Random(7).randbytes, wall_s=wall_s)
     server = SignalServer(
-        TokenVerifier(issuer, wall_s=wall_s, revocations=revocations),
+        TokenVerifier(_Keys(issuer, further_keys), wall_s=wall_s, revocations=revocations),
         configuration=configuration,
         origin_allowed=origin_allowed,
         wall_ms=lambda: int(wall_s() * 1000),

@@ -133,6 +133,27 @@ async def test_a_slow_issuer_holds_up_the_first_token_that_needs_its_set_anew_an
     assert source.reads == 2
 
 
+async def test_whoever_waits_behind_one_that_gives_up_asks_for_itself() -> None:
+    source = Source(document(a=ONE))
+    source.hold = trio.Event()
+    keys = CachedKeys([source])
+    found: list[bool] = []
+
+    async def ask() -> None:
+        found.append(await keys.find("a", source.issuer) is not None)
+
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as gives_up:
+            async with trio.open_nursery() as first:
+                first.start_soon(ask)
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.start_soon(ask)
+                await trio.testing.wait_all_tasks_blocked()
+                gives_up.cancel()
+        source.hold.set()
+    assert found == [True]
+
+
 async def test_a_key_of_one_set_of_an_issuer_does_not_wait_for_another_set() -> None:
     first, second = Source(document(a=ONE)), Source(document(b=TWO))
     clock = Clock()
