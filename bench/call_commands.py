@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from rich.console import Console
@@ -17,19 +17,13 @@ from trio.testing import MockClock
 from triortc.bench.call import measure_go
 from triortc.bench.kills import kill_often
 from triortc.bench.machine import describe_machine
+from triortc.bench.out_file import out_option
 from triortc.bench.signaling import measure_calls, measure_idle
 from triortc.bench.soak import soak
 from triortc.bench.supervisor import measure_memory, measure_reducer, measure_rings
 from triortc.bench.until_signalled import run_until_signalled
 
 __all__ = ["call_command", "kills_command", "soak_command", "supervisor_command"]
-
-CommandT = TypeVar("CommandT", bound=Callable[..., None])
-
-
-def _out(command: CommandT) -> CommandT:
-    kind = click.Path(dir_okay=False, path_type=Path)
-    return click.option("--out", type=kind, help="Append the figures as JSON lines.")(command)
 
 
 @click.command("supervisor")
@@ -38,7 +32,7 @@ def _out(command: CommandT) -> CommandT:
 @click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0.5, 600))
 @click.option("--idle", default=5000, show_default=True, type=click.IntRange(0, 15_000), help="Idle connections.")
 @click.option("--calls", default=20_000, show_default=True, type=click.IntRange(0, 1_000_000), help="For memory.")
-@_out
+@out_option
 def supervisor_command(rings: int, pairs: str, seconds: float, idle: int, calls: int, out: Path | None) -> None:
     """Rings in progress, calls a second through WebSocket, idle connections, the reducer's step, memory over calls."""
     try:
@@ -67,7 +61,7 @@ def _with_directory(pairs: int, seconds: float) -> dict[str, Any]:
 
 @click.command("call")
 @click.option("--calls", default=50, show_default=True, type=click.IntRange(1, 10_000))
-@_out
+@out_option
 def call_command(calls: int, out: Path | None) -> None:
     """From "Go" to call.active with warm legs, through a whole server that keeps its state on disk."""
     _report([run_until_signalled(measure_go, calls)], out)
@@ -78,7 +72,7 @@ def call_command(calls: int, out: Path | None) -> None:
 @click.option("--seconds", default=1.5, show_default=True, type=click.FloatRange(0.5, 60), help="A life, on average.")
 @click.option("--visitors", default=12, show_default=True, type=click.IntRange(1, 200), help="At one time.")
 @click.option("--seed", default=0, show_default=True, type=int, help="Of what people do.")
-@_out
+@out_option
 def kills_command(times: int, seconds: float, visitors: int, seed: int, out: Path | None) -> None:
     """Kill a server with -9 under load, and hold what it left against every `ok` that its clients had."""
     figures = run_until_signalled(partial(kill_often, times, seconds, visitors=visitors, seed=seed))
@@ -94,7 +88,7 @@ def kills_command(times: int, seconds: float, visitors: int, seed: int, out: Pat
 @click.option("--kill-every", default=30.0, show_default=True, type=click.FloatRange(0), help="Seconds; 0: never.")
 @click.option("--plane", default="python", show_default=True, type=click.Choice(["auto", "python", "accelerated"]))
 @click.option("--seed", default=0, show_default=True, type=int, help="Of what people do.")
-@_out
+@out_option
 def soak_command(
     minutes: float, calls: int, workers: int, kill_every: float, plane: str, seed: int, out: Path | None
 ) -> None:

@@ -28,6 +28,7 @@ from triortc.bench.demo_report import print_outcome
 from triortc.bench.ice import measure_ice
 from triortc.bench.machine import describe_machine, spread
 from triortc.bench.measure import PROFILE_NAMES, measure_relay, measure_setup
+from triortc.bench.out_file import out_option
 from triortc.bench.serve_relay import open_relay_server
 from triortc.bench.srtp import measure as measure_srtp
 from triortc.bench.strangers import measure_strangers
@@ -60,6 +61,10 @@ def demo(out: Path, quiet: bool, as_json: bool) -> None:
     console = Console(record=not (quiet or as_json))
     outcome = None
     try:
+        out.mkdir(parents=True, exist_ok=True)  # before a call is made for nothing
+    except OSError as error:
+        raise click.ClickException(f"{out} cannot be made: {error.strerror}") from None
+    try:
         outcome = trio.run(run_demo, DemoConfiguration(out), None if quiet or as_json else console)
     except* KeyboardInterrupt:
         pass  # click says so below; raised here it would come in a group
@@ -85,17 +90,25 @@ _plane_option = click.option(
     type=click.Choice(["auto", "python", "accelerated"]),
     help="What forwards packets; `triortc doctor` says what auto means here.",
 )
-_out_option = click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Append the figures as JSON lines."
-)
+
+
+def _only_beside(context: click.Context, _: click.Parameter, only: str) -> str:
+    if only and not context.params["beside_peers"]:
+        raise click.UsageError("--only chooses among peers: add --beside-peers")
+    return only
 
 
 def _beside_options(command: Callable[..., None]) -> Callable[..., None]:
-    only = click.option("--only", default="", help="With --beside-peers: names of servers by commas.")
-    beside = click.option(
-        "--beside-peers", is_flag=True, help="Measure Pion and aiortc in the same run, interleaved (bench/peers)."
+    only = click.option(
+        "--only", default="", callback=_only_beside, help="With --beside-peers: names of servers by commas."
     )
-    return beside(only(_out_option(command)))
+    beside = click.option(
+        "--beside-peers",
+        is_flag=True,
+        is_eager=True,
+        help="Measure Pion and aiortc in the same run, interleaved (bench/peers).",
+    )
+    return beside(only(out_option(command)))
 
 
 def _numbers(text: str, least: int = 1) -> list[int]:
@@ -218,7 +231,7 @@ def compare_command(before: Path, after: Path) -> None:
 @bench.command("udp")
 @click.option("--packets", default=20_000, show_default=True, type=click.IntRange(100, 10_000_000))
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 100))
-@_out_option
+@out_option
 def udp_command(packets: int, rounds: int, out: Path | None) -> None:
     """Microseconds a datagram to send and to receive in batches, by every way that this kernel has."""
     _report([measure_udp(packets) for _ in range(rounds)], out)
@@ -227,7 +240,7 @@ def udp_command(packets: int, rounds: int, out: Path | None) -> None:
 @bench.command("ice")
 @click.option("--checks", default=5_000, show_default=True, type=click.IntRange(100, 1_000_000))
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 100))
-@_out_option
+@out_option
 def ice_command(checks: int, rounds: int, out: Path | None) -> None:
     """Connectivity checks that one agent answers in a second of CPU."""
     _report([measure_ice(checks) for _ in range(rounds)], out)
@@ -235,7 +248,7 @@ def ice_command(checks: int, rounds: int, out: Path | None) -> None:
 
 @bench.command("strangers")
 @click.option("--connections", default=10_000, show_default=True, type=click.IntRange(10, 100_000))
-@_out_option
+@out_option
 def strangers_command(connections: int, out: Path | None) -> None:
     """What connections cost that never say who they are, and whether a known device is served beside them."""
     figures = run_until_signalled(measure_strangers, connections)
@@ -244,7 +257,7 @@ def strangers_command(connections: int, out: Path | None) -> None:
 
 
 @bench.command("srtp")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Append the figures as JSON lines.")
+@out_option
 def srtp_command(out: Path | None) -> None:
     """Nanoseconds to protect and unprotect one packet."""
     figures = measure_srtp()
@@ -260,7 +273,7 @@ def serve_relay_command(port: int, workers: int, plane: PlaneChoice) -> None:
     """Serve the relay contract of bench/peers for a load generator, on loopback."""
     try:
         trio.run(partial(_serve_relay, port, plane, workers))
-    except ConfigurationError as error:
+    except (ConfigurationError, OSError) as error:
         raise click.ClickException(str(error)) from None
 
 

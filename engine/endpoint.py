@@ -9,6 +9,7 @@ Media from an address that nobody owns goes to the session that knows its SSRC: 
 from __future__ import annotations
 
 import heapq
+import ipaddress
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Hashable
@@ -76,6 +77,31 @@ class EndpointConfiguration:
     media_first: bool = False
     repair_pause_ms: int = 1000
     max_routes_per_session: int = 64
+
+    def __post_init__(self) -> None:
+        if isinstance(self.media_host, str):
+            raise ConfigurationError(f"media_host is several addresses: write ({self.media_host!r},)")
+        if not 0 <= self.media_port <= 65535:
+            raise ConfigurationError(f"media_port is {self.media_port}; choose 0 to 65535")
+        advertised = () if self.media_advertise is None else (self.media_advertise,)
+        for name, addresses in (("media_host", self.media_host), ("media_advertise", advertised)):
+            for address in addresses:
+                if not _is_ip_address(address):
+                    raise ConfigurationError(
+                        f"{name}: {address!r} is no IP address; peers are told addresses, no names"
+                    )
+        if self.socket_buffer_bytes < 1 or self.max_routes_per_session < 1 or self.repair_pause_ms < 0:
+            raise ConfigurationError(
+                "socket_buffer_bytes and max_routes_per_session are 1 or more, repair_pause_ms is 0 or more"
+            )
+
+
+def _is_ip_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(slots=True)

@@ -172,6 +172,9 @@ class UdpSocket:
                 self._ask_for_buffer(plain, forced, buffer_bytes)
             self._socket.setblocking(False)
             self._socket.bind((host, port))
+        except OSError as error:
+            self._socket.close()
+            raise OSError(error.errno, f"cannot bind {host}, UDP port {port}: {error.strerror}") from error
         except BaseException:
             self._socket.close()
             raise

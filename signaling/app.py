@@ -35,6 +35,7 @@ from triortc.signaling.certificates import (
 from triortc.signaling.channel import MessageChannel
 from triortc.signaling.configuration import HttpConfiguration, SignalingConfiguration
 from triortc.signaling.http import SIGNAL_PATH, HttpCounters, HttpServer, UpgradeContext
+from triortc.signaling.listening import listen
 from triortc.signaling.push.configuration import PushConfiguration
 from triortc.signaling.push.sender import PushSender, open_push_sender
 from triortc.signaling.push.web_push import public_key
@@ -107,6 +108,8 @@ class ServerConfiguration:
     push: PushConfiguration | None = None
 
     def __post_init__(self) -> None:
+        if self.port is not None and not 0 <= self.port <= 65535:
+            raise ConfigurationError(f"ServerConfiguration.port is {self.port}; choose 0 to 65535, or None")
         if not self.development and self.keys is None:
             raise ConfigurationError("give `keys` to verify tokens with, or development=True on your own machine")
         if self.development and self.keys is not None:
@@ -480,7 +483,7 @@ async def _open_listeners(
     tries = _PORT_TRIES if webtransport is not None and configuration.port == 0 and webtransport.port is None else 1
     while True:
         tries -= 1
-        plain = await trio.open_tcp_listeners(configuration.port, host=configuration.host)
+        plain = await listen(configuration.host, configuration.port)
         try:
             sockets = [] if webtransport is None else _open_udp(webtransport, [_address(one) for one in plain])
         except OSError:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from triortc.errors import ConfigurationError
-from triortc.signaling.production import prepare
+from triortc.signaling.production import prepare, require_keys
 from triortc.signaling.settings import load_settings
 from triortc.signaling.settings_text import default_settings_text
 
@@ -28,7 +28,9 @@ def config(check: Path | None) -> None:
         click.echo(default_settings_text(), nl=False)
         return
     try:
-        production = prepare(load_settings(check, os.environ))
+        settings = load_settings(check, os.environ)
+        production = prepare(settings)
+        require_keys(settings)
     except (ConfigurationError, OSError) as error:
         raise click.ClickException(str(error)) from None
     server = production.settings.server

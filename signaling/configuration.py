@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from triortc.errors import ConfigurationError
+from triortc.signaling.origin import require_origins
 from triortc.signaling.turn_credentials import TurnConfiguration
 from triortc.signaling.wire import MAX_MESSAGE_BYTES
 
@@ -123,3 +124,6 @@ class HttpConfiguration:
     max_connections_per_address: int = 1_000
     allowed_origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        require_origins("http.allowed_origins", self.allowed_origins)

@@ -33,7 +33,11 @@ def schema(message: str | None, changes: Path | None) -> None:
     A MESSAGE is named as under $defs: client:call.request, server:ring.offer, server:ok:call.accept.
     """
     if changes is not None:
-        breaks = incompatible_changes(msgspec.json.decode(changes.read_bytes(), type=dict[str, Any]), protocol_schema())
+        try:
+            older = msgspec.json.decode(changes.read_bytes(), type=dict[str, Any])
+        except msgspec.MsgspecError as error:
+            raise click.ClickException(f"{changes} is no document that `triortc schema` has printed: {error}") from None
+        breaks = incompatible_changes(older, protocol_schema())
         for change in breaks:
             click.echo(change)
         raise SystemExit(1 if breaks else 0)

@@ -5,6 +5,7 @@ It asks with its own authority: no token, no device, any tenant.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -22,12 +23,14 @@ from triortc.engine.calls.replies import (
     InvitationSentPayload,
     Reply,
 )
-from triortc.errors import CallRefusedError
+from triortc.errors import CallRefusedError, ConfigurationError, InvalidStateError
 from triortc.signaling.app import RunningServer
+from triortc.signaling.wire_values import IDENTIFIER
 
 __all__ = ["Engine"]
 
 _SERVICE: Final = "embedder"
+_CHANNELS: Final = ("call", "third_party")
 PayloadT = TypeVar("PayloadT")
 
 
@@ -35,7 +38,8 @@ PayloadT = TypeVar("PayloadT")
 class Engine(RunningServer):
     """A running engine. Made by `open_engine`; every method belongs to the trio loop's thread.
 
-    What is refused raises `CallRefusedError`, whose `code` is one of docs/protocol.md.
+    What is refused raises `CallRefusedError`, whose `code` is one of docs/protocol.md; what is asked after the block
+    was left raises `InvalidStateError`.
     """
 
     # --- conversations
@@ -48,7 +52,13 @@ class Engine(RunningServer):
             conversation: its id, `[A-Za-z0-9_-]{1,64}`; the visitor's token names it.
             visitor: the visitor's `sub`.
             group: who should answer; None: `calls.default_group`.
+
+        Raises:
+            ConfigurationError: clients could not name a conversation of this id.
         """
+        self._require_open()
+        if not re.fullmatch(IDENTIFIER, conversation):
+            raise ConfigurationError(f"{conversation!r} is no id of a conversation: use {IDENTIFIER}")
         self.calls.open_conversation(Principal(org, "visitor", visitor), conversation, group)
         await self._told()
 
@@ -64,6 +74,7 @@ class Engine(RunningServer):
         Raises:
             CallRefusedError: `agent.busy`, `agent.unavailable`, `state.not_found`.
         """
+        self._require_open()
         reply = self.calls.assign_conversation(org, conversation, agent, even_if_busy=even_if_busy)
         await self._told()
         _payload(reply, object)
@@ -76,12 +87,17 @@ class Engine(RunningServer):
             agent: the agent's `sub`.
             kind: the channel that it occupies.
             item: your name for it, for `vacate`.
+
+        Raises:
+            ConfigurationError: there is no such channel.
         """
+        self._require_open(kind)
         self.calls.occupy(Principal(org, "agent", agent), kind, item)
         await self._told()
 
     async def vacate(self, org: str, agent: str, kind: Literal["call", "third_party"], item: str) -> None:
         """It is over. What was not occupied is ignored."""
+        self._require_open(kind)
         self.calls.vacate(Principal(org, "agent", agent), kind, item)
         await self._told()
 
@@ -116,6 +132,7 @@ class Engine(RunningServer):
         Raises:
             CallRefusedError: `invitation.already_pending`, `conversation.not_open`, `auth.forbidden` (nobody has it), …
         """
+        self._require_open()
         found = self.calls.control.world.conversations.get((org, conversation))
         agent = None if found is None else found.assignee
         actor = Actor(agent or "", "agent", org, caps=frozenset({"video.invite"}))
@@ -143,16 +160,32 @@ class Engine(RunningServer):
         """Serve pages and WebSockets on listeners of your own, until cancelled; they are closed then.
 
         Connections live as long as the engine. For listeners with TLS say `ServerConfiguration(scheme="https")`.
+
+        Raises:
+            ConfigurationError: there is no listener among them.
         """
+        self._require_open()
+        if not listeners:
+            raise ConfigurationError("serve needs a listener: await trio.open_tcp_listeners(port) gives some")
         await trio.serve_listeners(self.http.serve, list(listeners), handler_nursery=self.connections)
 
     # --- inside
+
+    def _require_open(self, channel: str = "call") -> None:
+        """An engine that was left knows nothing any more, and would refuse everything for some other reason."""
+        if self.signaling.calls is None:
+            raise InvalidStateError("the engine's block was left: ask inside `async with open_engine(…)`")
+        if channel not in _CHANNELS:
+            raise ConfigurationError(
+                f"{channel!r} is no channel that is occupied from outside: use call or third_party"
+            )
 
     @staticmethod
     def _service(org: str) -> Actor:
         return Actor(_SERVICE, "service", org, caps=frozenset({"call.end"}))
 
     async def _ask(self, actor: Actor, command: Command, payload: type[PayloadT]) -> PayloadT:
+        self._require_open()
         reply = self.calls.command(actor, command)
         await self._told()
         return _payload(reply, payload)

@@ -12,6 +12,7 @@ from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.calls.legs import open_leg_manager
 from triortc.engine.calls.ports import HistoryPort, PushPort, RecordingPolicyPort, RouterPort
 from triortc.engine.calls.store import StateStore
+from triortc.engine.lone_errors import raises_lone_errors
 from triortc.engine.workers.configuration import WorkerConfiguration
 from triortc.engine.workers.worker_pool import open_worker_pool
 from triortc.errors import ConfigurationError
@@ -56,6 +57,7 @@ def _open_media(configuration: EngineConfiguration) -> OpenMedia:
     return partial(open_leg_manager, configuration.media)
 
 
+@raises_lone_errors
 @asynccontextmanager
 async def open_engine(
     configuration: EngineConfiguration,
@@ -81,6 +83,15 @@ async def open_engine(
         OSError: an address or port cannot be bound.
         StoreError: the store cannot be opened or read; the message says what to do.
     """
+    if not isinstance(configuration, EngineConfiguration):
+        raise ConfigurationError(
+            f"open_engine takes an EngineConfiguration, not {type(configuration).__name__}: "
+            "EngineConfiguration(server=ServerConfiguration(…))"
+        )
+    ports = (("router", router, "order"), ("history", history, "append_invitation"), ("store", store, "open"))
+    for argument, port, method in ports:
+        if port is not None and not callable(getattr(port, method, None)):
+            raise ConfigurationError(f"{argument}: {type(port).__name__} has no method {method!r} (docs/embedding.md)")
     async with AsyncExitStack() as stack:
         event_log = None
         if configuration.event_logs is not None:

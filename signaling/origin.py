@@ -7,13 +7,44 @@ just connects across sites shows it in `Origin`. Programs that are no browser se
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-__all__ = ["HostPort", "host_is_known", "origin_is_allowed", "parse_authority", "same_origin"]
+from triortc.errors import ConfigurationError
+
+__all__ = [
+    "HostPort",
+    "host_is_known",
+    "origin_is_allowed",
+    "parse_authority",
+    "require_origins",
+    "same_origin",
+]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\sA-Z*]+")
+
+
+def require_origins(setting: str, origins: Iterable[str]) -> None:
+    """See to it that a page can have each of these origins: any other spelling would silently match none.
+
+    Args:
+        setting: where they are written.
+        origins: as browsers serialize them (RFC 6454 section 6.2), or `null`.
+
+    Raises:
+        ConfigurationError: one is spelled otherwise.
+    """
+    for origin in origins:
+        scheme, _, authority = origin.partition("://")
+        default = f":{_DEFAULT_PORTS.get(scheme)}"
+        if origin != "null" and (not _ORIGIN.fullmatch(origin) or authority.endswith(default)):
+            raise ConfigurationError(
+                f"{setting}: {origin!r} is no origin as browsers send it: scheme and host in lower case, the port if "
+                "it is not the usual one, and nothing else, as https://shop.example"
+            )
 
 
 class HostPort(NamedTuple):

@@ -29,8 +29,9 @@ from triortc.signaling.push.file import load_push_configuration
 from triortc.signaling.revocations import RevocationList
 from triortc.signaling.settings import Settings
 from triortc.signaling.sqlite_store import SqliteStore
+from triortc.signaling.tokens import KeySet
 
-__all__ = ["Production", "prepare", "serve_production", "wait_for_end"]
+__all__ = ["Production", "prepare", "require_keys", "serve_production", "wait_for_end"]
 
 _logger: Final = logging.getLogger("triortc.serve")
 
@@ -121,6 +122,23 @@ def _spans(settings: Settings) -> tuple[Callable[[CallEvent], None], ...]:
 def _certificate(settings: Settings) -> ServerCertificate | None:
     tls = settings.tls
     return None if tls is None else load_certificate(tls.certificate_file, tls.key_file)
+
+
+def require_keys(settings: Settings) -> None:
+    """Read the issuers' key files: a server starts without one, since it may come later, and lets nobody in until then.
+
+    Raises:
+        ConfigurationError: a file cannot be read, or has no key that a token could be verified with.
+    """
+    for issuer in settings.issuers:
+        path = issuer.jwks_file
+        if path is None:
+            continue
+        try:
+            KeySet.from_jwks(path.read_bytes(), issuer=issuer.issuer, organizations=issuer.organizations)
+        except (OSError, ConfigurationError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise ConfigurationError(f"the keys of {issuer.issuer}, {path}: {why}") from None
 
 
 def _read_revocations(settings: Settings, revocations: RevocationList) -> None:

@@ -24,6 +24,7 @@ from triortc.engine.workers.configuration import WorkerConfiguration
 from triortc.errors import ConfigurationError
 from triortc.signaling.configuration import HttpConfiguration, SignalingConfiguration
 from triortc.signaling.jwks import JwksCacheConfiguration, JwksFile, JwksSource, JwksUrl
+from triortc.signaling.origin import require_origins
 from triortc.signaling.sqlite_store import StoreConfiguration
 from triortc.signaling.webhooks import WebhookConfiguration
 from triortc.signaling.webtransport.configuration import WebTransportConfiguration
@@ -137,6 +138,9 @@ class OrganizationSettings:
     name: str
     origins: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        require_origins(f"organization {self.name}", self.origins)
+
 
 @dataclass(frozen=True, slots=True)
 class RelaySettings:
@@ -170,6 +174,10 @@ class OperationsSettings:
     port: int | None = 9464
     host_names: tuple[str, ...] = ()
     spans: bool = False
+
+    def __post_init__(self) -> None:
+        if self.port is not None and not 0 <= self.port <= 65535:
+            raise ConfigurationError(f"operations.port is {self.port}; choose 0 to 65535")
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,13 +281,26 @@ def _in_words(error: msgspec.ValidationError) -> str:
 
 def _override(values: dict[str, Any], environment: Mapping[str, str]) -> None:
     for name in sorted(environment):
+        if not name.startswith(_PREFIX):
+            continue
         table, separator, key = name.removeprefix(_PREFIX).lower().partition("__")
-        if not name.startswith(_PREFIX) or not separator:
+        if not separator:
+            _require_no_table(name, table)
             continue
         into = values.setdefault(table, {})
         if not isinstance(into, dict):
             raise ConfigurationError(f"{name}: {table} is a list of tables; set it in the file")
         into[key] = _environment_value(environment[name])
+
+
+def _require_no_table(variable: str, name: str) -> None:
+    """`TRIORTC_SERVER_PORT` was meant to be a setting, and would change nothing."""
+    for item in fields(Settings):
+        table, separator, key = name.partition("_")
+        if separator and table == item.name:
+            raise ConfigurationError(
+                f"{variable}: two underscores part a table from its setting: {_PREFIX}{table.upper()}__{key.upper()}"
+            )
 
 
 def _environment_value(text: str) -> Any:

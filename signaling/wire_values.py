@@ -5,12 +5,13 @@ A limit that is exceeded makes a message invalid; the numbers are part of the pr
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
 __all__ = [
+    "IDENTIFIER",
     "AppState",
     "AvailabilityChannel",
     "Candidate",
@@ -54,9 +55,11 @@ __all__ = [
     "Words",
 ]
 
+#: What identifiers look like, as a regular expression.
+IDENTIFIER: Final = "[A-Za-z0-9_-]{1,64}"
 #: An identifier made by the server, or by the client for its own commands and devices.
 Id: TypeAlias = Annotated[
-    str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}(?!\n)$", description="opaque ASCII identifier, 1 to 64 characters")
+    str, Meta(pattern=rf"^{IDENTIFIER}(?!\n)$", description="opaque ASCII identifier, 1 to 64 characters")
 ]
 Subject: TypeAlias = Annotated[
     str, Meta(min_length=1, max_length=128, description="an agent's or visitor's id (`sub`)")

@@ -30,6 +30,7 @@ from triortc.codecs.registry import DEFAULT_CODECS, Codec, MediaKind, media_kind
 from triortc.engine.dtls.certificate import Certificate
 from triortc.engine.endpoint import Endpoint, open_endpoint
 from triortc.engine.ice.events import IceState
+from triortc.engine.lone_errors import raises_lone_errors
 from triortc.engine.peer.configuration import PeerConfiguration
 from triortc.engine.peer.description import RtcSessionDescription
 from triortc.engine.peer.negotiation import Negotiation, SignalingState
@@ -190,6 +191,7 @@ class PeerConnection:
             The description, to be sent to the peer.
 
         Raises:
+            ConfigurationError: it is no description.
             InvalidStateError: it is not the turn of this description, or it was changed.
         """
         if description is None:
@@ -205,6 +207,7 @@ class PeerConnection:
         `create_answer` to send as well.
 
         Raises:
+            ConfigurationError: it is no description, but a dict or text.
             InvalidStateError: it is not the turn of this description.
             SdpError: it is malformed, does not fit our offer, or asks for what cannot be done (SdpUnsupportedError).
         """
@@ -226,9 +229,15 @@ class PeerConnection:
             line: ``candidate:…`` with or without ``a=``; empty or ``None``: there are no more.
 
         Raises:
+            ConfigurationError: it is no line: of a browser's candidate give its ``candidate``.
             InvalidStateError: there is no description of the peer yet, or the connection is closed.
             SdpError: the line is malformed.
         """
+        if not isinstance(line, str | None):
+            raise ConfigurationError(
+                f"a candidate is a line of text, not {type(line).__name__}: "
+                "of a browser's candidate give its `candidate`"
+            )
         if self.remote_description is None or self._negotiation.state is SignalingState.CLOSED:
             raise InvalidStateError("add_ice_candidate needs the peer's description: call set_remote_description first")
         candidate = parse_trickled(line or "", None).candidate
@@ -360,14 +369,12 @@ class PeerConnection:
                 each.receiver.close()
 
 
+@raises_lone_errors
 @asynccontextmanager
 async def open_peer_connection(
     configuration: PeerConfiguration | None = None, endpoint: Endpoint | None = None
 ) -> AsyncGenerator[PeerConnection]:
     """Open a peer connection; leaving the block closes it and leaves nothing behind.
-
-    The block is a nursery's: an error that leaves it comes in an exception group, to be caught by ``except*`` outside
-    or by ``except`` inside.
 
     Args:
         configuration: the numbers; ``None``: the defaults.

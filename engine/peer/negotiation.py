@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Literal, TypeAlias
 
-from triortc.engine.peer.description import DescriptionType, RtcSessionDescription
+from triortc.engine.peer.description import DescriptionType, RtcSessionDescription, require_description
 from triortc.engine.sdp.configuration import SdpConfiguration
 from triortc.engine.sdp.grammar import SessionDescription, parse
 from triortc.engine.sdp.local import LocalMedia, LocalTransport
@@ -155,8 +155,10 @@ class Negotiation:
         """Take over an offer or answer that was created here; with an answer, what is agreed on now.
 
         Raises:
+            ConfigurationError: it is no description.
             InvalidStateError: it is not the turn of this description, or it is not the one that was created last.
         """
+        require_description(description)
         after = self._step("local", description.type)
         if description.type == "rollback":
             self._roll_back(after)
@@ -180,9 +182,11 @@ class Negotiation:
         """Take over an offer or answer of the peer; with an answer, what is agreed on now.
 
         Raises:
+            ConfigurationError: it is no description.
             InvalidStateError: it is not the turn of this description.
             SdpError: it is malformed, does not fit our offer, or asks for what cannot be done (SdpUnsupportedError).
         """
+        require_description(description)
         after = self._step("remote", description.type)
         if description.type == "rollback":
             self._roll_back(after)

@@ -14,6 +14,7 @@ from triortc.engine.congestion.rate_meter import RateMeter
 from triortc.engine.sdp.negotiated import NegotiatedMedia
 from triortc.engine.session.outbound import OutboundStream
 from triortc.engine.session.session import Session
+from triortc.errors import ConfigurationError
 
 __all__ = ["RtpSender"]
 
@@ -113,7 +114,15 @@ class RtpSender:
 
         Returns:
             The packets that were sent; 0 if the frame was dropped, which ``frames_dropped`` counts.
+
+        Raises:
+            ConfigurationError: it is no encoded frame; ``send_source`` encodes.
         """
+        if not isinstance(frame, EncodedFrame):
+            raise ConfigurationError(
+                f"send_frame takes an EncodedFrame, not {type(frame).__name__}: triortc.engine.peer.tracks.send_source "
+                "encodes and sends"
+            )
         stream = self._stream() if self.ready else None
         if stream is None:
             self._drop()

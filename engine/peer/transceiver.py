@@ -34,6 +34,10 @@ class RtpTransceiver:
         if not codecs:
             raise ConfigurationError(f"the {kind} transceiver needs at least one codec, or None for the usual ones")
         for codec in codecs:
+            if not isinstance(codec, Codec):
+                raise ConfigurationError(
+                    f"{codec!r} is no codec: choose among triortc.codecs.registry.DEFAULT_CODECS[{kind!r}]"
+                )
             depacketizer_for(codec.name)
             if codec.kind != kind:
                 raise ConfigurationError(f"{codec.name} is no codec for {kind}")

@@ -13,9 +13,11 @@ from typing import Any, Final, Protocol, runtime_checkable
 import trio
 
 from triortc.engine.calls.call_events import CallEvent
+from triortc.engine.lone_errors import raises_lone_errors
 from triortc.signaling.app import RunningServer
 from triortc.signaling.configuration import HttpConfiguration
 from triortc.signaling.http import HttpServer, UpgradeContext
+from triortc.signaling.listening import listen
 from triortc.signaling.operations.metrics import Metrics
 from triortc.signaling.operations.site import OperationsSite
 from triortc.signaling.operations.view import operations_view, timeline_view
@@ -54,6 +56,7 @@ class _TimesRelay(Protocol):
     def measure_relay_latency(self, on_latency: Callable[[float], None], *, every_s: float) -> None: ...
 
 
+@raises_lone_errors
 @asynccontextmanager
 async def open_operations(
     server: RunningServer,
@@ -76,7 +79,7 @@ async def open_operations(
     Raises:
         OSError: the address cannot be bound.
     """
-    listeners = await trio.open_tcp_listeners(port, host=host)
+    listeners = await listen(host, port)
     addresses = tuple((name[0], name[1]) for name in (listener.socket.getsockname() for listener in listeners))
     metrics = Metrics(server.health, ring_timeout_s=ring_timeout_s)
     for sink in (metrics.take, CallLog().take, *sinks):

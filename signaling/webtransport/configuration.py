@@ -49,6 +49,8 @@ class WebTransportConfiguration:
     socket_buffer_bytes: int = 1024 * 1024
 
     def __post_init__(self) -> None:
+        if self.port is not None and not 0 <= self.port <= 65535:
+            raise ConfigurationError(f"webtransport.port is {self.port}; choose 0 to 65535, or leave it out")
         if self.stream_window_bytes < MAX_MESSAGE_BYTES + 4:
             raise ConfigurationError(
                 f"stream_window_bytes: a message of {MAX_MESSAGE_BYTES} bytes and its length have to fit"

@@ -230,3 +230,50 @@ async def test_an_observer_waits_for_the_next_event_and_is_forgotten_when_it_lea
         assert [item async for item in events] == []
     with pytest.raises(ValueError, match="limit"), observers.observe(0):
         pass
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"router": object()}, "router: object has no method 'order'"),
+        ({"store": "state"}, "store: str has no method 'open'"),
+        ({"history": []}, "history: list has no method 'append_invitation'"),
+    ],
+)
+async def test_what_is_no_port_is_told_when_the_engine_is_opened(arguments: dict[str, Any], words: str) -> None:
+    configuration = triortc.EngineConfiguration(triortc.ServerConfiguration(port=0, development=True))
+    with pytest.raises(triortc.ConfigurationError, match=words):
+        async with triortc.open_engine(configuration, **arguments):
+            pass
+
+
+async def test_what_is_no_configuration_is_told_in_words() -> None:
+    server = triortc.ServerConfiguration(port=0, development=True)
+    with pytest.raises(triortc.ConfigurationError, match="EngineConfiguration, not ServerConfiguration"):
+        async with triortc.open_engine(server):  # type: ignore[arg-type]  # as those do who check no types
+            pass
+    for port in (-1, 99_999):
+        with pytest.raises(triortc.ConfigurationError, match="choose 0 to 65535"):
+            triortc.ServerConfiguration(port=port, development=True)
+
+
+async def test_mistakes_of_those_who_ask_are_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened(monkeypatch) as engine:
+        with pytest.raises(triortc.ConfigurationError, match="call or third_party"):
+            await engine.occupy("dev", "ana", "telephone", "line-3")  # type: ignore[arg-type]
+        with pytest.raises(triortc.ConfigurationError, match="no id of a conversation"):
+            await engine.open_conversation("dev", "with spaces", "lea")
+        with pytest.raises(triortc.ConfigurationError, match="needs a listener"):
+            await engine.serve([])
+    for ask in (
+        lambda: engine.invite("dev", "cv"),
+        lambda: engine.open_conversation("dev", "cv", "lea"),
+        lambda: engine.assign_conversation("dev", "cv", "ana"),
+        lambda: engine.request_call("dev", "cv"),
+        lambda: engine.end("dev", "vs"),
+        lambda: engine.occupy("dev", "ana", "call", "line-3"),
+        lambda: engine.vacate("dev", "ana", "call", "line-3"),
+        lambda: engine.serve([]),
+    ):
+        with pytest.raises(triortc.InvalidStateError, match="block was left"):
+            await ask()

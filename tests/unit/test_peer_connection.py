@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import trio
@@ -11,6 +13,7 @@ from support.peers import LOOPBACK, exchange
 from triortc import (
     ConfigurationError,
     ConnectionClosedError,
+    EndpointConfiguration,
     InvalidStateError,
     PeerConfiguration,
     PeerConnection,
@@ -250,3 +253,48 @@ async def test_a_closed_connection_says_so_to_everybody_who_waits() -> None:
         with trio.fail_after(5):
             await trio.testing.wait_all_tasks_blocked()
         assert sorted(ended) == ["connected", "frames", "requests", "states"]
+
+
+async def test_what_is_no_description_candidate_codec_or_frame_is_told_in_words() -> None:
+    async with open_peer_connection(LOOPBACK) as connection:
+        for wrong in ({"type": "offer", "sdp": ""}, "v=0", None):
+            with pytest.raises(ConfigurationError, match="RtcSessionDescription"):
+                connection.set_remote_description(wrong)  # type: ignore[arg-type]  # as those do who check no types
+        with pytest.raises(ConfigurationError, match="RtcSessionDescription"):
+            connection.set_local_description("v=0")  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match="decode it"):
+            RtcSessionDescription("offer", b"v=0")  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match="of a browser's candidate"):
+            connection.add_ice_candidate({"candidate": ""})  # type: ignore[arg-type]
+        for codecs in ("vp8", ["vp8"]):
+            with pytest.raises(ConfigurationError, match="DEFAULT_CODECS"):
+                connection.add_transceiver("video", codecs=codecs)  # type: ignore[arg-type]
+        video = connection.add_transceiver("video")
+        with pytest.raises(ConfigurationError, match="send_source"):
+            video.sender.send_frame(b"picture")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"media_host": "127.0.0.1"}, r"write \('127.0.0.1',\)"),
+        ({"media_host": ("localhost",)}, "'localhost' is no IP address"),
+        ({"media_advertise": "calls.example"}, "media_advertise: 'calls.example' is no IP address"),
+        ({"media_port": 70_000}, "choose 0 to 65535"),
+        ({"media_port": -1}, "choose 0 to 65535"),
+        ({"max_routes_per_session": 0}, "1 or more"),
+    ],
+)
+def test_where_media_is_received_is_checked_at_once(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        EndpointConfiguration(**wrong)
+
+
+async def test_a_media_port_that_is_taken_is_named() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        endpoint = EndpointConfiguration(media_host=("127.0.0.1",), media_port=port)
+        with pytest.raises(OSError, match=f"UDP port {port}: Address already in use"):
+            async with open_peer_connection(PeerConfiguration(endpoint=endpoint)):
+                pass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import socket
 import ssl
 from datetime import UTC, datetime
 from functools import partial
@@ -42,6 +44,48 @@ def test_serve_without_dev_says_what_to_do() -> None:
     code, output = run("serve")
     assert code == 1
     assert all(word in output for word in ("--config", "--dev", "open_engine"))
+
+
+@pytest.mark.parametrize("option", ["--port", "--operations-port", "--media-port"])
+def test_a_port_that_is_taken_is_named(option: str) -> None:
+    kind = socket.SOCK_DGRAM if option == "--media-port" else socket.SOCK_STREAM
+    with socket.socket(socket.AF_INET, kind) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        code, output = run("serve", "--dev", "--port", "0", option, str(port))
+    assert code == 1
+    assert re.search(rf"Error: .*127\.0\.0\.1, (TCP|UDP) port {port}: Address already in use\n$", output)
+
+
+def test_a_public_host_is_an_address() -> None:
+    code, output = run("serve", "--dev", "--public-host", "calls.example")
+    assert code == 1
+    assert "'calls.example' is no IP address" in output
+
+
+def test_what_cannot_be_written_is_told_before_anything_is_measured(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    for command in ("setup", "soak", "srtp"):
+        code, output = run("bench", command, "--out", str(missing / "figures.jsonl"))
+        assert code == 2
+        assert "is no directory: make it first" in output
+    (tmp_path / "file").touch()
+    code, output = run("demo", "--out", str(tmp_path / "file" / "demo"))
+    assert code == 1
+    assert "cannot be made" in output
+
+
+def test_peers_are_chosen_only_beside_peers() -> None:
+    code, output = run("bench", "relay", "--only", "pion")
+    assert code == 2
+    assert "add --beside-peers" in output
+
+
+def test_changes_are_told_from_a_document_only(tmp_path: Path) -> None:
+    (tmp_path / "old.json").write_text("hello")
+    code, output = run("schema", "--changes", str(tmp_path / "old.json"))
+    assert code == 1
+    assert "is no document that `triortc schema` has printed" in output
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "example.org"])

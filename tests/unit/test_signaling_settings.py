@@ -126,6 +126,41 @@ def test_the_environment_goes_over_the_file(tmp_path: Path) -> None:
         load(tmp_path, LEAST, {"TRIORTC_SERVER__PRT": "1"})
     with pytest.raises(ConfigurationError, match="list of tables"):
         load(tmp_path, LEAST, {"TRIORTC_ISSUERS__ISSUER": "i"})
+    with pytest.raises(ConfigurationError, match=r"two underscores .*TRIORTC_SERVER__MEDIA_PORT"):
+        load(tmp_path, LEAST, {"TRIORTC_SERVER_MEDIA_PORT": "1"})
+
+
+@pytest.mark.parametrize("origin", ["shop.example", "https://shop.example/", "https://Shop.example", "https://a:443"])
+def test_an_origin_that_no_browser_sends_is_told(tmp_path: Path, origin: str) -> None:
+    for text in (
+        f'{LEAST}[[organizations]]\nname = "acme"\norigins = ["{origin}"]\n',
+        f'{LEAST}[http]\nallowed_origins = ["{origin}"]\n',
+    ):
+        with pytest.raises(ConfigurationError, match="is no origin as browsers send it"):
+            load(tmp_path, text)
+
+
+@pytest.mark.parametrize("keys", [None, "{}", '{"keys": []}'])
+def test_check_refuses_a_file_of_keys_that_lets_nobody_in(tmp_path: Path, keys: str | None) -> None:
+    if keys is not None:
+        (tmp_path / "keys.json").write_text(keys)
+    (tmp_path / "triortc.toml").write_text(LEAST)
+    refused = CliRunner().invoke(main, ["config", "--check", str(tmp_path / "triortc.toml")])
+    assert refused.exit_code == 1
+    assert re.search(r"the keys of https://login\.example, \S+keys\.json: ", refused.output)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[media]\nmedia_port = 70000\n", "choose 0 to 65535"),
+        ('[media]\nmedia_advertise = "calls.example"\n', "is no IP address"),
+        ("[operations]\nport = -1\n", "choose 0 to 65535"),
+    ],
+)
+def test_ports_and_addresses_are_checked_before_they_are_bound(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        load(tmp_path, LEAST + text)
 
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
@@ -204,6 +239,8 @@ def test_check_reads_what_the_file_names(tmp_path: Path) -> None:
     refused = CliRunner().invoke(main, ["config", "--check", str(path)])
     assert (refused.exit_code, "revoked.json" in refused.output) == (1, True)
     (tmp_path / "revoked.json").write_text('{"revocations": []}')
+    key = {"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
+    (tmp_path / "keys.json").write_text(json.dumps({"keys": [key]}))
     fine = CliRunner().invoke(main, ["config", "--check", str(path)])
     assert (fine.exit_code, fine.output) == (0, f"{path}: fine; it serves 127.0.0.1, port 8080\n")
 
