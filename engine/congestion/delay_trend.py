@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum, auto
-from operator import mul
 from typing import Final
 
 __all__ = ["DelayTrend", "PathUsage"]
@@ -26,6 +25,10 @@ _MINIMUM_THRESHOLD_MS: Final = 6.0
 _MAXIMUM_THRESHOLD_MS: Final = 600.0
 _OUTLIER_MS: Final = 15.0
 _RESET_GAP_S: Final = 3.0
+#: Sums of squares stay precise as long as times are counted from so near.
+_ORIGIN_S: Final = 10.0
+#: Less than one tick of feedback (250 µs) among the arrivals gives: they all came at one time, and there is no slope.
+_LEAST_VARIANCE: Final = 0.5
 
 
 class PathUsage(Enum):
@@ -45,19 +48,20 @@ class DelayTrend:
 
     __slots__ = (
         "_accumulated_ms",
-        "_first_arrival",
         "_group_arrival",
         "_group_sent_first",
         "_group_sent_last",
         "_groups",
-        "_history_delays_ms",
-        "_history_times_ms",
+        "_origin",
         "_over_since",
-        "_previous",
+        "_previous_arrival",
+        "_previous_sent",
         "_smoothed_ms",
+        "_sums",
         "_threshold_ms",
         "_trend_before",
         "_updated_at",
+        "_window",
         "usage",
     )
 
@@ -70,13 +74,16 @@ class DelayTrend:
         self._group_sent_first: float | None = None
         self._group_sent_last = 0.0
         self._group_arrival = 0.0
-        self._previous: tuple[float, float] | None = None
+        self._previous_sent: float | None = None
+        self._previous_arrival = 0.0
         self._groups = 0
-        self._first_arrival = 0.0
         self._accumulated_ms = 0.0
         self._smoothed_ms = 0.0
-        self._history_times_ms: deque[float] = deque(maxlen=_WINDOW_GROUPS)
-        self._history_delays_ms: deque[float] = deque(maxlen=_WINDOW_GROUPS)
+        self._origin = 0.0
+        #: The last groups, as (arrival after the origin, smoothed delay) in milliseconds.
+        self._window: deque[tuple[float, float]] = deque()
+        #: Over the window: of arrivals, of delays, of arrivals squared, of both multiplied.
+        self._sums = (0.0, 0.0, 0.0, 0.0)
         self._over_since: float | None = None
         self._trend_before = 0.0
         self._updated_at: float | None = None
@@ -88,14 +95,17 @@ class DelayTrend:
         if first is None:
             self._begin_group(sent_at, arrived_at)
             return
-        if sent_at < first:
+        ahead = sent_at - first
+        if ahead < 0:
             return  # overtaken by its group's successor; it tells nothing new
-        if sent_at - first <= _GROUP_S:
-            self._group_sent_last = max(self._group_sent_last, sent_at)
-            self._group_arrival = max(self._group_arrival, arrived_at)
+        if ahead <= _GROUP_S:
+            if sent_at > self._group_sent_last:
+                self._group_sent_last = sent_at
+            if arrived_at > self._group_arrival:
+                self._group_arrival = arrived_at
             return
         self._end_group()
-        if abs(sent_at - first) > _RESET_GAP_S or abs(arrived_at - self._group_arrival) > _RESET_GAP_S:
+        if ahead > _RESET_GAP_S or abs(arrived_at - self._group_arrival) > _RESET_GAP_S:
             self._restart()  # after a pause, or when the peer's clock has jumped, old sums mean nothing
         self._begin_group(sent_at, arrived_at)
 
@@ -104,28 +114,50 @@ class DelayTrend:
         self._group_arrival = arrived_at
 
     def _end_group(self) -> None:
-        current = self._group_sent_last, self._group_arrival
-        previous = self._previous
-        self._previous = current
+        """Runs for every group, so it is one piece."""
+        sent, arrival = self._group_sent_last, self._group_arrival
+        previous = self._previous_sent
+        self._previous_sent = sent
         if previous is None:
-            self._first_arrival = current[1]
+            self._origin = self._previous_arrival = arrival
             return
-        variation_ms = ((current[1] - previous[1]) - (current[0] - previous[0])) * 1000
         self._groups += 1
-        self._accumulated_ms += variation_ms
-        self._smoothed_ms = _SMOOTHING * self._smoothed_ms + (1 - _SMOOTHING) * self._accumulated_ms
-        self._history_times_ms.append((current[1] - self._first_arrival) * 1000)
-        self._history_delays_ms.append(self._smoothed_ms)
-        if len(self._history_times_ms) == _WINDOW_GROUPS:
-            self._judge(self._slope(), current[1])
+        self._accumulated_ms += ((arrival - self._previous_arrival) - (sent - previous)) * 1000
+        self._previous_arrival = arrival
+        smoothed_ms = self._smoothed_ms = _SMOOTHING * self._smoothed_ms + (1 - _SMOOTHING) * self._accumulated_ms
+        if arrival - self._origin > _ORIGIN_S:
+            self._move_origin(arrival)
+        time_ms = (arrival - self._origin) * 1000
+        window = self._window
+        times, delays, squares, products = self._sums
+        window.append((time_ms, smoothed_ms))
+        times += time_ms
+        delays += smoothed_ms
+        squares += time_ms * time_ms
+        products += time_ms * smoothed_ms
+        if len(window) > _WINDOW_GROUPS:
+            oldest_ms, delay_ms = window.popleft()
+            times -= oldest_ms
+            delays -= delay_ms
+            squares -= oldest_ms * oldest_ms
+            products -= oldest_ms * delay_ms
+        self._sums = times, delays, squares, products
+        if len(window) == _WINDOW_GROUPS:
+            variance = squares - times * times / _WINDOW_GROUPS
+            slope = (products - times * delays / _WINDOW_GROUPS) / variance if variance > _LEAST_VARIANCE else 0.0
+            self._judge(slope, arrival)
 
-    def _slope(self) -> float:
-        """The least-squares slope of smoothed delay over arrival time, both in milliseconds."""
-        # Summed without a loop in Python: this runs for every group. Differences from the mean keep the precision.
-        mean = sum(self._history_times_ms) / _WINDOW_GROUPS
-        times_ms = [time_ms - mean for time_ms in self._history_times_ms]
-        variance = sum(map(mul, times_ms, times_ms))
-        return sum(map(mul, times_ms, self._history_delays_ms)) / variance if variance else 0.0
+    def _move_origin(self, arrival: float) -> None:
+        """Count times from now on, and sum up anew: what rounding has added up is gone."""
+        shift_ms = (arrival - self._origin) * 1000
+        self._origin = arrival
+        self._window = deque([(time_ms - shift_ms, delay_ms) for time_ms, delay_ms in self._window])
+        self._sums = (
+            sum([time_ms for time_ms, _ in self._window]),
+            sum([delay_ms for _, delay_ms in self._window]),
+            sum([time_ms * time_ms for time_ms, _ in self._window]),
+            sum([time_ms * delay_ms for time_ms, delay_ms in self._window]),
+        )
 
     def _judge(self, slope: float, arrived_at: float) -> None:
         trend_ms = min(self._groups, _MAXIMUM_GROUPS_COUNTED) * slope * _GAIN
@@ -139,15 +171,14 @@ class DelayTrend:
             self._over_since = None
             self.usage = PathUsage.UNDERUSED if trend_ms < -self._threshold_ms else PathUsage.NORMAL
         self._trend_before = slope
-        self._adapt_threshold(abs(trend_ms), arrived_at)
-
-    def _adapt_threshold(self, trend_ms: float, arrived_at: float) -> None:
-        """Follow the noise of the path, faster down than up, so that a competing flow does not starve this one."""
-        before = self._updated_at
+        # The threshold follows the noise of the path, faster down than up, so that a competing flow does not starve us.
+        before, threshold_ms = self._updated_at, self._threshold_ms
         self._updated_at = arrived_at
-        if before is None or trend_ms > self._threshold_ms + _OUTLIER_MS:
+        if trend_ms < 0:
+            trend_ms = -trend_ms
+        if before is None or trend_ms > threshold_ms + _OUTLIER_MS:
             return
-        gain = _THRESHOLD_GAIN_DOWN if trend_ms < self._threshold_ms else _THRESHOLD_GAIN_UP
+        gain = _THRESHOLD_GAIN_DOWN if trend_ms < threshold_ms else _THRESHOLD_GAIN_UP
         elapsed_ms = min(max(arrived_at - before, 0.0), 0.1) * 1000
-        moved = self._threshold_ms + gain * (trend_ms - self._threshold_ms) * elapsed_ms
+        moved = threshold_ms + gain * (trend_ms - threshold_ms) * elapsed_ms
         self._threshold_ms = min(max(moved, _MINIMUM_THRESHOLD_MS), _MAXIMUM_THRESHOLD_MS)

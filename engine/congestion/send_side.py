@@ -129,15 +129,15 @@ class SendSideEstimator:
         """Take note of a sent packet; the number is None if it carries none."""
         if transport_sequence_number is not None:
             self._history.store(transport_sequence_number, size_bytes, now)
-        self._note_sent(size_bytes, now)
+        self.note_sent(size_bytes, now)
 
-    def on_sent_run(self, first: int | None, sizes_bytes: list[int], now: float) -> None:
-        """Take note of packets sent at one time; `first` is the first of their transport-wide numbers, if there are."""
-        if first is not None:
-            self._history.store_run(first, sizes_bytes, now)
-        self._note_sent(sum(sizes_bytes), now)
+    @property
+    def sent(self) -> SentHistory:
+        """Where packets with transport-wide numbers are written down; what runs beside us writes into its ring."""
+        return self._history
 
-    def _note_sent(self, size_bytes: int, now: float) -> None:
+    def note_sent(self, size_bytes: int, now: float) -> None:
+        """Count bytes of packets that were sent; those with transport-wide numbers are in `sent` already."""
         self._sent.add(size_bytes, now)
         if self._waiting_since is None:
             self._waiting_since = now

@@ -2,50 +2,46 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable
+from collections.abc import Sequence
 from math import inf
+from struct import Struct
+from typing import Final
 
 from triortc.engine.rtp.sequence import sequence_difference
 
-__all__ = ["SentHistory"]
+__all__ = ["NOTHING", "SENT", "SENT_BYTES", "SentHistory"]
+
+#: A packet in the ring: when it left, its number, its bytes.
+SENT: Final = Struct("=dII")
+SENT_BYTES: Final = SENT.size
+#: In the place of a number: there is no packet, or feedback has spoken of it.
+NOTHING: Final = 0xFFFFFFFF
+_EMPTY: Final = SENT.pack(0.0, NOTHING, 0)
+_MAXIMUM_PACKETS: Final = 0x8000
 
 
 class SentHistory:
-    """A ring of the last packets; `store` runs for every packet.
+    """A ring of the last packets, in flat memory, so that whoever sends can write into it.
 
     Args:
         maximum_packets: rounded up to a power of two, 32768 at most.
     """
 
-    __slots__ = ("_mask", "_sent_at", "_sequence_numbers", "_sizes", "highest_reported")
+    __slots__ = ("highest_reported", "mask", "ring")
 
     def __init__(self, maximum_packets: int) -> None:
-        size = min(1 << (maximum_packets - 1).bit_length(), 0x8000)
-        self._mask = size - 1
-        self._sequence_numbers = array("i", [-1]) * size
-        self._sizes = array("i", [0]) * size
-        self._sent_at = array("d", [0.0]) * size
+        size = min(1 << (maximum_packets - 1).bit_length(), _MAXIMUM_PACKETS)
+        self.mask = size - 1
+        #: One SENT for each number, by its low bits.
+        self.ring = bytearray(_EMPTY * size)
         self.highest_reported: int | None = None
 
     def store(self, sequence_number: int, size_bytes: int, now: float) -> None:
         """Remember a packet."""
-        slot = sequence_number & self._mask
-        self._sequence_numbers[slot] = sequence_number
-        self._sizes[slot] = size_bytes
-        self._sent_at[slot] = now
+        SENT.pack_into(self.ring, (sequence_number & self.mask) * SENT_BYTES, now, sequence_number, size_bytes)
 
-    def store_run(self, first: int, sizes_bytes: list[int], now: float) -> None:
-        """Remember packets with numbers that follow each other."""
-        mask, numbers, sizes, sent_at = self._mask, self._sequence_numbers, self._sizes, self._sent_at
-        for number, size_bytes in enumerate(sizes_bytes, first):
-            slot = number & mask
-            numbers[slot] = number & 0xFFFF
-            sizes[slot] = size_bytes
-            sent_at[slot] = now
-
-    def take_groups(self, base: int, received: Iterable[tuple[int, int]]) -> tuple[int, list[tuple[float, int, int]]]:
-        """Take packets in the order in which they arrived; those that left at one time are a group.
+    def take_groups(self, base: int, received: Sequence[tuple[int, int]]) -> tuple[int, list[tuple[float, int, int]]]:
+        """Take packets in the order of their numbers; those that left at one time are a group.
 
         Arguments:
             base: the number that offsets count from.
@@ -54,33 +50,47 @@ class SentHistory:
         Returns:
             How many were known; (sent at, bytes, when the last of them arrived) of each group.
         """
-        mask, numbers, sizes, times = self._mask, self._sequence_numbers, self._sizes, self._sent_at
         groups: list[tuple[float, int, int]] = []
-        arrival = count = size_bytes = latest = 0
-        sent_at = -inf
-        for offset, delta in received:
+        if not received:
+            return 0, groups
+        mask, ring = self.mask, self.ring
+        count = received[-1][0] + 1
+        first = base & mask
+        whole = len(received) == count and first + count <= mask + 1
+        if whole:  # as most are: read at once, and forgotten at once
+            place = slice(first * SENT_BYTES, (first + count) * SENT_BYTES)
+            records = list(SENT.iter_unpack(ring[place]))
+            ring[place] = _EMPTY * count
+        else:
+            records = [SENT.unpack_from(ring, ((base + offset) & mask) * SENT_BYTES) for offset, _ in received]
+        arrival = known = size_bytes = latest = 0
+        group_at = -inf
+        for (offset, delta), (sent_at, number, size) in zip(received, records, strict=True):
             arrival += delta
-            number = (base + offset) & 0xFFFF
-            slot = number & mask
-            if numbers[slot] != number:
+            if number != (base + offset) & 0xFFFF:
+                if whole and number != NOTHING:
+                    SENT.pack_into(ring, (number & mask) * SENT_BYTES, sent_at, number, size)  # another one's place
                 continue
-            numbers[slot] = -1
-            count += 1
-            if times[slot] != sent_at:
+            if not whole:
+                ring[(number & mask) * SENT_BYTES : (number & mask) * SENT_BYTES + SENT_BYTES] = _EMPTY
+            known += 1
+            if sent_at != group_at:
                 if size_bytes:
-                    groups.append((sent_at, size_bytes, latest))
-                sent_at, size_bytes, latest = times[slot], 0, arrival
-            size_bytes += sizes[slot]
+                    groups.append((group_at, size_bytes, latest))
+                group_at, size_bytes, latest = sent_at, 0, arrival
+            size_bytes += size
             if arrival > latest:
                 latest = arrival
         if size_bytes:
-            groups.append((sent_at, size_bytes, latest))
-        return count, groups
+            groups.append((group_at, size_bytes, latest))
+        return known, groups
 
     def pending(self, first: int, count: int) -> int:
         """How many of these numbers were sent and not acknowledged."""
-        mask, numbers = self._mask, self._sequence_numbers
-        return sum([numbers[number & mask] == number & 0xFFFF for number in range(first, first + count)])
+        mask, ring, read = self.mask, self.ring, SENT.unpack_from
+        return sum(
+            [read(ring, (number & mask) * SENT_BYTES)[1] == number & 0xFFFF for number in range(first, first + count)]
+        )
 
     def newly_reported(self, base: int, count: int) -> tuple[int, int]:
         """Return (first, count) of the numbers that no feedback spoke of before and that may have been sent.
@@ -91,10 +101,10 @@ class SentHistory:
         highest = self.highest_reported
         if highest is None:
             self.highest_reported = last
-            return base, min(count, self._mask + 1)
+            return base, min(count, self.mask + 1)
         advance = sequence_difference(last, highest)
         if advance <= 0:
             return base, 0
         self.highest_reported = last
-        fresh = min(advance, count, self._mask + 1)
+        fresh = min(advance, count, self.mask + 1)
         return (last - fresh + 1) & 0xFFFF, fresh

@@ -67,25 +67,25 @@ class Link:
     def note(self, journal: bytes, number: int, ssrc: int) -> None:
         """What came and what went: for the estimates of both sides, and for NACK."""
         sender = self.target.sender
+        estimator = sender.estimator
         arrivals: list[tuple[int, float]] = []
-        sizes: list[int] = []
-        first, sent_at = None, 0.0
+        size_bytes, sent_at = 0, 0.0
         for at, transport_number, kind in NOTE.iter_unpack(journal):
             if kind < SENT:
                 if kind < GAP_BEHIND:
                     arrivals.append((transport_number, at))
                 else:
                     self._note_gap(kind, transport_number, at)
-                continue
-            length = kind - SENT
-            if sizes and at != sent_at:
-                self._note_sent(first, sizes, sent_at)
-                sizes = []
-            if not sizes:
-                first, sent_at = None if transport_number == NO_NUMBER else transport_number, at
-            sizes.append(length)
-        if sizes:
-            self._note_sent(first, sizes, sent_at)
+            elif estimator is not None:
+                if at != sent_at:
+                    if size_bytes:
+                        estimator.note_sent(size_bytes, sent_at)
+                    size_bytes, sent_at = 0, at
+                size_bytes += kind - SENT
+                if transport_number != NO_NUMBER:
+                    estimator.sent.store(transport_number, kind - SENT, at)
+        if size_bytes and estimator is not None:
+            estimator.note_sent(size_bytes, sent_at)
         sender.transport_sequence_number = number
         if arrivals:
             self.source.media.note_transport_sequence_numbers(arrivals, ssrc)
@@ -96,11 +96,6 @@ class Link:
         flow = next((flow for flow in self.flows if flow.slot == slot), self.closing)
         if flow is not None and flow.slot == slot:
             flow.note_gap(kind < RECEIVED, sequence_number, at)
-
-    def _note_sent(self, first: int | None, sizes_bytes: list[int], at: float) -> None:
-        estimator = self.target.sender.estimator
-        if estimator is not None:
-            estimator.on_sent_run(first, sizes_bytes, at)
 
 
 def _nothing() -> None:

@@ -14,6 +14,7 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 
 from triortc.engine.address import Address
+from triortc.engine.congestion.sent_history import SENT, SENT_BYTES
 from triortc.engine.datagrams import MAX_DATAGRAM_BYTES, DatagramBatch
 from triortc.engine.relay.gate import Gate, GateState
 from triortc.engine.relay.header_shape import HeaderShape
@@ -36,6 +37,7 @@ __all__ = ["Flow"]
 _RECORD_AND_HEADER: Final = Struct("!dHHHHHII")
 _pack_record = _RECORD_AND_HEADER.pack_into
 _pack_sealed = RECORD.pack_into
+_pack_sent = SENT.pack_into
 _EXTENSION_WORDS: Final = Struct("!HH")
 _unpack_extension = _EXTENSION_WORDS.unpack_from
 _FIXED: Final = 12
@@ -83,6 +85,7 @@ class Flow:
         "_outbound",
         "_packets",
         "_rewriter",
+        "_sent",
         "_shape",
         "_srtp_in",
         "_srtp_out",
@@ -130,6 +133,8 @@ class Flow:
         self._history = target.history
         self._with_rtx = target.has_rtx
         self._shape = shape
+        estimator = target.sender.estimator
+        self._sent = estimator.sent if estimator is not None and shape.numbered else None
         self._timestamp_shift = rewriter.timestamp_shift
         self._clock_rate = stream.statistics.clock_rate
         # By a header's first 16 bits, those of the packet that goes out: version, no padding, no CSRC, marker, type.
@@ -195,7 +200,9 @@ class Flow:
             if kept:
                 chunk, place, number_of_chunk = history.chunk, history.position, history.number << 16
         segment = size_bytes = 0
-        sizes: list[int] = []
+        began, sent = position, self._sent
+        if sent is not None:
+            sent_ring, sent_mask = sent.ring, sent.mask
         numbers: list[tuple[int, float]] = []
         if is_gcm:
             decrypt_into, encrypt_into = self._decrypt_into, self._encrypt_into
@@ -232,7 +239,7 @@ class Flow:
                     if extension:
                         extension = shape.surround(extension, next_number, now)
                     elif numbered:
-                        extension = (number_prefix | (next_number & 0xFFFF) << 8).to_bytes(8, "big")
+                        extension = (number_prefix | next_number << 8).to_bytes(8, "big")
                     else:
                         extension = shape.stamp(now)
                     extension_length = len(extension)
@@ -291,8 +298,9 @@ class Flow:
                 position = sealed
                 size_bytes += size
                 if numbered:
-                    next_number += 1
-                    sizes.append(length)
+                    if sent is not None:
+                        _pack_sent(sent_ring, (next_number & sent_mask) * SENT_BYTES, now, next_number, length)
+                    next_number = (next_number + 1) & 0xFFFF
                 if extension_length:
                     extension, extension_length = b"", 0
                 if first_word & _HAS_EXTENSION and shape.number_shift >= 0:
@@ -317,7 +325,7 @@ class Flow:
             self._unnoted += packets
         if numbers:
             self.session.media.note_transport_sequence_numbers(numbers, ssrc)
-        target.sent_run(packets, size_bytes + packets * (_FIXED + tag_out), sizes, now)
+        target.sent_run(position - began, next_number, now)
         if self._packets >= _SETTLE_PACKETS:
             self.settle()
         return n

@@ -72,10 +72,12 @@ class TransportFeedback:
         count = self.packet_status_count
         if not 0 < count <= _RUN_LIMIT or len(self.received) != count:
             return b""
-        offsets, deltas = zip(*self.received, strict=True)
-        if min(deltas) < 0 or max(deltas) > 0xFF or offsets != tuple(range(count)):
+        if [offset for offset, _ in self.received] != list(range(count)):
             return b""
-        return (_SMALL << 13 | count).to_bytes(2, "big") + bytes(deltas)
+        try:
+            return (_SMALL << 13 | count).to_bytes(2, "big") + bytes([delta for _, delta in self.received])
+        except ValueError:
+            return b""  # one that takes two bytes
 
     def _build_arrivals(self) -> bytes:
         symbols = self._symbols()

@@ -299,7 +299,8 @@ class MediaSession:
         if recorder is None:
             return
         recorder.media_ssrc = recorder.media_ssrc or ssrc
-        recorder.note_run(arrivals)
+        if not recorder.note_run(arrivals):
+            return
         due_at = self._feedback_at(recorder)
         if due_at < self._due_at:
             self._due_at = due_at

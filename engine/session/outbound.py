@@ -170,17 +170,16 @@ class OutboundStream:
         if self.flow is not None:
             self.flow.close()
 
-    def sent_run(self, packets: int, size_bytes: int, numbered_sizes_bytes: list[int], now: float) -> None:
-        """A flow has put packets into the outbox; those with transport-wide numbers, from the next one on, by size."""
+    def sent_run(self, size_bytes: int, transport_sequence_number: int, now: float) -> None:
+        """A flow has put packets into the outbox, and written those with transport-wide numbers down as sent.
+
+        Arguments:
+            transport_sequence_number: of the next packet.
+        """
         sender = self._sender
-        estimator = sender.estimator
-        if numbered_sizes_bytes:
-            first = sender.transport_sequence_number
-            sender.transport_sequence_number = (first + packets) & 0xFFFF
-            if estimator is not None:
-                estimator.on_sent_run(first, numbered_sizes_bytes, now)
-        elif estimator is not None:
-            estimator.on_sent(None, size_bytes, now)
+        sender.transport_sequence_number = transport_sequence_number
+        if sender.estimator is not None:
+            sender.estimator.note_sent(size_bytes, now)
         sender.wake_media()
 
     def send(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import sub
 from typing import Final
 
 from triortc.engine.rtcp.transport_feedback import REFERENCE_TIME_US, TICK_US, TransportFeedback
@@ -30,10 +31,10 @@ class TransportFeedbackRecorder:
         "_arrivals",
         "_configuration",
         "_deadline",
+        "_dropped",
         "_feedback_count",
         "_next_base",
         "_tracker",
-        "dropped",
         "media_ssrc",
         "sender_ssrc",
     )
@@ -45,51 +46,41 @@ class TransportFeedbackRecorder:
         self.media_ssrc = media_ssrc
         self._configuration = configuration or FeedbackConfiguration()
         self._tracker = SequenceTracker()
-        self._arrivals: dict[int, float] = {}
+        #: As they came, as (transport-wide sequence number, time): nothing is made of them before feedback is due.
+        self._arrivals: list[tuple[int, float]] = []
         self._next_base = -1
         self._feedback_count = 0
         self._deadline: float | None = None
-        self.dropped = 0
-        """Arrivals that were not recorded: unconfirmed jumps, or nobody fetched the feedback in time."""
+        self._dropped = 0
+
+    @property
+    def dropped(self) -> int:
+        """Arrivals that were not recorded: unconfirmed jumps, or nobody fetched the feedback in time.
+
+        Jumps are known when the feedback that they are missing in has been built.
+        """
+        return self._dropped
 
     def note(self, transport_sequence_number: int, now: float) -> None:
         """Record an arrival. The first one counts if a number comes twice."""
-        extended = self._tracker.extend(transport_sequence_number)
-        arrivals = self._arrivals
-        if extended < 0 or len(arrivals) >= 4 * self._configuration.maximum_packets:
-            self.dropped += 1
-            return
-        arrivals.setdefault(extended, now)
-        if self._deadline is None:
-            self._deadline = self._due_after(now)
-        elif len(arrivals) == self._configuration.maximum_packets:
-            self._deadline = now
+        self.note_run([(transport_sequence_number, now)])
 
-    def note_run(self, arrivals: list[tuple[int, float]]) -> None:
-        """Record arrivals, as (transport-wide sequence number, time)."""
-        tracker, noted = self._tracker, self._arrivals
-        newest = tracker.newest
-        if newest < 0 or len(noted) + len(arrivals) >= self._configuration.maximum_packets:
-            for transport_sequence_number, arrived_at in arrivals:
-                self.note(transport_sequence_number, arrived_at)
-            return
-        for transport_sequence_number, arrived_at in arrivals:
-            if (transport_sequence_number - newest) & 0xFFFF == 1:
-                newest += 1  # in order, as nearly all are
-                noted[newest] = arrived_at
-                continue
-            if newest != tracker.newest:
-                tracker.go_on(newest)
-            extended = tracker.extend(transport_sequence_number)
-            newest = tracker.newest
-            if extended < 0:
-                self.dropped += 1
-            else:
-                noted.setdefault(extended, arrived_at)
-        if newest != tracker.newest:
-            tracker.go_on(newest)
-        if self._deadline is None and noted:
+    def note_run(self, arrivals: list[tuple[int, float]]) -> bool:
+        """Record arrivals, as (transport-wide sequence number, time); True if feedback is due sooner than before."""
+        waiting, maximum = self._arrivals, self._configuration.maximum_packets
+        before = len(waiting)
+        waiting += arrivals
+        count = len(waiting)
+        if self._deadline is None:
             self._deadline = self._due_after(arrivals[0][1])
+        elif count < maximum or before >= maximum:
+            if count > 4 * maximum:
+                self._dropped += count - 4 * maximum
+                del waiting[4 * maximum :]
+            return False
+        if count >= maximum:
+            self._deadline = arrivals[-1][1]
+        return True
 
     def _due_after(self, now: float) -> float:
         configured = self._configuration
@@ -112,14 +103,44 @@ class TransportFeedbackRecorder:
         if self._deadline is None or now < self._deadline:
             return []
         self._deadline = None
-        pending = sorted(self._arrivals.items())
-        self._arrivals.clear()
+        arrivals, self._arrivals = self._arrivals, []
+        ordinary = self._build_ordinary(arrivals)
+        if ordinary is not None:
+            return [ordinary]
+        pending = self._in_order(arrivals)
         feedback: list[TransportFeedback] = []
         while pending:
             packet, taken = self._build(pending)
             feedback.append(packet)
             pending = pending[taken:]
         return feedback
+
+    def _in_order(self, arrivals: list[tuple[int, float]]) -> list[tuple[int, float]]:
+        """The first arrival of each number, by extended number."""
+        extend, taken = self._tracker.extend, dict[int, float]()
+        for number, arrived_at in arrivals:
+            extended = extend(number)
+            if extended < 0:
+                self._dropped += 1
+            else:
+                taken.setdefault(extended, arrived_at)
+        return sorted(taken.items())
+
+    def _build_ordinary(self, arrivals: list[tuple[int, float]]) -> TransportFeedback | None:
+        """The feedback where all numbers have come, in order and not too far apart, as they mostly do; else None."""
+        newest, count = self._tracker.newest, len(arrivals)
+        base = (newest + 1) & 0xFFFF
+        if not 0 <= newest == self._next_base - 1 or not 0 < count <= self._configuration.maximum_packets:
+            return None
+        if [number for number, _ in arrivals] != list(range(base, base + count)):
+            return None
+        ticks = [int(arrived_at * _TICKS_PER_S) for _, arrived_at in arrivals]
+        reference = ticks[0] // _TICKS_PER_REFERENCE
+        deltas = list(map(sub, ticks, [reference * _TICKS_PER_REFERENCE, *ticks]))
+        if min(deltas) < -_MAXIMUM_DELTA or max(deltas) > _MAXIMUM_DELTA:
+            return None
+        self._tracker.go_on(newest + count)
+        return self._packet(newest + 1, count, reference, tuple(enumerate(deltas)))
 
     def _build(self, pending: list[tuple[int, float]]) -> tuple[TransportFeedback, int]:
         """Build one feedback packet of as many arrivals, in order, as it can tell; return it and their count."""
@@ -140,19 +161,23 @@ class TransportFeedbackRecorder:
             ]
         else:
             received, last = self._as_many_as_fit(pending, base, before)
-        self._next_base = max(self._next_base, last + 1)
-        count = self._feedback_count
-        self._feedback_count = (count + 1) & 0xFF
-        packet = TransportFeedback(
+        return self._packet(base, last - base + 1, reference, tuple(received)), len(received)
+
+    def _packet(
+        self, base: int, status_count: int, reference: int, received: tuple[tuple[int, int], ...]
+    ) -> TransportFeedback:
+        self._next_base = max(self._next_base, base + status_count)
+        feedback_count = self._feedback_count
+        self._feedback_count = (feedback_count + 1) & 0xFF
+        return TransportFeedback(
             self.sender_ssrc,
             self.media_ssrc,
             base & 0xFFFF,
-            last - base + 1,
+            status_count,
             ((reference + 0x800000) & 0xFFFFFF) - 0x800000,
-            count,
-            tuple(received),
+            feedback_count,
+            received,
         )
-        return packet, len(received)
 
     def _as_many_as_fit(
         self, pending: list[tuple[int, float]], base: int, before: int

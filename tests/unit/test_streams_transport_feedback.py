@@ -133,5 +133,5 @@ def test_a_run_is_recorded_as_its_packets_are_one_by_one() -> None:
     run.note_run([(number, 1.0 + index / 1000) for index, number in enumerate(numbers)])
     for index, number in enumerate(numbers):
         single.note(number, 1.0 + index / 1000)
-    assert run.dropped == single.dropped == 2
     assert run.due(2.0) == single.due(2.0)
+    assert run.dropped == single.dropped == 2
