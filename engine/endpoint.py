@@ -12,7 +12,7 @@ import heapq
 import ipaddress
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Hashable
+from collections.abc import AsyncGenerator, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,7 +29,7 @@ from triortc.engine.media_loop import MediaLoop
 from triortc.engine.relay.accelerated_plane import AcceleratedPlane
 from triortc.engine.rtp.header import FIXED_HEADER_BYTES
 from triortc.engine.session.events import SessionEvent
-from triortc.engine.session.session import Session
+from triortc.engine.session.session import Session, is_rtcp
 from triortc.engine.stun.peek import peek_local_ufrag
 from triortc.engine.udp import UdpSocket
 from triortc.errors import ConfigurationError
@@ -295,9 +295,7 @@ class Endpoint:
             if session is not None and self._scheduled.get(session) == deadline:
                 del self._scheduled[session]
                 session.handle_timeout(now)
-                self._send(session)
-                self._schedule(session)
-        self.flush(now)
+        self.flush(now)  # a session that has had its time is woken by that
 
     async def run(self, plane: AcceleratedPlane | None = None) -> None:
         """Serve sockets and deadlines; runs until cancelled.
@@ -357,13 +355,27 @@ class Endpoint:
         for _ in range(BATCHES_PER_TURN):
             now = trio.current_time()
             taken = plane.take()
-            for socket_number, datagrams in groupby(taken, lambda datagram: plane.address_of(datagram[0])[0]):
+            for (socket_number, feedback), datagrams in groupby(taken, partial(_way_up, plane)):
+                port = self._ports[socket_number]
+                if feedback:
+                    for source, datagram, _ in datagrams:
+                        self._receive_rtcp(port, datagram, plane.address_of(source)[1], now)
+                    continue
                 batch.load_stamped(list(datagrams), now)
-                self._receive(self._ports[socket_number], batch, lambda source: plane.address_of(source)[1], now)
+                self._receive(port, batch, lambda source: plane.address_of(source)[1], now)
             plane.open_flows(now)
             if len(taken) < BATCH_DATAGRAMS:
                 break
         self.flush(now)
+
+    def _receive_rtcp(self, port: _Port, datagram: bytes, remote: Address, now: float) -> None:
+        session = port.routes.get(remote)
+        if session is None:
+            self.counters.unknown_address += 1
+            return
+        authenticated = session.receive_rtcp(datagram, port.socket.address, remote, now)
+        if authenticated:
+            self._learn_routes(port, session, authenticated, now)
 
     def _drain(self, port: _Port) -> None:
         for _ in range(BATCHES_PER_TURN):
@@ -436,7 +448,7 @@ class Endpoint:
                 authenticated = session.receive_batch(batch, n, n + 1, port.socket.address, remote, now)
                 self._learn_routes(port, session, authenticated, now)
 
-    def _learn_routes(self, port: _Port, session: Session, authenticated: list[Address], now: float) -> None:
+    def _learn_routes(self, port: _Port, session: Session, authenticated: Sequence[Address], now: float) -> None:
         """Give addresses to a session that has shown itself there; but who has a session can forge where it sends from.
 
         So nobody loses an address that its session was heard from a moment ago.
@@ -461,6 +473,12 @@ class Endpoint:
         if session is None:
             self.counters.unknown_username += 1
         return session
+
+
+def _way_up(plane: AcceleratedPlane, handed_up: tuple[bytes, bytes, float]) -> tuple[int, bool]:
+    """Which socket a datagram came to, and whether it looks like RTCP, which needs no batch."""
+    source, datagram, _ = handed_up
+    return plane.address_of(source)[0], len(datagram) > 1 and is_rtcp(datagram[0] << 8 | datagram[1])
 
 
 @asynccontextmanager

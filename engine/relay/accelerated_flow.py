@@ -58,6 +58,11 @@ class Link:
         for flow in self.flows:
             flow.settle()
 
+    def settle_numbers(self) -> None:
+        """Write back which transport-wide numbers came and went: any flow's state brings those of all."""
+        if self.flows:
+            self.flows[0].settle()
+
     def close(self) -> None:
         """Close every flow: the next transport-wide number is Python's to give. They are opened again when it has."""
         for flow in list(self.flows):
@@ -216,6 +221,11 @@ class AcceleratedFlow:
                 self._is_telling = False
             else:
                 self._take_back(*self._link.direction.settle(self.slot))
+
+    def settle_numbers(self) -> None:
+        """Write back at least which transport-wide numbers came and went."""
+        if self is self._link.flows[0]:
+            self.settle()
 
     def note_gap(self, is_before: bool, sequence_number: int, at: float) -> None:
         """The last packet before a gap, or one since."""

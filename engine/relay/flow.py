@@ -379,6 +379,9 @@ class Flow:
         self._packets = self._bytes = self._missing = self._unnoted = 0
         self.session.note_media(at)
 
+    def settle_numbers(self) -> None:
+        """Nothing to do: transport-wide numbers are written down packet by packet."""
+
     def close(self) -> None:
         """Settle, and leave the stream's packets to the slow path. Safe to call twice."""
         stream = self._stream

@@ -27,6 +27,9 @@ class OpenFlow(Protocol):
     def settle(self) -> None:
         """Write back what it has counted."""
 
+    def settle_numbers(self) -> None:
+        """Write back at least which transport-wide numbers came and went: all that feedback needs."""
+
     def close(self) -> None:
         """Settle, and take nothing more. Safe to call twice."""
 

@@ -55,6 +55,8 @@ SCRATCH_BYTES: Final = 2048
 MAX_NACKS: Final = 200
 #: A limit that falls below this share of what the peer was told last does not wait for the next report.
 _TOLD_AT_ONCE: Final = 0.97
+#: A transport-wide number less than this ahead of another is the newer one.
+_NEWER: Final = 0x8000
 
 
 def _tell_nobody(*_about: object) -> None:
@@ -358,7 +360,7 @@ class MediaSession:
             return self.inbound[section.remote_ssrc]
         return next((stream for stream in reversed(self.inbound.values()) if stream.kind == section.kind), None)
 
-    def receive_rtcp(self, packet: memoryview, now: float) -> None:
+    def receive_rtcp(self, packet: bytes | memoryview, now: float) -> None:
         """An RTCP datagram as it came (RFC 3550 section 6.1, RFC 5506)."""
         if self.srtp_in is None:
             return
@@ -369,15 +371,23 @@ class MediaSession:
         if self._on_first_packet is not None:
             self._on_first_packet()
             self._on_first_packet = None
-        self.settle_flows()
         handle_rtcp(self, plain, now)
-        self._find_deadline()
 
     # -- what the peer's feedback asks for; called by the feedback room
 
     def unix_time_s(self, now: float) -> float:
         """The wall clock of `now`."""
         return now + self._configuration.wall_clock_offset_s
+
+    def settle_sent(self, newest: int | None = None) -> None:
+        """Bring up to date what was sent: all of it, or up to this transport-wide number."""
+        sender = self._sender
+        if newest is None:
+            for stream in self._outbound.values():
+                if stream.flow is not None:
+                    stream.flow.settle_numbers()
+        elif sender.flow is not None and (newest - sender.transport_sequence_number) & 0xFFFF < _NEWER:
+            sender.flow.settle_numbers()
 
     def note_sender_report(self, report: SenderReport, now: float) -> None:
         """The peer has told how its RTP clock lies to its wall clock."""
@@ -503,7 +513,9 @@ class MediaSession:
         feedback_until = now
         if now >= self.settle_at:
             self.settle_at, feedback_until = inf, inf  # what flows have counted elsewhere goes out at once
-            self.settle_flows()
+            for received in self.inbound.values():
+                if received.flow is not None:
+                    received.flow.settle_numbers()
             if any(received.flow is not None for received in self.inbound.values()):
                 self.settle_in_time(now)
         if self._reports.due(now):

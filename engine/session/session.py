@@ -43,10 +43,12 @@ from triortc.engine.session.outbox import Outbox
 from triortc.engine.srtp.keying import create_srtp
 from triortc.errors import ConfigurationError
 
-__all__ = ["Session", "SessionCounters"]
+__all__ = ["Session", "SessionCounters", "is_rtcp"]
 
 #: DTLS datagrams that came before ICE knew where to answer (RFC 8842: they may overtake the checks).
 MAX_EARLY_DTLS: Final = 8
+#: Shorter datagrams have no numbers in a batch's heads.
+_SHORTEST_RTCP: Final = 12
 
 
 class SessionFlow(OpenFlow, Protocol):
@@ -269,10 +271,31 @@ class Session:
                 if taken > n:
                     n = taken
                     continue
-            if lengths[n] >= 0:
+            if lengths[n] >= _SHORTEST_RTCP and is_rtcp(heads[4 * n]):
+                authenticated += self.receive_rtcp(slots[n][: lengths[n]], local, remote, now)
+            elif lengths[n] >= 0:
                 authenticated += self.receive([(slots[n][: lengths[n]], remote, batch.arrived_at(n))], local, now)
             n += 1
         return authenticated
+
+    def receive_rtcp(
+        self, packet: bytes | memoryview, local: Address, remote: Address, now: float
+    ) -> Sequence[Address]:
+        """Take a datagram that looks like RTCP. Nobody is woken by feedback after which there is nothing to do.
+
+        Returns what :meth:`receive` does.
+        """
+        media = self.media
+        if not media.secured:
+            return self.receive([(memoryview(packet), remote, now)], local, now)
+        media.receive_rtcp(packet, now)
+        if media.heard_at is None:
+            return ()
+        media.heard_at = None
+        self._heard(now)
+        if self.ice.touch(local, remote, now):
+            self._pump(now)
+        return () if self.path is not None and self.path[1] == remote else (remote,)
 
     def note_media(self, now: float) -> None:
         """Authentic media came along the path then, told by a flow a little later."""
@@ -294,6 +317,7 @@ class Session:
             self._silent = False
             self._events.append(SessionResumed())
             self._find_deadline()
+            self._wake()
 
     def is_heard_at(self, local: Address, remote: Address, since: float) -> bool:
         """Whether media goes this way, and something authentic has come since then."""
@@ -435,3 +459,8 @@ class Session:
         if state in final:
             self.media.stop()
         self._events.append(ConnectionStateChanged(state, reason))
+
+
+def is_rtcp(first_word: int) -> bool:
+    """Whether a datagram's first 16 bits are those of RTCP (RFC 5761 section 4)."""
+    return first_word >> 14 == 2 and 192 <= first_word & 0xFF <= 223
