@@ -25,7 +25,6 @@ from triortc.codecs.registry import OPUS, VP8, MediaKind
 from triortc.codecs.sources import TestCardSource
 from triortc.codecs.threads import CodecThreads
 from triortc.engine.endpoint import EndpointConfiguration
-from triortc.engine.ice.configuration import IceConfiguration
 from triortc.engine.peer.configuration import PeerConfiguration
 from triortc.engine.peer.connection import PeerConnection, open_peer_connection
 from triortc.engine.peer.description import RtcSessionDescription
@@ -33,7 +32,6 @@ from triortc.engine.peer.playout import ReceivedFrame
 from triortc.engine.peer.receiver import RtpReceiver
 from triortc.engine.peer.sender import RtpSender
 from triortc.engine.peer.tracks import decode_frames, send_source
-from triortc.engine.session.configuration import SessionConfiguration
 from triortc.signaling.client import ClientDevice, SignalClient, connect_websocket, open_signal_client
 from triortc.signaling.wire import Message
 
@@ -42,10 +40,7 @@ __all__ = ["Device", "open_device"]
 #: What is done with a frame that came in: its kind, the frame, and what is on it if it is a picture.
 TakeFrame: TypeAlias = Callable[[MediaKind, ReceivedFrame, SeenPicture | None], None]
 
-_CONFIGURATION: Final = PeerConfiguration(
-    endpoint=EndpointConfiguration(media_host=("127.0.0.1",)),
-    session=SessionConfiguration(ice=IceConfiguration(allow_loopback=True)),
-)
+_CONFIGURATION: Final = PeerConfiguration(endpoint=EndpointConfiguration(media_host=("127.0.0.1",)))
 
 
 class Device:

@@ -15,11 +15,9 @@ import trio
 from triortc.bench.kill_ledger import Ledger, Promises
 from triortc.engine.calls.presence import Channel
 from triortc.engine.endpoint import EndpointConfiguration
-from triortc.engine.ice.configuration import IceConfiguration
 from triortc.engine.peer.configuration import PeerConfiguration
 from triortc.engine.peer.connection import open_peer_connection
 from triortc.engine.peer.description import RtcSessionDescription
-from triortc.engine.session.configuration import SessionConfiguration
 from triortc.errors import ConnectionClosedError, TriortcError
 from triortc.signaling.channel import MessageChannel
 from triortc.signaling.client import ClientDevice, CommandError, SignalClient, connect_websocket
@@ -27,10 +25,7 @@ from triortc.signaling.wire import Message
 
 __all__ = ["PEER", "Agent", "Device", "Server", "Visitor", "keep_visiting"]
 
-PEER: Final = PeerConfiguration(
-    endpoint=EndpointConfiguration(media_host=("127.0.0.1",)),
-    session=SessionConfiguration(ice=IceConfiguration(allow_loopback=True)),
-)
+PEER: Final = PeerConfiguration(endpoint=EndpointConfiguration(media_host=("127.0.0.1",)))
 
 
 class Server:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from triortc.codecs.frames import EncodedFrame
 from triortc.codecs.recorder import Recorder
 from triortc.codecs.recording_track import RecorderTrack
 from triortc.codecs.threads import CodecThreads
+from triortc.lone_errors import raises_lone_errors
 
 __all__ = ["open_recording"]
 
@@ -30,6 +31,7 @@ class _WakingRecorder(Recorder):
         return taken
 
 
+@raises_lone_errors
 @asynccontextmanager
 async def open_recording(
     path: str | Path,
@@ -40,7 +42,7 @@ async def open_recording(
     title: str = "",
     configuration: RecorderConfiguration | None = None,
     now: Callable[[], float] = trio.current_time,
-) -> AsyncIterator[Recorder]:
+) -> AsyncGenerator[Recorder]:
     """A recording that is written in codec threads while the block runs, and finished when it is left in any way.
 
     Call `Recorder.finish` behind the block to learn how it ended; it then only gives the result that is there.

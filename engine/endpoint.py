@@ -33,6 +33,7 @@ from triortc.engine.session.session import Session, is_rtcp
 from triortc.engine.stun.peek import peek_local_ufrag
 from triortc.engine.udp import UdpSocket
 from triortc.errors import ConfigurationError
+from triortc.lone_errors import raises_lone_errors
 
 __all__ = ["Endpoint", "EndpointConfiguration", "EndpointCounters", "open_endpoint"]
 
@@ -95,6 +96,11 @@ class EndpointConfiguration:
                 "socket_buffer_bytes and max_routes_per_session are 1 or more, repair_pause_ms is 0 or more"
             )
 
+    @property
+    def on_loopback(self) -> bool:
+        """Whether a loopback address is asked for, so that peers on this machine are meant."""
+        return self.loopback or any(ipaddress.ip_address(host).is_loopback for host in self.media_host)
+
 
 def _is_ip_address(text: str) -> bool:
     try:
@@ -126,7 +132,7 @@ class Endpoint:
     def __init__(self, sockets: list[UdpSocket], configuration: EndpointConfiguration) -> None:
         self._ports = [_Port(socket) for socket in sockets]
         self._by_local = {port.socket.address: port for port in self._ports}
-        self._configuration = configuration
+        self.configuration = configuration
         self._by_ufrag: dict[str, Session] = {}
         self._by_ssrc: dict[int, Session] = {}
         #: The routes of a session as (port, address), the oldest first.
@@ -183,7 +189,7 @@ class Endpoint:
         session.wake_media = self._media_dirty.append
         # The first session with an SSRC keeps it: another one's peer cannot take it away.
         session.media.on_source = partial(self._learn_source, session)
-        advertise = self._configuration.media_advertise
+        advertise = self.configuration.media_advertise
         for host, port in self.addresses:
             public = advertise if advertise and (":" in advertise) == (":" in host) else None
             session.add_host_candidate((host, port), advertised=public)
@@ -243,7 +249,7 @@ class Endpoint:
             return  # removed by an event of its own, while its batch was under way
         port.routes[address] = session
         own[port, address] = None
-        if len(own) > self._configuration.max_routes_per_session:
+        if len(own) > self.configuration.max_routes_per_session:
             for oldest in own:
                 if session.path != (oldest[0].socket.address, oldest[1]):
                     break
@@ -308,7 +314,7 @@ class Endpoint:
         else:
             self._take_waiting = partial(self._take_hand_ups, plane, DatagramBatch())
             readers = {plane.fileno(): self._take_waiting}
-        if self._configuration.media_first:
+        if self.configuration.media_first:
             loop = MediaLoop(readers, next_due=self._next_due, run_due=self._run_due_now, must_yield=self._take_told)
             self.media_loop = loop
             await loop.run()
@@ -404,7 +410,7 @@ class Endpoint:
             times.append(now)
         if len(times) < _OVERFLOWS or now - times[0] > _OVERFLOWS_WITHIN_S:
             return
-        until = now + self._configuration.repair_pause_ms / 1000
+        until = now + self.configuration.repair_pause_ms / 1000
         for session in self._on_event:
             session.media.pause_repair(until)
 
@@ -481,6 +487,7 @@ def _way_up(plane: AcceleratedPlane, handed_up: tuple[bytes, bytes, float]) -> t
     return plane.address_of(source)[0], len(datagram) > 1 and is_rtcp(datagram[0] << 8 | datagram[1])
 
 
+@raises_lone_errors
 @asynccontextmanager
 async def open_endpoint(
     configuration: EndpointConfiguration, plane: AcceleratedPlane | None = None

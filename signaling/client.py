@@ -12,6 +12,7 @@ from typing import Any, Literal
 import trio
 
 from triortc.errors import SignalingError
+from triortc.lone_errors import raises_lone_errors
 from triortc.signaling.channel import ChannelClosedError, MessageChannel
 from triortc.signaling.websocket_client import connect_websocket
 from triortc.signaling.wire import Message, WireError, decode_message, encode_message
@@ -277,6 +278,7 @@ def _renamed(payload: Mapping[str, Any]) -> dict[str, Any]:
     return {key.rstrip("_"): value for key, value in payload.items()}
 
 
+@raises_lone_errors
 @asynccontextmanager
 async def open_signal_client(
     open_channel: OpenChannel,
@@ -298,16 +300,10 @@ async def open_signal_client(
         ChannelClosedError: there is no connection.
     """
     client = SignalClient(open_channel, token, device, random_bytes)
-    refusal: SignalingError | WireError | None = None
     async with trio.open_nursery() as nursery:
         try:
             await client.connect(nursery)
-        except (SignalingError, WireError) as error:
-            refusal = error
-        else:
             yield client
             await client.close()
         finally:
             nursery.cancel_scope.cancel()
-    if refusal is not None:
-        raise refusal

@@ -12,10 +12,10 @@ from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.calls.legs import open_leg_manager
 from triortc.engine.calls.ports import HistoryPort, PushPort, RecordingPolicyPort, RouterPort
 from triortc.engine.calls.store import StateStore
-from triortc.engine.lone_errors import raises_lone_errors
 from triortc.engine.workers.configuration import WorkerConfiguration
 from triortc.engine.workers.worker_pool import open_worker_pool
 from triortc.errors import ConfigurationError
+from triortc.lone_errors import raises_lone_errors
 from triortc.signaling.app import OpenMedia, RunningServer, ServerConfiguration, open_server
 from triortc.signaling.embedding import Engine
 from triortc.signaling.webhooks import WebhookConfiguration, WebhookSender, open_webhook_sender

@@ -68,5 +68,6 @@ class MediaConfiguration:
                     raise ConfigurationError(f"MediaConfiguration.codecs: {codec.name} is no codec for {kind}")
 
     def with_wall_clock_offset(self, offset_s: float) -> MediaConfiguration:
-        """The same, with sessions that know Unix time as `now` plus `offset_s` seconds."""
-        return replace(self, session=replace(self.session, wall_clock_offset_s=offset_s))
+        """What legs are made with: Unix time is `now` plus `offset_s`; peers on loopback are taken if we are there."""
+        session = replace(self.session, wall_clock_offset_s=offset_s)
+        return replace(self, session=session.with_loopback() if self.endpoint.on_loopback else session)

@@ -51,3 +51,7 @@ class PeerConfiguration:
     def with_wall_clock_offset(self, offset_s: float) -> PeerConfiguration:
         """The same, with a session that knows Unix time as `now` plus `offset_s` seconds."""
         return replace(self, session=replace(self.session, wall_clock_offset_s=offset_s))
+
+    def with_loopback(self) -> PeerConfiguration:
+        """The same, with a session that takes candidates of peers on this machine."""
+        return replace(self, session=self.session.with_loopback())

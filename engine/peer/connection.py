@@ -30,7 +30,6 @@ from triortc.codecs.registry import DEFAULT_CODECS, Codec, MediaKind, media_kind
 from triortc.engine.dtls.certificate import Certificate
 from triortc.engine.endpoint import Endpoint, open_endpoint
 from triortc.engine.ice.events import IceState
-from triortc.engine.lone_errors import raises_lone_errors
 from triortc.engine.peer.configuration import PeerConfiguration
 from triortc.engine.peer.description import RtcSessionDescription
 from triortc.engine.peer.negotiation import Negotiation, SignalingState
@@ -49,6 +48,7 @@ from triortc.engine.session.inbound import InboundStream
 from triortc.engine.session.outbound import OutboundStream
 from triortc.engine.session.session import Session
 from triortc.errors import ConfigurationError, ConnectionClosedError, DtlsError, IceError, InvalidStateError
+from triortc.lone_errors import raises_lone_errors
 
 __all__ = ["PeerConnection", "open_peer_connection"]
 
@@ -376,6 +376,8 @@ async def open_peer_connection(
 ) -> AsyncGenerator[PeerConnection]:
     """Open a peer connection; leaving the block closes it and leaves nothing behind.
 
+    With an endpoint on loopback (its ``media_host`` or ``loopback``), peers on this machine are accepted as well.
+
     Args:
         configuration: the numbers; ``None``: the defaults.
         endpoint: the sockets to share with other connections, though not with both ends of one: datagrams are told
@@ -386,6 +388,8 @@ async def open_peer_connection(
     """
     # The engine's own clock is trio's; sender reports carry Unix time, so the difference is taken once, here.
     chosen = (configuration or PeerConfiguration()).with_wall_clock_offset(time.time() - trio.current_time())
+    if (chosen.endpoint if endpoint is None else endpoint.configuration).on_loopback:
+        chosen = chosen.with_loopback()
     async with AsyncExitStack() as stack:
         if endpoint is None:
             endpoint = await stack.enter_async_context(open_endpoint(chosen.endpoint))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from triortc.engine.congestion.configuration import CongestionConfiguration
 from triortc.engine.dtls.configuration import DtlsConfiguration
@@ -53,3 +53,7 @@ class SessionConfiguration:
     outbox_bytes: int = 1536 * 1024
     silence_timeout_s: float = 8.0
     wall_clock_offset_s: float = 0.0
+
+    def with_loopback(self) -> SessionConfiguration:
+        """The same, taking candidates on 127.0.0.0/8 and ::1: for an endpoint that is bound there."""
+        return replace(self, ice=replace(self.ice, allow_loopback=True))

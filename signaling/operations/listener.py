@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 import trio
 
 from triortc.engine.calls.call_events import CallEvent
-from triortc.engine.lone_errors import raises_lone_errors
+from triortc.lone_errors import raises_lone_errors
 from triortc.signaling.app import RunningServer
 from triortc.signaling.configuration import HttpConfiguration
 from triortc.signaling.http import HttpServer, UpgradeContext

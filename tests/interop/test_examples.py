@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -10,9 +11,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import av
 import httpx
 import trio
 
+import triortc
+from support.peers import LOOPBACK
+from triortc.codecs.sources import TestCardSource
+from triortc.codecs.testcard import TestCard, read_frame_number
+from triortc.engine.peer.tracks import decode_frames, send_source
 from triortc.signaling.client import ClientDevice, SignalClient, connect_websocket, open_signal_client
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -65,6 +72,62 @@ async def connected(url: str, role: str, sub: str, **claims: Any) -> AsyncGenera
             for name in ("chat", "video"):
                 await client.command("presence.set", channel=name, declared="available")
         yield client
+
+
+def probed(path: Path) -> dict[str, Any]:
+    """What FFmpeg's own tool finds in a file."""
+    shown = ["-show_entries", "stream=codec_name,nb_read_packets", "-show_entries", "format=duration", "-count_packets"]
+    ran = subprocess.run(["ffprobe", "-v", "error", *shown, "-of", "json", str(path)], capture_output=True, check=True)
+    found: dict[str, Any] = json.loads(ran.stdout)
+    return found
+
+
+async def test_what_is_played_is_recorded_and_another_program_can_read_it(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.mkv", tmp_path / "second.mkv"
+    # What the first run records, the second one plays.
+    for arguments in ((str(first), "2"), (str(second), "2", str(first))):
+        async with running("play_and_record.py", *arguments) as program:
+            await program.says(r"pictures received: [1-9]\d*, packets lost: 0")
+    for path in (first, second):
+        found = probed(path)
+        assert [stream["codec_name"] for stream in found["streams"]] == ["opus", "vp8"]
+        assert float(found["format"]["duration"]) > 1
+        assert all(int(stream["nb_read_packets"]) > 5 for stream in found["streams"])
+
+
+async def test_the_robot_visitor_rings_shows_itself_and_sees_the_agent() -> None:
+    configuration = triortc.EngineConfiguration(
+        triortc.ServerConfiguration(host="127.0.0.1", port=0, development=True),
+        triortc.MediaConfiguration(endpoint=LOOPBACK.endpoint),
+    )
+    async with triortc.open_engine(configuration) as engine:
+        assert engine.url is not None
+        async with running("robot_visitor.py", engine.url) as program:
+            await program.says("nobody to ring: no_agent_available")
+        async with (
+            connected(engine.url, "agent", "ana") as ana,
+            triortc.open_peer_connection(LOOPBACK) as leg,
+            running("robot_visitor.py", engine.url) as program,
+            trio.open_nursery() as nursery,
+        ):
+            session = (await ana.event("ring.offer")).p["session"]
+            senders = [leg.add_transceiver(kind).sender for kind in ("audio", "video")]
+            offer = leg.set_local_description().sdp
+            accepted = await ana.command("call.accept", session=session, offer=offer)
+            leg.set_remote_description(triortc.RtcSessionDescription("answer", accepted["answer"]))
+            with trio.fail_after(20):
+                await leg.connected()
+                nursery.start_soon(send_source, TestCardSource(TestCard(320, 240, 10)), *senders)
+                await program.says("call.active")
+                await program.says("sees picture .*: 320x240")
+                async for decoded in decode_frames(leg.transceivers[1].receiver):
+                    assert isinstance(decoded.frame, av.VideoFrame)
+                    if read_frame_number(decoded.frame) is not None:
+                        break  # the robot's own test card
+                await ana.command("call.hangup", session=session)
+                await program.says("over: completed, agent_hangup")
+                assert await program.process.wait() == 0
+            nursery.cancel_scope.cancel()
 
 
 async def test_the_skills_router_rings_the_best_free_agent_with_the_skill() -> None:

@@ -15,17 +15,12 @@ from triortc import (
     PeerConfiguration,
     PeerConnection,
     RtcSessionDescription,
-    SessionConfiguration,
     open_peer_connection,
 )
-from triortc.engine.ice.configuration import IceConfiguration
 
 __all__ = ["LOOPBACK", "Leftovers", "connected_pair", "exchange"]
 
-LOOPBACK = PeerConfiguration(
-    endpoint=EndpointConfiguration(media_host=("127.0.0.1",)),
-    session=SessionConfiguration(ice=IceConfiguration(allow_loopback=True)),
-)
+LOOPBACK = PeerConfiguration(endpoint=EndpointConfiguration(media_host=("127.0.0.1",)))
 
 
 def exchange(offerer: PeerConnection, answerer: PeerConnection) -> None:

@@ -11,7 +11,7 @@ import trio
 
 import triortc
 from support.peers import LOOPBACK
-from triortc.engine.lone_errors import raises_lone_errors
+from triortc.lone_errors import raises_lone_errors
 
 
 @raises_lone_errors

@@ -1,0 +1,76 @@
+"""A visitor without a browser: calls a contact centre, shows a test card or a file, and says what it sees.
+
+    triortc serve --dev                             # in another terminal; then open the agent's page that it prints
+    python examples/robot_visitor.py URL [FILE]     # URL: http://127.0.0.1:8080/
+
+Press *Go* on the agent's page. It ends when the call does.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from functools import partial
+from typing import Any
+
+import httpx
+import trio
+
+import triortc
+from triortc.codecs.sources import MediaFileSource, MediaSource, TestCardSource
+from triortc.engine.peer.receiver import RtpReceiver
+from triortc.engine.peer.tracks import decode_frames, send_source
+from triortc.signaling.client import ClientDevice, connect_websocket, open_signal_client
+
+
+async def token_of_a_visitor(url: str, conversation: str) -> str:
+    """A development server gives tokens to whoever asks; in a product your own server signs them."""
+    claims = {"role": "visitor", "sub": "robot", "did": "robot-1", "name": "Robot", "cv": [conversation]}
+    async with httpx.AsyncClient() as http:
+        response = await http.post(f"{url}dev/token", json=claims)
+        return str(response.raise_for_status().json()["token"])
+
+
+async def watch(receiver: RtpReceiver) -> None:
+    """Say how many pictures came, each second of them."""
+    count = 0
+    async for decoded in decode_frames(receiver):
+        count += 1
+        if count % 30 == 1:
+            picture: Any = decoded.frame
+            print(f"sees picture {count}: {picture.width}x{picture.height}", flush=True)
+
+
+async def main(url: str, source: MediaSource) -> None:
+    """Call, and stay until the call is over."""
+    conversation = f"cv_{secrets.token_hex(4)}"
+    token = await token_of_a_visitor(url, conversation)
+    channel = partial(connect_websocket, url.replace("http", "ws", 1) + "v1/signal")
+    async with (
+        open_signal_client(channel, token=token, device=ClientDevice("robot-1", "web")) as client,
+        triortc.open_peer_connection(triortc.PeerConfiguration(triortc.EndpointConfiguration(loopback=True))) as leg,
+        trio.open_nursery() as nursery,
+    ):
+        audio, video = leg.add_transceiver("audio"), leg.add_transceiver("video")
+        offer = leg.set_local_description().sdp
+        media = {"audio": True, "video": True}
+        call = await client.command("call.request", conversation=conversation, media=media, offer=offer)
+        if call["state"] == "ended":
+            print(f"nobody to ring: {call['reason']}")
+            return
+        print("rings for 30 seconds" if call["state"] == "ringing" else f"is {call['state']}", flush=True)
+        leg.set_remote_description(triortc.RtcSessionDescription("answer", call["answer"]))
+        with trio.fail_after(10):
+            await leg.connected()
+        nursery.start_soon(watch, video.receiver)
+        nursery.start_soon(send_source, source, audio.sender, video.sender)
+        while (event := await client.event()).t != "call.ended":
+            if event.t in ("call.state", "call.active"):
+                print(event.t, event.p.get("state", ""), flush=True)
+        print(f"over: {event.p['outcome']}, {event.p['reason']}", flush=True)
+        nursery.cancel_scope.cancel()
+
+
+if __name__ == "__main__":
+    played = MediaFileSource(sys.argv[2], loop=True) if len(sys.argv) > 2 else TestCardSource()
+    trio.run(main, sys.argv[1], played)
