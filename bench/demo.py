@@ -279,8 +279,14 @@ class _Demo:
             if seen is None or seen.performer is not None:
                 recorder.write(f"{side} {kind}", received.frame, received.arrived_at)
 
+        def take_over(kind: MediaKind, received: ReceivedFrame, seen: SeenPicture | None) -> None:
+            # What the desktop has yet to decode comes too late for the file: these pictures begin with a keyframe.
+            self.desktop.take_frame = None
+            take("visitor", kind, received, seen)
+
         self.visitor.take_frame = partial(take, "agent")
-        self.desktop.take_frame = self.mobile.take_frame = partial(take, "visitor")
+        self.desktop.take_frame = partial(take, "visitor")
+        self.mobile.take_frame = take_over
 
     async def _hand_off(self) -> None:
         """The mobile pulls the call; the visitor keeps its leg and only sees another camera."""
