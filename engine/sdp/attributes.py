@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from triortc.engine.sdp.fingerprint import parse_fingerprint
+from triortc.engine.sdp.remembering import remembered
 from triortc.errors import SdpError
 
 __all__ = [
@@ -152,6 +153,7 @@ def parse_origin(value: str) -> Origin:
     )
 
 
+@remembered
 def parse_media_line(value: str) -> MediaLine:
     """Parse the value of ``m=``; formats of RTP must be payload types."""
     fields = value.split()
@@ -182,6 +184,7 @@ def parse_bandwidth(value: str) -> tuple[str, int]:
     return _token(kind, "bandwidth type"), _number(number.strip(" "), "bandwidth", 0, _MAX_BANDWIDTH)
 
 
+@remembered
 def parse_rtpmap(value: str) -> RtpMap:
     """Parse the value of ``a=rtpmap``."""
     payload_type, _, encoding = value.partition(" ")
@@ -196,6 +199,7 @@ def parse_rtpmap(value: str) -> RtpMap:
     )
 
 
+@remembered
 def parse_fmtp_line(value: str) -> FormatParameters:
     """Parse the value of ``a=fmtp`` into the format and the rest."""
     name, space, parameters = value.partition(" ")
@@ -204,6 +208,7 @@ def parse_fmtp_line(value: str) -> FormatParameters:
     return FormatParameters(_token(name, "format"), parameters.strip(" "))
 
 
+@remembered
 def parse_rtcp_fb(value: str) -> RtcpFeedback:
     """Parse the value of ``a=rtcp-fb``; blanks within become single."""
     payload_type, _, feedback = value.partition(" ")
@@ -215,6 +220,7 @@ def parse_rtcp_fb(value: str) -> RtcpFeedback:
     return RtcpFeedback(_number(payload_type, "payload type", 0, _MAX_PAYLOAD_TYPE), feedback)
 
 
+@remembered
 def parse_extmap(value: str) -> ExtensionMap:
     """Parse the value of ``a=extmap``; ids are 1 to 255, and 4096 to 4351 in offers of more than fit (section 6)."""
     mapping, _, rest = value.partition(" ")
@@ -230,6 +236,7 @@ def parse_extmap(value: str) -> ExtensionMap:
     return ExtensionMap(identifier, uri, direction or "sendrecv", attributes)
 
 
+@remembered
 def parse_ssrc(value: str) -> SsrcAttribute:
     """Parse the value of ``a=ssrc``."""
     ssrc, _, attribute = value.partition(" ")
@@ -246,6 +253,7 @@ def parse_ssrc_group(value: str) -> SsrcGroup:
     )
 
 
+@remembered
 def parse_group(value: str) -> Group:
     """Parse the value of ``a=group``."""
     semantics, *mids = value.split() or [""]

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from triortc.engine.sdp.remembering import remembered
 from triortc.errors import SdpError
 
 __all__ = ["DIGEST_BYTES", "STRONG_ALGORITHMS", "Fingerprint", "format_fingerprint", "parse_fingerprint"]
@@ -37,6 +38,7 @@ class Fingerprint:
         return self.algorithm in STRONG_ALGORITHMS
 
 
+@remembered
 def parse_fingerprint(value: str) -> Fingerprint:
     """Parse the value of an ``a=fingerprint`` line; case does not matter (RFC 8122 section 5).
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from triortc.codecs.registry import (
@@ -17,7 +18,7 @@ from triortc.codecs.registry import (
     retransmission_of,
     with_parameters,
 )
-from triortc.engine.sdp.attributes import ExtensionMap, RtpMap
+from triortc.engine.sdp.attributes import ExtensionMap, RtpMap, parse_fmtp_line, parse_rtcp_fb, parse_rtpmap
 from triortc.engine.sdp.grammar import MediaDescription, SessionDescription
 from triortc.engine.sdp.local import LocalMedia
 from triortc.engine.sdp.negotiated import NegotiatedCodec
@@ -57,34 +58,54 @@ def read_formats(section: MediaDescription, kind: MediaKind) -> Formats:
 
     Payload types 64 to 95 are left out too: with rtcp-mux they look like RTCP (RFC 5761 section 4).
     """
-    rtpmaps, parameters = section.rtpmaps, section.fmtp
+    values = section.values
+    return _read_formats(
+        kind, section.media.formats, tuple(values("rtpmap")), tuple(values("fmtp")), tuple(values("rtcp-fb"))
+    )
+
+
+@lru_cache(maxsize=64)
+def _read_formats(
+    kind: MediaKind,
+    formats: tuple[str, ...],
+    rtpmap_lines: tuple[str, ...],
+    fmtp_lines: tuple[str, ...],
+    feedback_lines: tuple[str, ...],
+) -> Formats:
+    """Each description is read twice, and all that come from one browser say the same of formats."""
+    rtpmaps: dict[int, RtpMap] = {}
+    for mapping in map(parse_rtpmap, rtpmap_lines):
+        rtpmaps.setdefault(mapping.payload_type, mapping)
+    parameters: dict[str, str] = {}
+    for name, text in map(parse_fmtp_line, fmtp_lines):
+        parameters.setdefault(name, text)
     for_all: list[str] = []
     feedback: dict[int, list[str]] = {}
-    for entry in section.feedback:
+    for entry in map(parse_rtcp_fb, feedback_lines):
         (for_all if entry.payload_type is None else feedback.setdefault(entry.payload_type, [])).append(entry.value)
-    numbers = [number for number in dict.fromkeys(map(int, section.media.formats)) if not 64 <= number <= 95]
+    numbers = [number for number in dict.fromkeys(map(int, formats)) if not 64 <= number <= 95]
     values = {number: parse_fmtp(parameters[str(number)]) for number in numbers if str(number) in parameters}
     companions: dict[int, RtpMap] = {}
     for number in numbers:
-        mapping = rtpmaps.get(number)
-        if mapping is not None and mapping.name.lower() == RTX_NAME:
+        rtx = rtpmaps.get(number)
+        if rtx is not None and rtx.name.lower() == RTX_NAME:
             original = retransmission_of(values.get(number, {}))
             if original is not None:
-                companions.setdefault(original, mapping)
+                companions.setdefault(original, rtx)
     codecs: dict[int, Codec] = {}
     retransmissions: dict[int, int] = {}
     for number in numbers:
-        mapping = rtpmaps.get(number) or _static(number, kind)
-        if mapping is None or mapping.name.lower() == RTX_NAME:
+        known = rtpmaps.get(number) or _static(number, kind)
+        if known is None or known.name.lower() == RTX_NAME:
             continue
         companion = companions.get(number)
-        if companion is not None and companion.clock_rate == mapping.clock_rate:
+        if companion is not None and companion.clock_rate == known.clock_rate:
             retransmissions[number] = companion.payload_type
         codecs[number] = Codec(
             kind,
-            mapping.name,
-            mapping.clock_rate,
-            mapping.channels,
+            known.name,
+            known.clock_rate,
+            known.channels,
             parameters=values.get(number, {}),
             feedback=tuple(dict.fromkeys([*feedback.get(number, ()), *for_all])),
             rtx=number in retransmissions,

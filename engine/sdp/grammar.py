@@ -121,23 +121,21 @@ class MediaDescription(_Section):
     Attributes:
         lines: all lines.
         media: the ``m=`` line, parsed.
+        mid: identification of the section (RFC 5888), empty if it has none.
     """
 
     media: MediaLine = field(init=False, repr=False, compare=False)
+    mid: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _Section.__post_init__(self)  # super() does not work in a dataclass with slots
         object.__setattr__(self, "media", parse_media_line(self.lines[0].value))
+        object.__setattr__(self, "mid", self.value("mid") or "")
 
     @property
     def kind(self) -> str:
         """Media type, as ``"audio"``."""
         return self.media.kind
-
-    @property
-    def mid(self) -> str:
-        """Identification of the section (RFC 5888), empty if it has none."""
-        return self.value("mid") or ""
 
     @property
     def refused(self) -> bool:
@@ -315,11 +313,11 @@ def _check_line(number: int, line: Line) -> None:
         match line.type:
             case "a":
                 name, _, value = line.value.partition(":")
-                if not _NAME.fullmatch(name):
-                    raise SdpError("the attribute has no proper name")
                 check = ATTRIBUTE_PARSERS.get(name)
                 if check is not None:
                     check(value)
+                elif not _NAME.fullmatch(name):
+                    raise SdpError("the attribute has no proper name")
             case "m":
                 parse_media_line(line.value)
             case "o":

@@ -171,9 +171,10 @@ def _conclude_media(
         for uri, entry in common.items()
         if entry.direction in _MAY_SEND and remote_extensions[uri].direction in _MAY_RECEIVE
     )
-    sources, named = _sources(theirs), _sources(ours)
-    own = next((item for item in exchange.media if item.kind == kind), None)
-    own_sources = (own.ssrc, own.rtx_ssrc) if own is not None else (named.ssrc, named.rtx_ssrc)
+    sources = _sources(theirs)
+    own: LocalMedia | _Sources | None = next((item for item in exchange.media if item.kind == kind), None)
+    if own is None:
+        own = _sources(ours)
     stream = theirs.msid
     has_rtx = any(codec.rtx_payload_type is not None for codec in codecs)
     return NegotiatedMedia(
@@ -190,8 +191,8 @@ def _conclude_media(
         remote_cname=sources.cname,
         remote_stream_id=stream.stream_id if stream else None,
         remote_track_id=(stream.track_id or None) if stream else None,
-        local_ssrc=own_sources[0],
-        local_rtx_ssrc=own_sources[1] if has_rtx else None,
+        local_ssrc=own.ssrc,
+        local_rtx_ssrc=own.rtx_ssrc if has_rtx else None,
         reduced_size=ours.has("rtcp-rsize") and theirs.has("rtcp-rsize"),
         remote_max_bitrate_bps=_max_bitrate_bps(theirs),
         ptime_ms=_milliseconds(theirs, "ptime"),
