@@ -17,7 +17,7 @@ from triortc.engine.address import Address
 from triortc.engine.congestion.sent_history import SENT, SENT_BYTES
 from triortc.engine.datagrams import MAX_DATAGRAM_BYTES, DatagramBatch
 from triortc.engine.relay.gate import Gate, GateState
-from triortc.engine.relay.header_shape import HeaderShape
+from triortc.engine.relay.header_shape import BLOCK_BYTES, HeaderShape
 from triortc.engine.relay.payloads import renumber_pictures
 from triortc.engine.relay.rewriter import StreamRewriter
 from triortc.engine.rtp.extensions import ONE_BYTE_PROFILE
@@ -36,10 +36,14 @@ __all__ = ["Flow"]
 #: A record of the history and, right behind it, the fixed RTP header that goes out.
 _RECORD_AND_HEADER: Final = Struct("!dHHHHHII")
 _pack_record = _RECORD_AND_HEADER.pack_into
+#: The same with an extension behind it that holds nothing but a transport-wide number.
+_pack_numbered = Struct("!dHHHHHIIQ").pack_into
 _pack_sealed = RECORD.pack_into
 _pack_sent = SENT.pack_into
-_EXTENSION_WORDS: Final = Struct("!HH")
-_unpack_extension = _EXTENSION_WORDS.unpack_from
+#: Profile and length of a header extension, and the first eight bytes of its block.
+_EXTENSION: Final = Struct("!IQ")
+_unpack_extension = _EXTENSION.unpack_from
+_LONGER_THAN_BLOCK: Final = ONE_BYTE_PROFILE << 16 | BLOCK_BYTES >> 2
 _FIXED: Final = 12
 _HAS_EXTENSION: Final = 0x1000
 #: Behind this position of the outbox there may be no room for one more packet, extensions and tag included.
@@ -49,6 +53,8 @@ _MAX_RUN: Final = 64
 _SETTLE_PACKETS: Final = 4096
 #: What is left of a jitter after so many packets that came with the one before.
 _DECAY: Final = [(15 / 16) ** n for n in range(_MAX_RUN + 1)]
+#: Half of what feedback tells apart: packets of one run that have come within it have come at one time.
+_AT_ONCE_S: Final = 125e-6
 _SCRATCH: Final = memoryview(bytearray(CHUNK_BYTES))
 
 
@@ -203,7 +209,7 @@ class Flow:
         began, sent = position, self._sent
         if sent is not None:
             sent_ring, sent_mask = sent.ring, sent.mask
-        numbers: list[tuple[int, float]] = []
+        numbers: list[int] = []
         if is_gcm:
             decrypt_into, encrypt_into = self._decrypt_into, self._encrypt_into
         extension, extension_length = b"", 0
@@ -223,12 +229,15 @@ class Flow:
                 index = last + ahead
                 slot, length, header_length = slots[n], lengths[n], _FIXED
                 if first_word & _HAS_EXTENSION:
-                    profile, words = _unpack_extension(slot, _FIXED)
-                    header_length = 16 + 4 * words
-                    if profile != ONE_BYTE_PROFILE or header_length + tag_in >= length:
-                        break
-                    block = int.from_bytes(slot[16:header_length], "big")
-                    if header_length != shape.length or block & shape.mask != shape.value:
+                    lead, block = _unpack_extension(slot, _FIXED)
+                    if lead > _LONGER_THAN_BLOCK:
+                        block = int.from_bytes(slot[16 : 16 + 4 * (lead & 0xFFFF)], "big")
+                    if lead == shape.lead and block & shape.mask == shape.value:
+                        header_length = shape.length
+                    else:
+                        header_length = 16 + 4 * (lead & 0xFFFF)
+                        if lead >> 16 != ONE_BYTE_PROFILE or header_length + tag_in >= length:
+                            break
                         shape.learn(slot, header_length)
                     if shape.passes_on:
                         extension = shape.pass_on(slot)
@@ -238,11 +247,12 @@ class Flow:
                 if adds or extension:
                     if extension:
                         extension = shape.surround(extension, next_number, now)
+                        extension_length = len(extension)
                     elif numbered:
-                        extension = (number_prefix | next_number << 8).to_bytes(8, "big")
+                        extension_length = BLOCK_BYTES
                     else:
                         extension = shape.stamp(now)
-                    extension_length = len(extension)
+                        extension_length = len(extension)
                 header_at = place + RECORD_BYTES
                 payload_at = header_at + _FIXED + extension_length
                 if payload_at + size > CHUNK_BYTES and history is not None:
@@ -263,13 +273,19 @@ class Flow:
                 number = out_index & 0xFFFF
                 timestamp = (heads[word + 2] + shift) & 0xFFFFFFFF
                 length = _FIXED + extension_length
-                _pack_record(chunk, place, now, number, length, length + size, head, number, timestamp, ssrc_out)
-                if extension_length:
-                    chunk[header_at] = 0x90
-                    chunk[header_at + _FIXED : payload_at] = extension
+                whole = length + size
+                if extension_length and not extension:
+                    head |= _HAS_EXTENSION
+                    own = number_prefix | next_number << 8
+                    _pack_numbered(chunk, place, now, number, length, whole, head, number, timestamp, ssrc_out, own)
+                else:
+                    _pack_record(chunk, place, now, number, length, whole, head, number, timestamp, ssrc_out)
+                    if extension:
+                        chunk[header_at] = 0x90
+                        chunk[header_at + _FIXED : payload_at] = extension
                 header = chunk[header_at:payload_at]
                 body = position + length
-                length += size + tag_out
+                length = whole + tag_out
                 if length != segment:
                     if position > outbox.position:
                         outbox.commit_run(position, segment)
@@ -304,7 +320,7 @@ class Flow:
                 if extension_length:
                     extension, extension_length = b"", 0
                 if first_word & _HAS_EXTENSION and shape.number_shift >= 0:
-                    numbers.append((block >> shape.number_shift & 0xFFFF, batch.arrived_at(n)))
+                    numbers.append(n << 16 | block >> shape.number_shift & 0xFFFF)
             else:
                 n = end
         except InvalidTag:
@@ -324,11 +340,20 @@ class Flow:
         else:
             self._unnoted += packets
         if numbers:
-            self.session.media.note_transport_sequence_numbers(numbers, ssrc)
+            self._note_arrivals(batch, first, n, numbers)
         target.sent_run(position - began, next_number, now)
         if self._packets >= _SETTLE_PACKETS:
             self.settle()
         return n
+
+    def _note_arrivals(self, batch: DatagramBatch, first: int, end: int, numbers: list[int]) -> None:
+        """Transport-wide numbers have come, each in the low 16 bits below its place in the batch."""
+        arrived_at = batch.arrived_at(first)
+        if end - first < 2 or batch.arrived_at(end - 1) - arrived_at < _AT_ONCE_S:
+            arrivals = [(number & 0xFFFF, arrived_at) for number in numbers]
+        else:
+            arrivals = [(number & 0xFFFF, batch.arrived_at(number >> 16)) for number in numbers]
+        self.session.media.note_transport_sequence_numbers(arrivals, self._stream.ssrc)
 
     def _note(self, heads: tuple[int, ...], first: int, end: int, size_bytes: int, now: float) -> None:
         """Count a run, and its jitter packet by packet as RFC 3550 section 6.4.1 says."""

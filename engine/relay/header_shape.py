@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from triortc.engine.rtp.extensions import ONE_BYTE_PROFILE, elements, find_element
 from triortc.engine.rtp.header import parse_header
 
-__all__ = ["HeaderShape"]
+__all__ = ["BLOCK_BYTES", "HeaderShape"]
 
+#: A shorter extension block is read with what is behind it.
+BLOCK_BYTES: Final = 8
 _PADS = (b"", b"\0\0\0", b"\0\0", b"\0")
 
 
@@ -30,6 +33,7 @@ class HeaderShape:
         "_pieces",
         "_stamp_prefix",
         "_transport_cc_in",
+        "lead",
         "length",
         "mask",
         "number_prefix",
@@ -56,11 +60,12 @@ class HeaderShape:
         #: An extension block with nothing but a transport-wide number, which goes 8 bits from the right.
         self.number_prefix = ONE_BYTE_PROFILE << 48 | 1 << 32 | (transport_cc_out << 4 | 1) << 24
         self._stamp_prefix = ONE_BYTE_PROFILE << 48 | 1 << 32 | (abs_send_time_out << 4 | 2) << 24
-        #: A packet looks like the one before if its header has this length and its block, read as one number, this
-        #: value under this mask.
-        self.length = -1
+        #: A packet looks like the one before if its header's extension begins with this number (profile and length) and
+        #: its block, read as one number of eight bytes at least, has this value under this mask. Its header's length.
+        self.lead = -1
         self.mask = self.value = 0
-        #: How far from the right of the block the transport-wide number lies, in bits; -1: there is none.
+        self.length = 0
+        #: How far from the right of that number the transport-wide number lies, in bits; -1: there is none.
         self.number_shift = -1
         #: Whether some element is passed on.
         self.passes_on = False
@@ -75,10 +80,14 @@ class HeaderShape:
         for _, start, length in elements(packet, header):
             structure[start - 16 : start - 16 + length] = bytes(length)
         self.length = header_length
-        self.mask = int.from_bytes(structure, "big")
-        self.value = int.from_bytes(packet[16:header_length], "big") & self.mask
+        self.lead = ONE_BYTE_PROFILE << 16 | (header_length - 16) >> 2
+        behind = 8 * max(0, BLOCK_BYTES - len(structure))  # what a shorter block is read with
+        self.mask = int.from_bytes(structure, "big") << behind
+        self.value = int.from_bytes(packet[16:header_length], "big") << behind & self.mask
         found = find_element(packet, header, self._transport_cc_in) if self._transport_cc_in else None
-        self.number_shift = 8 * (header_length - found[0] - 2) if found is not None and found[1] >= 2 else -1
+        self.number_shift = -1
+        if found is not None and found[1] >= 2:
+            self.number_shift = 8 * (header_length - found[0] - 2) + behind
         self._pieces = []
         for element_id, own in self._passed:
             place = find_element(packet, header, element_id)

@@ -20,6 +20,7 @@ from triortc.engine.sdp.attributes import (
 from triortc.engine.sdp.configuration import SdpConfiguration
 from triortc.engine.sdp.fingerprint import Fingerprint, format_fingerprint, parse_fingerprint
 from triortc.engine.sdp.grammar import SessionDescription, parse
+from triortc.engine.sdp.remembering import remembered
 from triortc.errors import ConfigurationError, SdpError
 
 ODDITIES = vectors("sdp_oddities.json")
@@ -244,3 +245,19 @@ def test_rfc8122_5_weak_and_unknown_hash_functions_do_not_count(algorithm: str) 
 def test_malformed_fingerprints_are_refused(value: str) -> None:
     with pytest.raises(SdpError):
         parse_fingerprint(value)
+
+
+def test_what_short_lines_mean_is_remembered_within_bounds() -> None:
+    read: list[str] = []
+
+    def parse_line(value: str) -> str:
+        read.append(value)
+        return value.upper()
+
+    parsed = remembered(parse_line)
+    assert [parsed("opus"), parsed("opus"), parsed("x" * 1000), parsed("x" * 1000)] == ["OPUS"] * 2 + ["X" * 1000] * 2
+    assert read == ["opus", "x" * 1000, "x" * 1000]
+    for number in range(1000):
+        parsed(f"stranger {number}")
+    parsed("opus")
+    assert read.count("opus") == 2
