@@ -14,13 +14,9 @@ import trio
 
 import triortc
 from triortc.codecs.recorder import Recorder
-from triortc.codecs.recording import open_recording
-from triortc.codecs.recording_track import RecorderTrack
 from triortc.codecs.registry import OPUS, VP8
-from triortc.codecs.sources import MediaFileSource, MediaSource, TestCardSource
-from triortc.codecs.threads import CodecThreads
+from triortc.codecs.sources import MediaSource
 from triortc.engine.peer.receiver import RtpReceiver
-from triortc.engine.peer.tracks import send_source
 
 #: Loopback is left out of descriptions unless it is asked for: a peer elsewhere could not use it.
 HERE = triortc.PeerConfiguration(endpoint=triortc.EndpointConfiguration(media_host=("127.0.0.1",), loopback=True))
@@ -41,9 +37,9 @@ async def record(receiver: RtpReceiver, track: str, recorder: Recorder) -> None:
 
 async def main(target: Path, seconds: float, file: str | None) -> None:
     """Play and record for so long, then say what came."""
-    threads = CodecThreads()
-    source: MediaSource = MediaFileSource(file, loop=True) if file else TestCardSource()
-    tracks = [RecorderTrack("sound", "opus"), RecorderTrack("pictures", "VP8")]
+    threads = triortc.CodecThreads()
+    source: MediaSource = triortc.MediaFileSource(file, loop=True) if file else triortc.TestCardSource()
+    tracks = [triortc.RecorderTrack("sound", "opus"), triortc.RecorderTrack("pictures", "VP8")]
     async with (
         triortc.open_peer_connection(HERE) as player,
         triortc.open_peer_connection(HERE) as listener,
@@ -55,12 +51,12 @@ async def main(target: Path, seconds: float, file: str | None) -> None:
             await player.connected()
             await listener.connected()
         started_at = trio.current_time()
-        async with open_recording(target, tracks, started_at_s=started_at, threads=threads) as recorder:
+        async with triortc.open_recording(target, tracks, started_at_s=started_at, threads=threads) as recorder:
             with trio.move_on_after(seconds):
                 async with trio.open_nursery() as nursery:
                     for each, track in zip(listener.transceivers, ("sound", "pictures"), strict=True):
                         nursery.start_soon(record, each.receiver, track, recorder)
-                    await send_source(source, audio.sender, video.sender, threads=threads)
+                    await triortc.send_source(source, audio.sender, video.sender, threads=threads)
         statistics = listener.get_stats()["inbound_rtp_video"]
     result = recorder.finish()
     if result.error is not None:

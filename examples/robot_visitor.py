@@ -17,9 +17,8 @@ import httpx
 import trio
 
 import triortc
-from triortc.codecs.sources import MediaFileSource, MediaSource, TestCardSource
+from triortc.codecs.sources import MediaSource
 from triortc.engine.peer.receiver import RtpReceiver
-from triortc.engine.peer.tracks import decode_frames, send_source
 from triortc.signaling.client import ClientDevice, connect_websocket, open_signal_client
 
 
@@ -34,7 +33,7 @@ async def token_of_a_visitor(url: str, conversation: str) -> str:
 async def watch(receiver: RtpReceiver) -> None:
     """Say how many pictures came, each second of them."""
     count = 0
-    async for decoded in decode_frames(receiver):
+    async for decoded in triortc.decode_frames(receiver):
         count += 1
         if count % 30 == 1:
             picture: Any = decoded.frame
@@ -63,7 +62,7 @@ async def main(url: str, source: MediaSource) -> None:
         with trio.fail_after(10):
             await leg.connected()
         nursery.start_soon(watch, video.receiver)
-        nursery.start_soon(send_source, source, audio.sender, video.sender)
+        nursery.start_soon(triortc.send_source, source, audio.sender, video.sender)
         while (event := await client.event()).t != "call.ended":
             if event.t in ("call.state", "call.active"):
                 print(event.t, event.p.get("state", ""), flush=True)
@@ -72,5 +71,5 @@ async def main(url: str, source: MediaSource) -> None:
 
 
 if __name__ == "__main__":
-    played = MediaFileSource(sys.argv[2], loop=True) if len(sys.argv) > 2 else TestCardSource()
+    played = triortc.MediaFileSource(sys.argv[2], loop=True) if len(sys.argv) > 2 else triortc.TestCardSource()
     trio.run(main, sys.argv[1], played)

@@ -29,13 +29,20 @@ from triortc.errors import (
 )
 
 if TYPE_CHECKING:
+    from triortc.codecs.configuration import AudioEncoderConfiguration, VideoEncoderConfiguration
+    from triortc.codecs.frames import EncodedFrame
+    from triortc.codecs.recording import open_recording
+    from triortc.codecs.recording_track import RecorderTrack
+    from triortc.codecs.sources import MediaFileSource, TestCardSource
+    from triortc.codecs.threads import CodecThreads
     from triortc.engine.calls.call_recording import RecordingConfiguration
     from triortc.engine.calls.configuration import CallConfiguration
     from triortc.engine.calls.leg_configuration import MediaConfiguration
-    from triortc.engine.endpoint import EndpointConfiguration
+    from triortc.engine.endpoint import EndpointConfiguration, open_endpoint
     from triortc.engine.peer.configuration import PeerConfiguration
     from triortc.engine.peer.connection import PeerConnection, open_peer_connection
     from triortc.engine.peer.description import RtcSessionDescription
+    from triortc.engine.peer.tracks import decode_frames, send_source
     from triortc.engine.session.configuration import SessionConfiguration
     from triortc.engine.workers.configuration import WorkerConfiguration
     from triortc.signaling.app import RunningServer, ServerConfiguration
@@ -44,22 +51,27 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "AudioEncoderConfiguration",
     "CallConfiguration",
     "CallError",
     "CallRefusedError",
     "CodecError",
+    "CodecThreads",
     "ConfigurationError",
     "ConnectionClosedError",
     "DtlsError",
+    "EncodedFrame",
     "EndpointConfiguration",
     "Engine",
     "EngineConfiguration",
     "IceError",
     "InvalidStateError",
     "MediaConfiguration",
+    "MediaFileSource",
     "PeerConfiguration",
     "PeerConnection",
     "ProtocolError",
+    "RecorderTrack",
     "RecordingConfiguration",
     "RtcSessionDescription",
     "RtpError",
@@ -71,30 +83,47 @@ __all__ = [
     "SrtpError",
     "StoreError",
     "StunError",
+    "TestCardSource",
     "TriortcError",
+    "VideoEncoderConfiguration",
     "WorkerConfiguration",
     "__version__",
+    "decode_frames",
+    "open_endpoint",
     "open_engine",
     "open_peer_connection",
+    "open_recording",
+    "send_source",
 ]
 
 #: Where what is not here yet comes from; the imports above say the same to type checkers, and a test compares them.
 _HOMES: Final = {
+    "AudioEncoderConfiguration": "triortc.codecs.configuration",
     "CallConfiguration": "triortc.engine.calls.configuration",
+    "CodecThreads": "triortc.codecs.threads",
+    "EncodedFrame": "triortc.codecs.frames",
     "EndpointConfiguration": "triortc.engine.endpoint",
     "Engine": "triortc.signaling.engine",
     "EngineConfiguration": "triortc.signaling.engine",
     "MediaConfiguration": "triortc.engine.calls.leg_configuration",
+    "MediaFileSource": "triortc.codecs.sources",
     "PeerConfiguration": "triortc.engine.peer.configuration",
     "PeerConnection": "triortc.engine.peer.connection",
+    "RecorderTrack": "triortc.codecs.recording_track",
     "RecordingConfiguration": "triortc.engine.calls.call_recording",
     "RtcSessionDescription": "triortc.engine.peer.description",
     "RunningServer": "triortc.signaling.app",
     "ServerConfiguration": "triortc.signaling.app",
     "SessionConfiguration": "triortc.engine.session.configuration",
+    "TestCardSource": "triortc.codecs.sources",
+    "VideoEncoderConfiguration": "triortc.codecs.configuration",
     "WorkerConfiguration": "triortc.engine.workers.configuration",
+    "decode_frames": "triortc.engine.peer.tracks",
+    "open_endpoint": "triortc.engine.endpoint",
     "open_engine": "triortc.signaling.engine",
     "open_peer_connection": "triortc.engine.peer.connection",
+    "open_recording": "triortc.codecs.recording",
+    "send_source": "triortc.engine.peer.tracks",
 }
 
 
