@@ -22,10 +22,8 @@ from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.calls.store import StateStore
 from triortc.engine.collector import settle_collector
 from triortc.engine.endpoint import EndpointConfiguration
-from triortc.engine.ice.configuration import IceConfiguration
 from triortc.engine.interfaces import local_addresses
 from triortc.engine.relay.plane_choice import PlaneChoice
-from triortc.engine.session.configuration import SessionConfiguration
 from triortc.engine.workers.configuration import WorkerConfiguration
 from triortc.errors import ConfigurationError, StoreError
 from triortc.signaling.app import RunningServer, ServerConfiguration
@@ -288,13 +286,11 @@ def _names_of(host: str, public_host: str | None) -> tuple[str, ...]:
 def _media_configuration(
     media_port: int, public_host: str | None, record: Path | None, plane: PlaneChoice
 ) -> MediaConfiguration:
+    # Development: browser and server are often on one machine, hence loopback.
     endpoint = EndpointConfiguration(
         media_port=media_port, media_advertise=public_host, loopback=True, media_first=True
     )
-    # Development: browser and server are often on one machine.
-    session = SessionConfiguration(ice=IceConfiguration(allow_loopback=True))
-    recording = RecordingConfiguration(directory=record)
-    return MediaConfiguration(endpoint=endpoint, session=session, recording=recording, plane=plane)
+    return MediaConfiguration(endpoint=endpoint, recording=RecordingConfiguration(directory=record), plane=plane)
 
 
 async def _serve(

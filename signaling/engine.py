@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, fields
 from functools import partial
+from inspect import iscoroutinefunction
 
 from triortc.engine.calls.event_log_files import EventLogConfiguration, open_event_log_files
 from triortc.engine.calls.leg_configuration import MediaConfiguration
@@ -90,7 +91,11 @@ async def open_engine(
         )
     ports = (("router", router, "order"), ("history", history, "append_invitation"), ("store", store, "open"))
     for argument, port, method in ports:
-        if port is not None and not callable(getattr(port, method, None)):
+        if port is None:
+            continue
+        if iscoroutinefunction(getattr(port, method, None)):
+            raise ConfigurationError(f"{argument}: {method} is async, and nobody waits for it: return at once")
+        if not callable(getattr(port, method, None)):
             raise ConfigurationError(f"{argument}: {type(port).__name__} has no method {method!r} (docs/embedding.md)")
     async with AsyncExitStack() as stack:
         event_log = None

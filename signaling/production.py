@@ -17,8 +17,6 @@ from triortc.engine.calls.call_events import CallEvent
 from triortc.engine.calls.event_log_files import EventLogConfiguration
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.collector import settle_collector
-from triortc.engine.ice.configuration import IceConfiguration
-from triortc.engine.session.configuration import SessionConfiguration
 from triortc.errors import ConfigurationError
 from triortc.signaling.app import RunningServer, ServerConfiguration
 from triortc.signaling.certificates import ServerCertificate, load_certificate
@@ -86,8 +84,6 @@ def prepare(settings: Settings) -> Production:
     )
     media = MediaConfiguration(
         endpoint=replace(settings.media, media_first=True),
-        # What is offered on loopback can only be reached from there.
-        session=SessionConfiguration(ice=IceConfiguration(allow_loopback=settings.media.loopback)),
         plane=settings.relay.plane,
         slate=settings.relay.slate,
         thumbnail_bps=settings.relay.thumbnail_bps,

@@ -18,7 +18,7 @@ def raises_lone_errors(
 ) -> Callable[Parameters, AbstractAsyncContextManager[Opened]]:
     """Let an error that leaves the block alone leave it as it was raised, without a group around it for each nursery.
 
-    Where several went wrong together, or the block itself raised a group, a group it stays.
+    Where several went wrong together, or the block itself raised a group, it is one group, without those around it.
 
     Args:
         open_block: makes an async context manager that has nurseries inside.
@@ -38,7 +38,7 @@ def raises_lone_errors(
                     raise
             return
         except BaseExceptionGroup as group:
-            lone = group if isinstance(inside, BaseExceptionGroup) else _lone(group)
+            lone = _peeled(group, to_a_group=isinstance(inside, BaseExceptionGroup))
             if lone is group:
                 raise
         # Not from within `except`: the group would become its context, and the two would keep each other alive.
@@ -50,9 +50,12 @@ def raises_lone_errors(
     return opened
 
 
-def _lone(group: BaseException) -> BaseException:
-    """What is alone in a group in a group; the group itself, if there are several."""
+def _peeled(group: BaseException, *, to_a_group: bool) -> BaseException:
+    """What is in a group in a group that has nothing else; if wanted, no further than to the innermost group."""
     error = group
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return group if isinstance(error, BaseExceptionGroup) else error
+        (only,) = error.exceptions
+        if to_a_group and not isinstance(only, BaseExceptionGroup):
+            break
+        error = only
+    return error

@@ -419,12 +419,23 @@ class Session:
                 # RFC 7675 section 5.1: without consent nothing more may be sent.
                 self.media.close_flows()
                 self.path = None
-                self._set_state(ConnectionState.FAILED, "no path to the peer (ICE failed)")
+                self._set_state(ConnectionState.FAILED, self._why_no_path())
             elif event.state is IceState.DISCONNECTED and self.state is ConnectionState.CONNECTED:
                 self._set_state(ConnectionState.DISCONNECTED, "the peer does not answer connectivity checks")
             elif event.state in (IceState.CONNECTED, IceState.COMPLETED) and self.media.secured:
                 self._set_state(ConnectionState.CONNECTED)
         return event is not None
+
+    def _why_no_path(self) -> str:
+        """What an engineer looks at first: whether anything was sent at all, whether anything came."""
+        statistics = self.ice.statistics
+        if statistics.checks_sent:
+            came = "some of the peer's checks came" if statistics.requests_received else "nothing of the peer came"
+            return f"no path to the peer (ICE failed): {statistics.checks_sent} checks without an answer, {came}"
+        dropped = ", ".join(f"{reason}: {count}" for reason, count in sorted(statistics.dropped.items()))
+        return (
+            f"no path to the peer (ICE failed): no candidate of the peer to check{f' ({dropped})' if dropped else ''}"
+        )
 
     def _start_handshake(self, now: float) -> None:
         # A ClientHello into a path that is not valid yet would be a lost flight: ICE first.

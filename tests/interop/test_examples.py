@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +154,47 @@ async def test_the_skills_router_rings_the_best_free_agent_with_the_skill() -> N
                 assert third["outcome"] == "unavailable"
                 await ana.command("call.decline", session=first["session"])
         await program.says(f"{first['session']}: ana, declined")
+
+
+@asynccontextmanager
+async def serving() -> AsyncGenerator[triortc.Engine]:
+    configuration = triortc.EngineConfiguration(
+        triortc.ServerConfiguration(port=0, development=True, host_names=("127.0.0.1",)),
+        triortc.MediaConfiguration(endpoint=LOOPBACK.endpoint, slate="off"),
+    )
+    async with triortc.open_engine(configuration) as engine:
+        yield engine
+
+
+async def test_the_answering_machine_plays_and_records_and_waits_for_the_next_call(tmp_path: Path) -> None:
+    async with (
+        serving() as engine,
+        running("answering_machine.py", engine.url, "", str(tmp_path)) as program,
+        connected(engine.url, "visitor", "lea", cv=["cv_1", "cv_2"]) as lea,
+    ):
+        await program.says("waiting for calls")
+        for conversation in ("cv_1", "cv_2"):
+            async with triortc.open_peer_connection(LOOPBACK) as connection, trio.open_nursery() as nursery:
+                halves = [connection.add_transceiver(kind) for kind in ("audio", "video")]
+                call = await lea.command(
+                    "call.request",
+                    conversation=conversation,
+                    media={"audio": True, "video": True},
+                    offer=connection.set_local_description().sdp,
+                )
+                connection.set_remote_description(triortc.RtcSessionDescription("answer", call["answer"]))
+                senders = [half.sender for half in halves]
+                nursery.start_soon(partial(send_source, TestCardSource(TestCard(160, 120, 10)), *senders))
+                with trio.fail_after(20):
+                    await lea.event("call.active")
+                    shown = [half.receiver for half in halves]
+                    for receiver in shown:
+                        received = await receiver.next_frame()
+                        assert received is not None
+                    await trio.sleep(1)  # what the recording is of
+                await lea.command("call.hangup", session=call["session"])
+                nursery.cancel_scope.cancel()
+            recorded = await program.says(rf"{call['session']}: (\S+) s in (\S+)\n")
+            with av.open(recorded.group(2)) as film:
+                assert {stream.type for stream in film.streams} == {"audio", "video"}
+                assert next(film.decode(video=0)).width == 160

@@ -232,10 +232,16 @@ async def test_an_observer_waits_for_the_next_event_and_is_forgotten_when_it_lea
         pass
 
 
+class AsyncRouter:
+    async def order(self, org: str, group: str, candidates: Any) -> list[str]:
+        return []
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ({"router": object()}, "router: object has no method 'order'"),
+        ({"router": AsyncRouter()}, "router: order is async, and nobody waits for it"),
         ({"store": "state"}, "store: str has no method 'open'"),
         ({"history": []}, "history: list has no method 'append_invitation'"),
     ],

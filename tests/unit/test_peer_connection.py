@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from support.peers import LOOPBACK, exchange
 from triortc import (
     ConfigurationError,
     ConnectionClosedError,
     EndpointConfiguration,
+    IceError,
     InvalidStateError,
     PeerConfiguration,
     PeerConnection,
@@ -298,3 +302,28 @@ async def test_a_media_port_that_is_taken_is_named() -> None:
         with pytest.raises(OSError, match=f"UDP port {port}: Address already in use"):
             async with open_peer_connection(PeerConfiguration(endpoint=endpoint)):
                 pass
+
+
+@pytest.mark.parametrize("endpoint", [{"media_host": ("127.0.0.1",)}, {"loopback": True}])
+async def test_where_loopback_is_bound_peers_on_this_machine_are_taken(endpoint: dict[str, Any]) -> None:
+    here = PeerConfiguration(endpoint=EndpointConfiguration(**endpoint))
+    only = PeerConfiguration(endpoint=EndpointConfiguration(media_host=("127.0.0.1",)))
+    async with open_peer_connection(here) as offerer, open_peer_connection(only) as answerer:
+        offerer.add_transceiver("audio")
+        exchange(offerer, answerer)
+        with trio.fail_after(10):
+            await offerer.connected()
+
+
+def unreachable(description: RtcSessionDescription) -> RtcSessionDescription:
+    """The same with candidates that nothing is sent to."""
+    return replace(description, sdp=re.sub(r"127\.0\.0\.1 (\d+) typ", r"224.0.0.1 \1 typ", description.sdp))
+
+
+async def test_a_connection_without_a_path_says_what_became_of_the_candidates(autojump_clock: MockClock) -> None:
+    async with open_peer_connection(LOOPBACK) as offerer, open_peer_connection(LOOPBACK) as answerer:
+        offerer.add_transceiver("audio")
+        answerer.set_remote_description(unreachable(offerer.set_local_description()))
+        offerer.set_remote_description(unreachable(answerer.set_local_description()))
+        with pytest.raises(IceError, match=r"no candidate of the peer to check \(.*multicast: 1"):
+            await offerer.connected()
