@@ -13,6 +13,12 @@ from triortc.engine.udp import describe_sending
 from triortc.engine.workers.configuration import WorkerConfiguration
 from triortc.engine.workers.worker_pool import open_worker_pool
 from triortc.errors import ConfigurationError
+from triortc.signaling.machine_report import (
+    describe_codecs,
+    describe_open_files,
+    describe_socket_buffers,
+    describe_versions,
+)
 
 __all__ = ["doctor"]
 
@@ -31,8 +37,12 @@ __all__ = ["doctor"]
 def doctor(plane: PlaneChoice, workers: int) -> None:
     """Say what of this machine the engine can use, and why not the rest."""
     name, reason = describe_choice(plane)
+    click.echo(f"versions      {describe_versions()}")
     click.echo(f"data plane    {name}: {reason}")
     click.echo(f"UDP           {describe_sending()}")
+    click.echo(f"UDP buffers   {describe_socket_buffers()}")
+    click.echo(f"codecs        {describe_codecs()}")
+    click.echo(f"open files    {describe_open_files()}")
     click.echo(f"addresses     {', '.join(local_addresses(loopback=True))}")
     if workers:
         try:
