@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import trio
 from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, wrap_client_stream
 
+from triortc.lone_errors import raises_lone_errors
 from triortc.signaling.channel import MAX_REASON_BYTES, ChannelClosedError, MessageChannel
 from triortc.signaling.wire import PROTOCOL
 
@@ -52,6 +53,7 @@ class _WebSocketChannel:
         return ChannelClosedError() if reason is None else ChannelClosedError(reason.code, reason.reason or "")
 
 
+@raises_lone_errors
 @asynccontextmanager
 async def connect_websocket(
     url: str, *, tls: ssl.SSLContext | None = None, origin: str | None = None

@@ -13,6 +13,7 @@ from aioquic.h3.connection import H3_ALPN
 from aioquic.quic.configuration import QuicConfiguration
 
 from triortc.engine.udp import UdpSocket
+from triortc.lone_errors import raises_lone_errors
 from triortc.signaling.channel import ChannelClosedError, MessageChannel
 from triortc.signaling.webtransport.channel import ConnectionOwner, WebTransportChannel
 from triortc.signaling.webtransport.quic import ReadPacedQuicConnection
@@ -31,6 +32,7 @@ _WINDOW_BYTES: Final = 2 << 20
 _CONNECT_TIMEOUT_S: Final = 10.0
 
 
+@raises_lone_errors
 @asynccontextmanager
 async def connect_webtransport(
     url: str, *, trusted_pem: bytes | None = None, origin: str | None = None
