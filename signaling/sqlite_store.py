@@ -102,6 +102,8 @@ class SqliteStore:
         *,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
+        if not isinstance(directory, Path):
+            raise ConfigurationError(f"a store's directory is a Path: SqliteStore(Path({directory!r}))")
         self.directory = directory
         self._configuration = configuration or StoreConfiguration()
         self._wall_ms = wall_ms

@@ -66,6 +66,8 @@ class RecordingConfiguration:
     files: RecorderConfiguration = field(default_factory=RecorderConfiguration)
 
     def __post_init__(self) -> None:
+        if isinstance(self.directory, str):
+            raise ConfigurationError(f"directory is a Path: write Path({self.directory!r})")
         if self.recording_days is not None and self.recording_days <= 0:
             raise ConfigurationError("recording_days must be above 0; None keeps recordings for ever")
         if self.max_recordings < 1 or self.track_wait_s <= 0 or self.snapshot_timeout_s <= 0:

@@ -40,6 +40,8 @@ class EventLogConfiguration:
     max_waiting: int = 100_000
 
     def __post_init__(self) -> None:
+        if isinstance(self.directory, str):
+            raise ConfigurationError(f"directory is a Path: write Path({self.directory!r})")
         if self.event_log_days is not None and self.event_log_days <= 0:
             raise ConfigurationError("event_log_days must be above 0; None keeps event logs for ever")
         if self.max_waiting < 1:

@@ -11,6 +11,7 @@ import trio
 
 from triortc.engine.calls.call_events import CallEvent, Missed
 from triortc.engine.calls.store import OutboxRow
+from triortc.errors import ConfigurationError
 
 __all__ = ["EventStream", "Observers", "OutboxPort"]
 
@@ -95,9 +96,12 @@ class Observers:
 
         Arguments:
             limit: events that may wait to be read.
+
+        Raises:
+            ConfigurationError: no event could wait.
         """
         if limit < 1:
-            raise ValueError(f"limit is {limit}: at least one event must be able to wait")
+            raise ConfigurationError(f"limit is {limit}: at least one event must be able to wait")
         stream = EventStream(limit)
         if self._ended:
             stream.end()

@@ -14,10 +14,12 @@ import trio.testing
 import triortc
 from support.signaling_house import PretendedMedia
 from triortc.engine.calls.call_events import CallEvent, Missed
+from triortc.engine.calls.event_log_files import EventLogConfiguration
 from triortc.engine.calls.observing import EventStream, Observers
 from triortc.engine.calls.quality import QualityConfiguration
 from triortc.signaling import engine as engine_module
 from triortc.signaling.client import ClientDevice, SignalClient, connect_websocket, open_signal_client
+from triortc.signaling.sqlite_store import SqliteStore
 from triortc.signaling.webtransport.configuration import WebTransportConfiguration
 from triortc.signaling.wire_values import Platform
 
@@ -228,7 +230,7 @@ async def test_an_observer_waits_for_the_next_event_and_is_forgotten_when_it_lea
     observers.end()
     with observers.observe() as events:
         assert [item async for item in events] == []
-    with pytest.raises(ValueError, match="limit"), observers.observe(0):
+    with pytest.raises(triortc.ConfigurationError, match="limit"), observers.observe(0):
         pass
 
 
@@ -251,6 +253,12 @@ async def test_what_is_no_port_is_told_when_the_engine_is_opened(arguments: dict
     with pytest.raises(triortc.ConfigurationError, match=words):
         async with triortc.open_engine(configuration, **arguments):
             pass
+
+
+@pytest.mark.parametrize("take", [SqliteStore, triortc.RecordingConfiguration, EventLogConfiguration])
+def test_a_directory_that_is_text_is_told_before_it_is_used(take: Any) -> None:
+    with pytest.raises(triortc.ConfigurationError, match=r"Path\('state'\)"):
+        take("state")
 
 
 async def test_what_is_no_configuration_is_told_in_words() -> None:
