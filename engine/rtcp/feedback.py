@@ -14,6 +14,7 @@ from triortc.errors import ConfigurationError, RtpError
 
 __all__ = [
     "MAXIMUM_NACK_ENTRIES",
+    "MAXIMUM_NACK_NUMBERS",
     "FullIntraRequest",
     "GenericNack",
     "PictureLossIndication",
@@ -28,8 +29,14 @@ __all__ = [
 MAXIMUM_NACK_ENTRIES: Final = 512
 """More (packet id, bitmask) pairs than a datagram of 1500 bytes holds; a longer list is refused."""
 
+MAXIMUM_NACK_NUMBERS: Final = 1024
+"""So many packets of one NACK are looked for, and the rest is passed over: 1400 bytes can name 5780, and looking for
+them would take a hundred times as long as any other packet."""
+
 _SSRCS = Struct("!II")
 _NACK_ENTRY = Struct("!HH")
+#: A packet id, and the 16 of its bitmask.
+_NACK_ENTRY_NUMBERS: Final = 17
 _FIR_ENTRY = Struct("!IBxxx")
 _REMB_IDENTIFIER: Final = b"REMB"
 _REMB_MAXIMUM_MANTISSA: Final = (1 << 18) - 1
@@ -114,7 +121,7 @@ class ReceiverEstimatedMaximumBitrate:
 
 
 def parse_nack(body: bytes) -> GenericNack:
-    """Parse the body of a generic NACK; bitmasks go on past 65535 at 0.
+    """Parse the body of a generic NACK, up to MAXIMUM_NACK_NUMBERS; bitmasks go on past 65535 at 0.
 
     Raises RtpError, also beyond MAXIMUM_NACK_ENTRIES.
     """
@@ -123,8 +130,10 @@ def parse_nack(body: bytes) -> GenericNack:
         raise RtpError("a NACK asks for more than a datagram can hold")
     if len(body) % 4:
         raise RtpError("the entries of a NACK are not whole")
-    lost = []
+    lost: list[int] = []
     for packet_id, mask in _NACK_ENTRY.iter_unpack(body[8:]):
+        if len(lost) > MAXIMUM_NACK_NUMBERS - _NACK_ENTRY_NUMBERS:
+            break
         lost.append(packet_id)
         while mask:
             lowest = mask & -mask

@@ -112,6 +112,17 @@ def test_a_nack_longer_than_a_datagram_is_refused() -> None:
         parse_compound(packet)
 
 
+def test_a_nack_for_more_packets_than_anybody_misses_is_looked_at_so_far() -> None:
+    everything = b"".join((17 * n & 0xFFFF).to_bytes(2, "big") + b"\xff\xff" for n in range(340))
+    body = bytes(8) + everything
+    (nack,) = parse_compound(bytes((0x81, 205)) + (len(body) // 4).to_bytes(2, "big") + body)
+    assert isinstance(nack, GenericNack)
+    assert nack.lost == tuple(range(len(nack.lost)))
+    assert 1000 < len(nack.lost) <= 1024
+    one_by_one = GenericNack(1, 2, tuple(range(0, 20 * 300, 20)))
+    assert parse_compound(build_compound([one_by_one])) == [one_by_one]
+
+
 def test_a_nack_whose_padding_reaches_into_an_entry_is_refused() -> None:
     with pytest.raises(RtpError, match="not whole"):
         parse_compound(bytes.fromhex("a1cd0004 00000001 00000002 00648001 00000003"))
