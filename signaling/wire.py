@@ -293,7 +293,7 @@ def _rendering(kind: type) -> Callable[[Any], Any]:
     if issubclass(kind, float):
         return _finite
     if issubclass(kind, msgspec.Struct):
-        return msgspec.to_builtins
+        return _of_struct(kind)
     if is_dataclass(kind):
         return _of_dataclass(kind)
     if issubclass(kind, Mapping):
@@ -315,6 +315,18 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def _of_struct(kind: type[msgspec.Struct]) -> Callable[[Any], dict[str, Any]]:
+    """As the encoder writes it, for what is not encoded at once."""
+    known = tuple((field.name, field.encode_name, field.default) for field in msgspec.structs.fields(kind))
+    omit = kind.__struct_config__.omit_defaults
+
+    def render(value: Any) -> dict[str, Any]:
+        items = [(name, getattr(value, attribute), default) for attribute, name, default in known]
+        return {name: plain(item) for name, item, default in items if not (omit and item is default)}
+
+    return render
+
+
 def _of_dataclass(kind: Any) -> Callable[[Any], dict[str, Any]]:
     """Each field has its name, its name on the wire, and whether it is there even if it is None."""
     known = tuple((field.name, field.name.rstrip("_"), field.default is MISSING) for field in fields(kind))
@@ -332,9 +344,14 @@ def _of_dataclass(kind: Any) -> Callable[[Any], dict[str, Any]]:
     return render
 
 
+def _told(payload: object) -> object:
+    """A payload as the encoder takes it: structs know themselves how they look as JSON."""
+    return payload if isinstance(payload, (msgspec.Struct, msgspec.Raw)) else plain(payload)
+
+
 def encode_payload(payload: object) -> msgspec.Raw:
     """Encode a payload by itself, for an event that several devices are told."""
-    return msgspec.Raw(_ENCODER.encode(plain(payload)))
+    return msgspec.Raw(_ENCODER.encode(_told(payload)))
 
 
 def encode_signal(t: str, payload: Payload, *, at_ms: int | None = None) -> bytes:
@@ -348,13 +365,12 @@ def encode_signal(t: str, payload: Payload, *, at_ms: int | None = None) -> byte
 
 def encode_event(t: str, payload: object, *, seq: int, at_ms: int) -> bytes:
     """Encode an event: its type, its number in the signaling session, the wall clock in unix ms."""
-    told = payload if isinstance(payload, msgspec.Raw) else plain(payload)
-    return _ENCODER.encode({"t": t, "seq": seq, "at": at_ms, "p": told})
+    return _ENCODER.encode({"t": t, "seq": seq, "at": at_ms, "p": _told(payload)})
 
 
 def encode_reply(re: str, payload: object, *, at_ms: int) -> bytes:
     """Encode `ok` for the command `re`."""
-    return _ENCODER.encode({"t": "ok", "re": re, "at": at_ms, "p": plain(payload)})
+    return _ENCODER.encode({"t": "ok", "re": re, "at": at_ms, "p": _told(payload)})
 
 
 def encode_error(

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 
-_status_fields: Final = attrgetter(*ChannelStatus.__dataclass_fields__)
+_status_fields: Final = attrgetter(*ChannelStatus.__struct_fields__)
 _NO_VIDEO: Final[frozenset[Channel]] = frozenset({"video"})
 
 
@@ -140,6 +140,7 @@ def recompute_presence(world: World, principal: Principal) -> None:
     facts = presence_facts(world, agent)
     _watch_background(world, agent, facts)
     changed = [channel for channel in CHANNELS if _update(agent, channel, facts)]
+    _keep_candidate(world, agent, facts)
     if not changed:
         return
     watchers = (*world.devices_of(principal), *world.supervisors(principal.org))
@@ -148,6 +149,19 @@ def recompute_presence(world: World, principal: Principal) -> None:
         event = PresenceChanged(*_status_fields(status))
         for device in watchers:
             world.notify(Order.PRESENCE, device.address, event)
+
+
+def _keep_candidate(world: World, agent: Agent, facts: PresenceFacts) -> None:
+    """A router gets what is here: whatever a `Candidate` tells changes only together with the agent's availability."""
+    principal = agent.principal
+    able = agent.statuses["video"].effective == "available"
+    known = Candidate(principal.sub, agent.idle_since, facts.open_chats) if able else None
+    for group in agent.groups:
+        members = world.candidates.setdefault((principal.org, group), {})
+        if known is None:
+            members.pop(principal, None)
+        else:
+            members[principal] = known
 
 
 def agents_of_group(world: World, org: str, group: str) -> Iterator[Agent]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Final
+
+import msgspec
 
 from triortc.engine.calls import views
 from triortc.engine.calls.actor import Actor, DeviceAddress
@@ -93,7 +94,7 @@ def elsewhere(world: World, session: Session, reason: str) -> RefusedError:
     address = next((address for address, leg in legs.items() if leg.reason == other), session.agent_address)
     device = None if address is None else world.devices.get(address)
     verb = "answered" if reason == "answered_elsewhere" else "declined"
-    details = {} if device is None else {"by": asdict(device.reference)}
+    details = {} if device is None else {"by": msgspec.structs.asdict(device.reference)}
     return RefusedError(f"call.{reason}", f"the call was {verb} on another device", details)
 
 

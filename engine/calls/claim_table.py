@@ -6,7 +6,7 @@ from typing import Final, Literal, NamedTuple
 
 from triortc.engine.calls.actor import Principal
 from triortc.engine.calls.machine import SAME, Machine, Row
-from triortc.engine.calls.value import value
+from triortc.engine.calls.value import ValueStruct
 
 __all__ = ["CLAIMS", "Busy", "Claim", "ClaimFacts", "ClaimRegistry", "Fenced"]
 
@@ -43,23 +43,20 @@ CLAIMS: Final[Machine[ClaimFacts]] = Machine(
 )
 
 
-@value(slots=True, frozen=True)
-class Claim:
+class Claim(ValueStruct, frozen=True):
     session: str
     origin: Literal["routed", "invited"]
     phase: str
     epoch: int
 
 
-@value(slots=True, frozen=True)
-class Busy:
+class Busy(ValueStruct, frozen=True):
     """The agent is claimed by this session, or not assignable at all (None)."""
 
     session: str | None
 
 
-@value(slots=True, frozen=True)
-class Fenced:
+class Fenced(ValueStruct, frozen=True):
     """The caller's epoch is out of date: nothing was done."""
 
 

@@ -1,15 +1,14 @@
-"""What devices ask: one slots dataclass per command of the protocol, with the field names of its payload.
+"""What devices ask: one struct per command of the protocol, with the field names of its payload.
 
 `wire_type` is the message type on the wire. Optional fields that the client left out are `None`.
 """
 
 from __future__ import annotations
 
-from dataclasses import field
 from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 from triortc.engine.calls.actor import PushEndpoint
-from triortc.engine.calls.value import value
+from triortc.engine.calls.value import ValueStruct
 
 __all__ = [
     "CallAccept",
@@ -72,8 +71,7 @@ class IceCandidate(NamedTuple):
     mid: str
 
 
-@value(slots=True, frozen=True)
-class MediaWanted:
+class MediaWanted(ValueStruct, frozen=True, omit_defaults=False):
     """What the visitor asks for."""
 
     audio: bool = True
@@ -83,15 +81,13 @@ class MediaWanted:
 # --- session and account
 
 
-@value(slots=True, frozen=True)
-class SyncGet:
+class SyncGet(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "sync.get"
     parts: tuple[str, ...] = ()
     cursor: str | None = None
 
 
-@value(slots=True, frozen=True)
-class DeviceUpdate:
+class DeviceUpdate(ValueStruct, frozen=True):
     """`perms` maps `camera`, `mic` to a permission state; each field that is not None replaces the old value."""
 
     wire_type: ClassVar[str] = "device.update"
@@ -102,8 +98,7 @@ class DeviceUpdate:
     caps: tuple[str, ...] | None = None
 
 
-@value(slots=True, frozen=True)
-class DeviceRevoke:
+class DeviceRevoke(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "device.revoke"
     device: str
 
@@ -111,15 +106,13 @@ class DeviceRevoke:
 # --- presence
 
 
-@value(slots=True, frozen=True)
-class PresenceSet:
+class PresenceSet(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "presence.set"
     channel: Literal["chat", "call", "video", "third_party"]
     declared: Literal["available", "unavailable"]
 
 
-@value(slots=True, frozen=True)
-class PresenceGet:
+class PresenceGet(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "presence.get"
     agent: str | None = None
 
@@ -127,63 +120,54 @@ class PresenceGet:
 # --- call
 
 
-@value(slots=True, frozen=True)
-class CallRequest:
+class CallRequest(ValueStruct, frozen=True):
     """`preview`: the visitor agrees to be seen by an agent who has opened the ring (A-24)."""
 
     wire_type: ClassVar[str] = "call.request"
     conversation: str
     group: str | None = None
-    media: MediaWanted = field(default_factory=MediaWanted)
+    media: MediaWanted = MediaWanted()
     offer: str | None = None
     preview: bool = False
 
 
-@value(slots=True, frozen=True)
-class RingAck:
+class RingAck(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "ring.ack"
     ring: str
 
 
-@value(slots=True, frozen=True)
-class RingOpened:
+class RingOpened(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "ring.opened"
     ring: str
 
 
-@value(slots=True, frozen=True)
-class RingSilence:
+class RingSilence(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "ring.silence"
     ring: str
 
 
-@value(slots=True, frozen=True)
-class CallAccept:
+class CallAccept(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "call.accept"
     session: str
     offer: str | None = None
 
 
-@value(slots=True, frozen=True)
-class CallDecline:
+class CallDecline(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "call.decline"
     session: str
 
 
-@value(slots=True, frozen=True)
-class CallCancel:
+class CallCancel(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "call.cancel"
     session: str
 
 
-@value(slots=True, frozen=True)
-class CallHangup:
+class CallHangup(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "call.hangup"
     session: str
 
 
-@value(slots=True, frozen=True)
-class CallEnd:
+class CallEnd(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "call.end"
     session: str
     note: str | None = None
@@ -192,22 +176,19 @@ class CallEnd:
 # --- handoff
 
 
-@value(slots=True, frozen=True)
-class HandoffRequest:
+class HandoffRequest(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "handoff.request"
     session: str
     offer: str | None = None
 
 
-@value(slots=True, frozen=True)
-class HandoffOffer:
+class HandoffOffer(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "handoff.offer"
     session: str
     to_device: str
 
 
-@value(slots=True, frozen=True)
-class HandoffCancel:
+class HandoffCancel(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "handoff.cancel"
     session: str
 
@@ -215,35 +196,30 @@ class HandoffCancel:
 # --- invitation
 
 
-@value(slots=True, frozen=True)
-class InvitationSend:
+class InvitationSend(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "invitation.send"
     conversation: str
 
 
-@value(slots=True, frozen=True)
-class InvitationJoin:
+class InvitationJoin(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "invitation.join"
     invitation: str
     offer: str | None = None
 
 
-@value(slots=True, frozen=True)
-class InvitationCancel:
+class InvitationCancel(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "invitation.cancel"
     invitation: str
 
 
-@value(slots=True, frozen=True)
-class InvitationAccept:
+class InvitationAccept(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "invitation.accept"
     invitation: str
     offer: str | None = None
     preview: bool = False
 
 
-@value(slots=True, frozen=True)
-class InvitationDecline:
+class InvitationDecline(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "invitation.decline"
     invitation: str
 
@@ -251,8 +227,7 @@ class InvitationDecline:
 # --- media
 
 
-@value(slots=True, frozen=True)
-class SdpOffer:
+class SdpOffer(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "sdp.offer"
     leg: str
     neg: int
@@ -260,16 +235,14 @@ class SdpOffer:
     ice_restart: bool = False
 
 
-@value(slots=True, frozen=True)
-class SdpAnswer:
+class SdpAnswer(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "sdp.answer"
     leg: str
     neg: int
     sdp: str
 
 
-@value(slots=True, frozen=True)
-class IceCandidates:
+class IceCandidates(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "ice.candidates"
     leg: str
     neg: int
@@ -278,14 +251,12 @@ class IceCandidates:
     end: bool = False
 
 
-@value(slots=True, frozen=True)
-class IceRestart:
+class IceRestart(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "ice.restart"
     leg: str
 
 
-@value(slots=True, frozen=True)
-class MediaSet:
+class MediaSet(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "media.set"
     session: str
     n: int
@@ -298,14 +269,12 @@ class MediaSet:
     fatal: Literal["capture_failed"] | None = None
 
 
-@value(slots=True, frozen=True)
-class RecordingStart:
+class RecordingStart(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "recording.start"
     session: str
 
 
-@value(slots=True, frozen=True)
-class RecordingStop:
+class RecordingStop(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "recording.stop"
     session: str
 
@@ -313,66 +282,57 @@ class RecordingStop:
 # --- conversation and history
 
 
-@value(slots=True, frozen=True)
-class ConversationFilter:
+class ConversationFilter(ValueStruct, frozen=True):
     state: tuple[str, ...] | None = None
     video_icon: bool | None = None
     text: str | None = None
 
 
-@value(slots=True, frozen=True)
-class ConversationList:
+class ConversationList(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "conversation.list"
     cursor: str | None = None
     filter: ConversationFilter | None = None
 
 
-@value(slots=True, frozen=True)
-class ConversationMessageSend:
+class ConversationMessageSend(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "conversation.message.send"
     conversation: str
     text: str | None = None
     attachment_ref: str | None = None
 
 
-@value(slots=True, frozen=True)
-class ConversationRead:
+class ConversationRead(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "conversation.read"
     conversation: str
     message: str
 
 
-@value(slots=True, frozen=True)
-class ConversationFocus:
+class ConversationFocus(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "conversation.focus"
     conversation: str | None = None
 
 
-@value(slots=True, frozen=True)
-class ConversationTag:
+class ConversationTag(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "conversation.tag"
     conversation: str
     tags: tuple[str, ...] = ()
 
 
-@value(slots=True, frozen=True)
-class ConversationClose:
+class ConversationClose(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "conversation.close"
     conversation: str
     tags: tuple[str, ...] | None = None
     end_video: bool = False
 
 
-@value(slots=True, frozen=True)
-class ConversationSnooze:
+class ConversationSnooze(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "conversation.snooze"
     conversation: str
     until_at: int | None = None
     end_video: bool = False
 
 
-@value(slots=True, frozen=True)
-class ConversationTransfer:
+class ConversationTransfer(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "conversation.transfer"
     conversation: str
     to: TransferTarget
@@ -380,8 +340,7 @@ class ConversationTransfer:
     end_video: bool = False
 
 
-@value(slots=True, frozen=True)
-class HistoryGet:
+class HistoryGet(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "history.get"
     session: str | None = None
     conversation: str | None = None

@@ -17,7 +17,7 @@ from triortc.engine.calls.notifications import ConversationMessage, InvitationRe
 from triortc.engine.calls.ports import Kind, Side, View
 from triortc.engine.calls.push_values import Push
 from triortc.engine.calls.replies import Reply
-from triortc.engine.calls.value import value
+from triortc.engine.calls.value import ValueStruct
 
 __all__ = [
     "AddCandidates",
@@ -61,35 +61,30 @@ class Order(IntEnum):
     RELEASE = 10
 
 
-@value(slots=True, frozen=True)
-class SessionStarted:
+class SessionStarted(ValueStruct, frozen=True):
     """Open a nursery for this session."""
 
     session: str
 
 
-@value(slots=True, frozen=True)
-class SessionEnded:
+class SessionEnded(ValueStruct, frozen=True):
     """Close the session's media and its nursery."""
 
     session: str
 
 
-@value(slots=True, frozen=True)
-class OpenLeg:
+class OpenLeg(ValueStruct, frozen=True):
     session: str
     leg: str
     side: Side
 
 
-@value(slots=True, frozen=True)
-class CloseLeg:
+class CloseLeg(ValueStruct, frozen=True):
     session: str
     leg: str
 
 
-@value(slots=True, frozen=True)
-class SetGate:
+class SetGate(ValueStruct, frozen=True):
     session: str
     leg: str
     kind: Kind
@@ -97,15 +92,13 @@ class SetGate:
     epoch: int
 
 
-@value(slots=True, frozen=True)
-class SetSource:
+class SetSource(ValueStruct, frozen=True):
     session: str
     side: Side
     leg: str
 
 
-@value(slots=True, frozen=True)
-class SetView:
+class SetView(ValueStruct, frozen=True):
     """How large this leg's device shows the other side."""
 
     session: str
@@ -113,25 +106,21 @@ class SetView:
     view: View
 
 
-@value(slots=True, frozen=True)
-class RequestKeyframe:
+class RequestKeyframe(ValueStruct, frozen=True):
     session: str
     leg: str
 
 
-@value(slots=True, frozen=True)
-class StartRecording:
+class StartRecording(ValueStruct, frozen=True):
     session: str
     recording: str
 
 
-@value(slots=True, frozen=True)
-class StopRecording:
+class StopRecording(ValueStruct, frozen=True):
     session: str
 
 
-@value(slots=True, frozen=True)
-class AnswerOffer:
+class AnswerOffer(ValueStruct, frozen=True):
     """Answer the client's offer; the answer goes into the reply that follows."""
 
     session: str
@@ -140,8 +129,7 @@ class AnswerOffer:
     sdp: str
 
 
-@value(slots=True, frozen=True)
-class AddCandidates:
+class AddCandidates(ValueStruct, frozen=True):
     session: str
     leg: str
     neg: int
@@ -150,52 +138,44 @@ class AddCandidates:
     end: bool
 
 
-@value(slots=True, frozen=True)
-class ReplyTo:
+class ReplyTo(ValueStruct, frozen=True):
     """The reply to the command that is being handled."""
 
     reply: Reply
 
 
-@value(slots=True, frozen=True)
-class Notify:
+class Notify(ValueStruct, frozen=True):
     address: DeviceAddress
     notification: Notification
 
 
-@value(slots=True, frozen=True)
-class RemoveDevice:
+class RemoveDevice(ValueStruct, frozen=True):
     """End a device's connection; it may not resume."""
 
     address: DeviceAddress
 
 
-@value(slots=True, frozen=True)
-class SendPush:
+class SendPush(ValueStruct, frozen=True):
     """Hand a push to the gateways, now."""
 
     push: Push
 
 
-@value(slots=True, frozen=True)
-class Report:
+class Report(ValueStruct, frozen=True):
     """Tell those who watch the engine from outside."""
 
     event: CallEvent
 
 
-@value(slots=True, frozen=True)
-class AppendHistory:
+class AppendHistory(ValueStruct, frozen=True):
     record: SessionRecord
 
 
-@value(slots=True, frozen=True)
-class AppendInvitation:
+class AppendInvitation(ValueStruct, frozen=True):
     record: InvitationRecord
 
 
-@value(slots=True, frozen=True)
-class KeepMessage:
+class KeepMessage(ValueStruct, frozen=True):
     """A message that was accepted is kept with its conversation."""
 
     org: str

@@ -7,7 +7,7 @@ from typing import TypeAlias
 from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation, PushEndpoint
 from triortc.engine.calls.commands import Command
 from triortc.engine.calls.media_events import ControlEvent
-from triortc.engine.calls.value import value
+from triortc.engine.calls.value import ValueStruct
 
 __all__ = [
     "ActorChanged",
@@ -26,8 +26,7 @@ __all__ = [
 ]
 
 
-@value(slots=True, frozen=True)
-class CommandReceived:
+class CommandReceived(ValueStruct, frozen=True):
     """A command; `rx_time` is the instant at which its message was complete (R1)."""
 
     actor: Actor
@@ -35,71 +34,60 @@ class CommandReceived:
     rx_time: float
 
 
-@value(slots=True, frozen=True)
-class DeviceConnected:
+class DeviceConnected(ValueStruct, frozen=True):
     actor: Actor
     device: DeviceInformation
 
 
-@value(slots=True, frozen=True)
-class DeviceLost:
+class DeviceLost(ValueStruct, frozen=True):
     address: DeviceAddress
 
 
-@value(slots=True, frozen=True)
-class DeviceResumed:
+class DeviceResumed(ValueStruct, frozen=True):
     address: DeviceAddress
     device: DeviceInformation | None = None
 
 
-@value(slots=True, frozen=True)
-class DeviceGone:
+class DeviceGone(ValueStruct, frozen=True):
     address: DeviceAddress
 
 
-@value(slots=True, frozen=True)
-class DeviceRevoked:
+class DeviceRevoked(ValueStruct, frozen=True):
     """An administrator takes a device away from its owner (D2): it is told the end of what it rings for, and let go."""
 
     address: DeviceAddress
 
 
-@value(slots=True, frozen=True)
-class ActorChanged:
+class ActorChanged(ValueStruct, frozen=True):
     """A device's token was refreshed, perhaps with other capabilities or groups."""
 
     actor: Actor
 
 
-@value(slots=True, frozen=True)
-class SessionFenced:
+class SessionFenced(ValueStruct, frozen=True):
     """V45: another node has this session now. It ends here without a trace, since it is not ours to write about."""
 
     session: str
 
 
-@value(slots=True, frozen=True)
-class PushEndpointGone:
+class PushEndpointGone(ValueStruct, frozen=True):
     """The provider says that this endpoint of a device is no more; it is not pushed to again."""
 
     address: DeviceAddress
     endpoint: PushEndpoint
 
 
-@value(slots=True, frozen=True)
-class SessionCrashed:
+class SessionCrashed(ValueStruct, frozen=True):
     """The code of one session failed; it ends, its siblings go on."""
 
     session: str
 
 
-@value(slots=True, frozen=True)
-class Drain:
+class Drain(ValueStruct, frozen=True):
     """Take no new sessions; those that run go on (R24)."""
 
 
-@value(slots=True, frozen=True)
-class ShutDown:
+class ShutDown(ValueStruct, frozen=True):
     """End every session; take no new ones."""
 
 

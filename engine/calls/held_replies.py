@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from triortc.engine.calls.actor import DeviceAddress
 from triortc.engine.calls.notifications import Notification
@@ -34,7 +36,7 @@ def with_answer(reply: Reply, answer: Reply | None) -> Reply:
         return answer
     payload = reply.payload
     if isinstance(payload, _WITH_ANSWER) and isinstance(answer.payload, SdpAnswerPayload):
-        return Ok(replace(payload, answer=answer.payload.answer))
+        return Ok(msgspec.structs.replace(payload, answer=answer.payload.answer))
     return reply
 
 

@@ -1,4 +1,4 @@
-"""What devices are told: one slots dataclass per event of the protocol, and the views that snapshots are made of.
+"""What devices are told: one struct per event of the protocol, and the views that snapshots are made of.
 
 Field names are those of the wire, except `from_` (`from` is a Python keyword). `None` means: leave the field out.
 `wire_type` is the message type; `coalesce_key` names the older event that a newer one may replace in a full queue.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal, TypeAlias
 
 from triortc.engine.calls.commands import IceCandidate
-from triortc.engine.calls.value import value
+from triortc.engine.calls.value import ValueStruct, value
 
 __all__ = [
     "CallAccepted",
@@ -60,24 +60,21 @@ __all__ = [
 # --- values inside events
 
 
-@value(slots=True, frozen=True)
-class DeviceReference:
+class DeviceReference(ValueStruct, frozen=True):
     """A device as another device may know it (`by`, `to`, `from`)."""
 
     platform: str
     name: str | None = None
 
 
-@value(slots=True, frozen=True)
-class Identity:
+class Identity(ValueStruct, frozen=True):
     """The identity that the server asserts for an agent."""
 
     display_name: str | None
     avatar: str | None = None
 
 
-@value(slots=True, frozen=True)
-class VisitorView:
+class VisitorView(ValueStruct, frozen=True):
     name: str | None = None
     avatar: str | None = None
     page: str | None = None
@@ -85,8 +82,7 @@ class VisitorView:
     online: bool | None = None
 
 
-@value(slots=True, frozen=True)
-class PermissionView:
+class PermissionView(ValueStruct, frozen=True):
     """`action`: what the app does before "Go" can work: `none`, `prompt`, `open_settings`."""
 
     camera: str
@@ -94,20 +90,18 @@ class PermissionView:
     action: str
 
 
-@value(slots=True, frozen=True)
-class LastVideo:
+class LastVideo(ValueStruct, frozen=True):
     session: str
     outcome: str
 
 
-@value(slots=True, frozen=True)
-class LiveSession:
+class LiveSession(ValueStruct, frozen=True):
     """A conversation's running session as the receiving device sees it; `device` is the committed one."""
 
     session: str
     state: str
+    can_pull: bool
     device: DeviceReference | None = None
-    can_pull: bool = False
 
 
 @value(slots=True, frozen=True)
@@ -123,8 +117,7 @@ class Notice:
 # --- views
 
 
-@value(slots=True, frozen=True)
-class ChannelStatus:
+class ChannelStatus(ValueStruct, frozen=True):
     agent: str
     channel: str
     declared: str
@@ -136,8 +129,7 @@ class ChannelStatus:
     by: Literal["system"] | None = None
 
 
-@value(slots=True, frozen=True)
-class SessionView:
+class SessionView(ValueStruct, frozen=True):
     session: str
     conversation: str
     origin: str
@@ -150,8 +142,7 @@ class SessionView:
     recording: bool | None = None
 
 
-@value(slots=True, frozen=True)
-class RingView:
+class RingView(ValueStruct, frozen=True):
     ring: str
     session: str
     conversation: str
@@ -164,8 +155,7 @@ class RingView:
     media: dict[str, bool]
 
 
-@value(slots=True, frozen=True)
-class InvitationView:
+class InvitationView(ValueStruct, frozen=True):
     invitation: str
     conversation: str
     state: str
@@ -174,8 +164,7 @@ class InvitationView:
     reason: str | None = None
 
 
-@value(slots=True, frozen=True)
-class ConversationView:
+class ConversationView(ValueStruct, frozen=True):
     conversation: str
     state: str
     assignee: str | None
@@ -190,8 +179,7 @@ class ConversationView:
     live_session: LiveSession | None = None
 
 
-@value(slots=True, frozen=True)
-class DeviceView:
+class DeviceView(ValueStruct, frozen=True):
     device: str
     platform: str
     name: str | None
@@ -265,20 +253,17 @@ class Snapshot:
 # --- events
 
 
-@value(slots=True, frozen=True)
-class CallState(SessionView):
+class CallState(SessionView, frozen=True):
     """`call.state`: queued, ringing (and its alerting), waiting, and the second tab's `in_other_tab`."""
 
     wire_type: ClassVar[str] = "call.state"
 
 
-@value(slots=True, frozen=True)
-class RingOffer(RingView):
+class RingOffer(RingView, frozen=True):
     wire_type: ClassVar[str] = "ring.offer"
 
 
-@value(slots=True, frozen=True)
-class RingEnded:
+class RingEnded(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "ring.ended"
     ring: str
     session: str
@@ -287,23 +272,20 @@ class RingEnded:
     by: DeviceReference | None = None
 
 
-@value(slots=True, frozen=True)
-class CallAccepted:
+class CallAccepted(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "call.accepted"
     session: str
     agent: Identity
     device_platform: str | None = None
 
 
-@value(slots=True, frozen=True)
-class CallActive:
+class CallActive(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "call.active"
     session: str
     since_at: int
 
 
-@value(slots=True, frozen=True)
-class CallPeer:
+class CallPeer(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "call.peer"
     session: str
     what: Literal["reconnecting", "resumed", "device_changed", "identity"]
@@ -312,8 +294,7 @@ class CallPeer:
     agent: Identity | None = None
 
 
-@value(slots=True, frozen=True)
-class CallEnded:
+class CallEnded(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "call.ended"
     session: str
     outcome: str
@@ -325,22 +306,19 @@ class CallEnded:
     next: str
 
 
-@value(slots=True, frozen=True)
-class HandoffStarted:
+class HandoffStarted(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "handoff.started"
     session: str
     to: DeviceReference
 
 
-@value(slots=True, frozen=True)
-class HandoffSuggested:
+class HandoffSuggested(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "handoff.suggested"
     session: str
     from_: DeviceReference
 
 
-@value(slots=True, frozen=True)
-class HandoffMoved:
+class HandoffMoved(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "handoff.moved"
     session: str
     notice: str
@@ -348,15 +326,13 @@ class HandoffMoved:
     can_pull_back: bool
 
 
-@value(slots=True, frozen=True)
-class HandoffFailed:
+class HandoffFailed(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "handoff.failed"
     session: str
     reason: Literal["timeout", "media", "cancelled", "ended"]
 
 
-@value(slots=True, frozen=True)
-class InvitationChanged(InvitationView):
+class InvitationChanged(InvitationView, frozen=True):
     wire_type: ClassVar[str] = "invitation.changed"
 
 
@@ -372,16 +348,14 @@ class LocalIceCandidates:
     end: bool
 
 
-@value(slots=True, frozen=True)
-class RestartIce:
+class RestartIce(ValueStruct, frozen=True):
     """`ice.restart` to the client: it is asked to offer with an ICE restart."""
 
     wire_type: ClassVar[str] = "ice.restart"
     leg: str
 
 
-@value(slots=True, frozen=True)
-class MediaChanged:
+class MediaChanged(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "media.changed"
     session: str
     side: Literal["agent", "visitor"]
@@ -397,8 +371,7 @@ class MediaChanged:
         return (self.wire_type, self.session, self.side)
 
 
-@value(slots=True, frozen=True)
-class MediaGateChanged:
+class MediaGateChanged(ValueStruct, frozen=True):
     """`media.gate`: whether this device is live towards the other side, as the server enforces it."""
 
     wire_type: ClassVar[str] = "media.gate"
@@ -408,8 +381,7 @@ class MediaGateChanged:
     since_at: int
 
 
-@value(slots=True, frozen=True)
-class MediaQuality:
+class MediaQuality(ValueStruct, frozen=True):
     """`media.quality`: how good the way between this device and the server is; told when it changes.
 
     Attributes:
@@ -430,8 +402,7 @@ class MediaQuality:
         return (self.wire_type, self.session)
 
 
-@value(slots=True, frozen=True)
-class RecordingChanged:
+class RecordingChanged(ValueStruct, frozen=True):
     """`recording.changed`: whether the call is recorded from now on; before the first frame is written."""
 
     wire_type: ClassVar[str] = "recording.changed"
@@ -440,8 +411,7 @@ class RecordingChanged:
     by: Literal["agent", "supervisor", "system"]
 
 
-@value(slots=True, frozen=True)
-class PresenceChanged(ChannelStatus):
+class PresenceChanged(ChannelStatus, frozen=True):
     wire_type: ClassVar[str] = "presence.changed"
 
     @property
@@ -449,8 +419,7 @@ class PresenceChanged(ChannelStatus):
         return (self.wire_type, self.agent, self.channel)
 
 
-@value(slots=True, frozen=True)
-class ConversationChanged(ConversationView):
+class ConversationChanged(ConversationView, frozen=True):
     wire_type: ClassVar[str] = "conversation.changed"
 
     @property
@@ -458,8 +427,7 @@ class ConversationChanged(ConversationView):
         return (self.wire_type, self.conversation)
 
 
-@value(slots=True, frozen=True)
-class ConversationRemoved:
+class ConversationRemoved(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "conversation.removed"
     conversation: str
     why: str
@@ -478,16 +446,14 @@ class ConversationMessage:
     name: str | None = None
 
 
-@value(slots=True, frozen=True)
-class ConversationReminder:
+class ConversationReminder(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "conversation.reminder"
     conversation: str
     kind: str
     n: int
 
 
-@value(slots=True, frozen=True)
-class DeviceChanged:
+class DeviceChanged(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "device.changed"
     devices: tuple[DeviceView, ...]
 

@@ -6,10 +6,11 @@ What an agent *declares* is theirs alone. What they *effectively* are follows fr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Final, Literal, NamedTuple
 
-from triortc.engine.calls.value import value
+import msgspec
+
+from triortc.engine.calls.value import ValueStruct
 
 __all__ = ["CHANNELS", "Channel", "Declared", "EffectiveStatus", "PresenceFacts", "effective_status"]
 
@@ -18,8 +19,7 @@ Declared = Literal["available", "unavailable"]
 CHANNELS: Final[tuple[Channel, ...]] = ("chat", "call", "video", "third_party")
 
 
-@value(slots=True, frozen=True)
-class PresenceFacts:
+class PresenceFacts(ValueStruct, frozen=True):
     """Everything that availability depends on.
 
     Attributes:
@@ -49,7 +49,7 @@ class PresenceFacts:
     wrap_up: bool = False
     live_invitation: bool = False
     no_permission: bool = False
-    off_by_system: Mapping[Channel, str] = field(default_factory=dict)
+    off_by_system: Mapping[Channel, str] = msgspec.field(default_factory=dict)
 
 
 class EffectiveStatus(NamedTuple):

@@ -6,8 +6,9 @@ A reply is a value, not an exception: a refused command is part of the normal co
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Final, TypeAlias
+
+import msgspec
 
 from triortc.engine.calls.notifications import (
     ChannelStatus,
@@ -16,7 +17,7 @@ from triortc.engine.calls.notifications import (
     SessionRecord,
     Snapshot,
 )
-from triortc.engine.calls.value import value
+from triortc.engine.calls.value import ValueStruct, value
 
 __all__ = [
     "FAULT_CODES",
@@ -43,13 +44,11 @@ __all__ = [
 ]
 
 
-@value(slots=True, frozen=True)
-class EmptyPayload:
+class EmptyPayload(ValueStruct, frozen=True):
     """`{}`"""
 
 
-@value(slots=True, frozen=True)
-class CallRequestedPayload:
+class CallRequestedPayload(ValueStruct, frozen=True):
     session: str
     state: str
     leg: str | None = None
@@ -58,31 +57,27 @@ class CallRequestedPayload:
     reason: str | None = None
 
 
-@value(slots=True, frozen=True)
-class RingOpenedPayload:
+class RingOpenedPayload(ValueStruct, frozen=True):
     """`leg` is None when as many devices as the ring allows (2) already warm a leg; `call.accept` then opens it."""
 
     ttl_ms: int
     leg: str | None = None
 
 
-@value(slots=True, frozen=True)
-class AcceptedPayload:
+class AcceptedPayload(ValueStruct, frozen=True):
     leg: str
     state: str
     answer: str | None = None
 
 
-@value(slots=True, frozen=True)
-class InvitationSentPayload:
+class InvitationSentPayload(ValueStruct, frozen=True):
     """`warnings`: what the agent had better do first: `channel_available:CHANNEL`, `ongoing_conversations:N`."""
 
     invitation: str
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...]
 
 
-@value(slots=True, frozen=True)
-class JoinedPayload:
+class JoinedPayload(ValueStruct, frozen=True):
     """Of `invitation.join` and `invitation.accept`; `leg` is the asking device's own, if it is the one in the call."""
 
     session: str
@@ -91,16 +86,14 @@ class JoinedPayload:
     answer: str | None = None
 
 
-@value(slots=True, frozen=True)
-class DeclinedPayload:
+class DeclinedPayload(ValueStruct, frozen=True):
     next: str
     conversation: str
     already_ended: bool | None = None
     outcome: str | None = None
 
 
-@value(slots=True, frozen=True)
-class EndedPayload:
+class EndedPayload(ValueStruct, frozen=True):
     """Of `call.hangup`, `call.cancel` and `call.end`."""
 
     outcome: str
@@ -109,36 +102,30 @@ class EndedPayload:
     already_ended: bool | None = None
 
 
-@value(slots=True, frozen=True)
-class HandoffPayload:
+class HandoffPayload(ValueStruct, frozen=True):
     leg: str
     deadline_ms: int
     answer: str | None = None
 
 
-@value(slots=True, frozen=True)
-class SdpAnswerPayload:
+class SdpAnswerPayload(ValueStruct, frozen=True):
     answer: str
 
 
-@value(slots=True, frozen=True)
-class MediaSetPayload:
+class MediaSetPayload(ValueStruct, frozen=True):
     stale: bool | None = None
 
 
-@value(slots=True, frozen=True)
-class PresencePayload:
+class PresencePayload(ValueStruct, frozen=True):
     items: tuple[ChannelStatus, ...]
 
 
-@value(slots=True, frozen=True)
-class ConversationListPayload:
+class ConversationListPayload(ValueStruct, frozen=True):
     items: tuple[ConversationView, ...]
     next: str | None = None
 
 
-@value(slots=True, frozen=True)
-class MessagePayload:
+class MessagePayload(ValueStruct, frozen=True):
     message: str
 
 
@@ -151,8 +138,7 @@ class HistoryPayload:
     invitations: tuple[InvitationRecord, ...] | None = None
 
 
-@value(slots=True, frozen=True)
-class RecordingPayload:
+class RecordingPayload(ValueStruct, frozen=True):
     """The id that the recording's file is named by."""
 
     recording: str
@@ -219,13 +205,11 @@ FAULT_CODES: Final[Mapping[str, bool]] = {
 """The codes that call control answers, and whether the same command may simply be repeated."""
 
 
-@value(slots=True, frozen=True)
-class Ok:
-    payload: OkPayload = field(default_factory=EmptyPayload)
+class Ok(ValueStruct, frozen=True):
+    payload: OkPayload = EmptyPayload()
 
 
-@value(slots=True, frozen=True)
-class CallFault:
+class CallFault(ValueStruct, frozen=True):
     """A refused command.
 
     Attributes:
@@ -238,7 +222,7 @@ class CallFault:
 
     code: str
     message: str
-    details: Mapping[str, object] = field(default_factory=dict)
+    details: Mapping[str, object] = msgspec.field(default_factory=dict)
     retryable: bool = False
     retry_after_ms: int | None = None
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import replace
 from typing import Final
+
+import msgspec
 
 from triortc.engine.calls import queueing, threads
 from triortc.engine.calls.actor import Actor, Principal
@@ -24,7 +25,7 @@ from triortc.engine.calls.effects import Order
 from triortc.engine.calls.inviting import Inviting
 from triortc.engine.calls.lifecycle import Lifecycle
 from triortc.engine.calls.notifications import ConversationReminder
-from triortc.engine.calls.ports import RouterPort
+from triortc.engine.calls.ports import Candidate, RouterPort
 from triortc.engine.calls.presence import effective_status
 from triortc.engine.calls.replies import CallRequestedPayload, JoinedPayload, Ok
 from triortc.engine.calls.session import Session
@@ -212,7 +213,7 @@ class Requesting:
         data: dict[str, Value] = {}
         if policy.on_no_answer == "reroute" and session.was_unassigned and not world.draining:
             tried = (*session.missed_by, session.agent_principal.sub)
-            others = [agent for agent, effective in self._candidates(session, tried) if effective == "available"]
+            others = self._candidates(session, tried)
             room = queueing.has_room(world, session)
             data = {"reroute": bool(others) or room, "from": session.agent, "queue_deadline": self._queue_deadline()}
         row = self._lifecycle.apply(session.id, "T_ring", "system", data)
@@ -224,52 +225,63 @@ class Requesting:
         else:
             self._lifecycle.apply(session.id, "int.no_agent_left", "system", {})
 
-    def _able(self, session: Session, conversation: Conversation) -> tuple[dict[str, Agent], bool]:
-        """The agents who may be rung, and whether somebody would be one but for what they are doing."""
-        if conversation.assignee is None:
-            statuses = self._candidates(session, session.missed_by)
-        else:
-            agent = self._world.agent(Principal(session.org, "agent", conversation.assignee))
-            may = "video.receive" in agent.caps and agent.principal.sub not in session.missed_by
-            statuses = [(agent, self._apart_from(conversation, agent))] if may else []
-        able = {agent.principal.sub: agent for agent, effective in statuses if effective == "available"}
-        return able, any(effective == "busy" for _, effective in statuses)
+    def _candidates(self, session: Session, but_for: Collection[str]) -> dict[Principal, Candidate]:
+        """The group's agents who are available on video."""
+        known = self._world.candidates.get((session.org, session.group), {})
+        if not but_for:
+            return known
+        return {agent: candidate for agent, candidate in known.items() if agent.sub not in but_for}
 
-    def _candidates(self, session: Session, but_for: Collection[str]) -> list[tuple[Agent, str]]:
-        """The group's agents who take videos, each with how available they are."""
-        return [
-            (agent, agent.statuses["video"].effective)
+    def _somebody_is_busy(self, session: Session) -> bool:
+        """Whether somebody of the group would be rung but for what they are doing."""
+        return any(
+            agent.statuses["video"].effective == "busy"
             for agent in agents_of_group(self._world, session.org, session.group)
-            if "video.receive" in agent.caps and agent.statuses and agent.principal.sub not in but_for
-        ]
+            if "video.receive" in agent.caps and agent.statuses and agent.principal.sub not in session.missed_by
+        )
+
+    def _assignee(self, session: Session, conversation: Conversation) -> tuple[dict[Principal, Candidate], bool]:
+        """The agent who has the conversation, if they may be rung; else whether that is for what they are doing."""
+        agent = self._world.agent(Principal(session.org, "agent", conversation.assignee or ""))
+        if "video.receive" not in agent.caps or agent.principal.sub in session.missed_by:
+            return {}, False
+        effective = self._apart_from(conversation, agent)
+        able = {agent.principal: candidate(self._world, agent)} if effective == "available" else {}
+        return able, effective == "busy"
 
     def _apart_from(self, conversation: Conversation, agent: Agent) -> str:
         """The assignee's availability on video, without the conversation in which the video is asked for."""
         world = self._world
         others = [world.conversations[key] for key in agent.chats if key != conversation.key]
         facts = presence_facts(world, agent)
-        facts = replace(facts, open_chats=len(others), wrap_up=any(other.held_by_video for other in others))
+        facts = msgspec.structs.replace(
+            facts, open_chats=len(others), wrap_up=any(other.held_by_video for other in others)
+        )
         return effective_status("video", facts).effective
 
     def _claim(self, session: Session, conversation: Conversation) -> tuple[str | None, int, str]:
         """V1, V4: claim the first candidate that can be reached. Without one: why."""
         world = self._world
-        able, busy = self._able(session, conversation)
-        order = self._router.order(session.org, session.group, [candidate(world, agent) for agent in able.values()])
-        unreachable = False
-        for sub in dict.fromkeys(order):
-            if sub not in able:
+        busy: bool | None = None
+        if conversation.assignee is None:
+            able = self._candidates(session, session.missed_by)
+        else:
+            able, busy = self._assignee(session, conversation)
+        unreachable, tried = False, set[str]()
+        for sub in self._router.order(session.org, session.group, list(able.values())):
+            agent = Principal(session.org, "agent", sub)
+            if agent not in able or sub in tried:
                 continue
-            agent = able[sub]
-            if not world.can_ring(agent.principal):
+            tried.add(sub)
+            if not world.can_ring(agent):
                 unreachable = True
             else:
-                epoch = world.claims.acquire(agent.principal, session.id, "routed", assignable=True)
+                epoch = world.claims.acquire(agent, session.id, "routed", assignable=True)
                 if not isinstance(epoch, Busy):
                     threads.claim_conversation(world, conversation, sub)
                     return sub, epoch, ""
             if session.state == "new":
                 self._lifecycle.apply(session.id, "int.candidate_lost", "system", {"agent": sub})
-        if busy:
+        if self._somebody_is_busy(session) if busy is None else busy:
             return None, 0, "agent_busy"
         return None, 0, "no_reachable_device" if unreachable else "no_agent_available"

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Final, Literal
 
+import msgspec
+
 from triortc.engine.calls import invitations, queueing, ringing
 from triortc.engine.calls.capture import VOLATILE_TIMERS
 from triortc.engine.calls.claim_table import Claim
@@ -85,17 +87,18 @@ def _shift_s(world: World, zero_ms: int) -> float:
 
 
 def _shifted(item: Any, shift_s: float) -> Any:
-    """A copy of a dataclass with its instants moved: `…_at`, `…_since`, `…_until`, `deadline`, also those inside."""
+    """A copy of a record with its instants moved: `…_at`, `…_since`, `…_until`, `deadline`, also those inside."""
     changes: dict[str, object] = {}
-    for field in fields(item):
-        value = getattr(item, field.name)
-        if isinstance(value, float) and (field.name.endswith(("_at", "_since", "_until")) or field.name == "deadline"):
-            changes[field.name] = value + shift_s
+    struct = isinstance(item, msgspec.Struct)
+    for name in item.__struct_fields__ if struct else [field.name for field in fields(item)]:
+        value = getattr(item, name)
+        if isinstance(value, float) and (name.endswith(("_at", "_since", "_until")) or name == "deadline"):
+            changes[name] = value + shift_s
         elif is_dataclass(value) and not isinstance(value, type):
-            changes[field.name] = _shifted(value, shift_s)
-        elif field.name in ("timers", "grace"):
-            changes[field.name] = {name: at + shift_s for name, at in value.items()}
-    return replace(item, **changes)
+            changes[name] = _shifted(value, shift_s)
+        elif name in ("timers", "grace"):
+            changes[name] = {timer: at + shift_s for timer, at in value.items()}
+    return msgspec.structs.replace(item, **changes) if struct else replace(item, **changes)
 
 
 def _log_record(world: World, row: EventRow) -> LogRecord:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from operator import attrgetter
+from copy import copy
+from dataclasses import asdict
 from typing import Final, NamedTuple
+
+import msgspec
 
 from triortc.engine.calls.actor import DeviceAddress, Principal
 from triortc.engine.calls.machine import SAME, Machine, Row
@@ -41,8 +43,7 @@ class Pending:
     deadline: float
 
 
-@dataclass(slots=True)
-class Session:
+class Session(msgspec.Struct):
     """The state of a session.
 
     Times are monotonic seconds; `phase` is `in_call` for the three states of a call that runs.
@@ -78,8 +79,8 @@ class Session:
     outcome: str | None = None
     reason: str | None = None
     pending: Pending | None = None
-    grace: dict[str, float] = field(default_factory=dict)
-    timers: dict[str, float] = field(default_factory=dict)
+    grace: dict[str, float] = msgspec.field(default_factory=dict)
+    timers: dict[str, float] = msgspec.field(default_factory=dict)
     talk_s: float = 0.0
     talk_since: float | None = None
     recording: str | None = None
@@ -139,9 +140,6 @@ class Session:
     @property
     def talk_ms(self) -> int:
         return round(self.talk_s * 1000)
-
-
-_FIELDS: Final = attrgetter(*(field.name for field in fields(Session)))
 
 
 @value(slots=True, frozen=True)
@@ -383,7 +381,7 @@ def step(session: Session, event: SessionEvent, now: float) -> Step:
     row = SESSIONS.select(before, event.name, facts)
     if row is None:
         return Step(session, None, None)
-    after = Session(*_FIELDS(session))  # several times as fast as copy.copy
+    after = copy(session)
     after.grace, after.timers = dict(session.grace), dict(session.timers)
     if row.next != SAME:
         after.phase = "in_call" if row.next == "active" else row.next

@@ -104,7 +104,7 @@ def invitation_view(world: World, invitation: Invitation, device: Device) -> Inv
 
 def invitation_changed(world: World, invitation: Invitation, device: Device) -> InvitationChanged:
     view = invitation_view(world, invitation, device)
-    return InvitationChanged(**{name: getattr(view, name) for name in InvitationView.__dataclass_fields__})
+    return InvitationChanged(**{name: getattr(view, name) for name in InvitationView.__struct_fields__})
 
 
 def _own_invitations(world: World, device: Device) -> list[Invitation]:
@@ -170,7 +170,7 @@ def _live_session(world: World, conversation: Conversation, device: Device) -> L
         and own != device.address
         and (own_side == "visitor" or "handoff" in device.actor.caps)
     )
-    return LiveSession(session.id, session.state, reference, can_pull)
+    return LiveSession(session.id, session.state, can_pull, reference)
 
 
 def conversation_view(world: World, conversation: Conversation, device: Device) -> ConversationView:

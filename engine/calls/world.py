@@ -20,7 +20,7 @@ from triortc.engine.calls.gate_table import Gate
 from triortc.engine.calls.invitation_table import Invitation
 from triortc.engine.calls.machine import Row
 from triortc.engine.calls.notifications import ChannelStatus, DeviceReference, Notice, Notification
-from triortc.engine.calls.ports import Kind, RecordingPolicyPort, Side
+from triortc.engine.calls.ports import Candidate, Kind, RecordingPolicyPort, Side
 from triortc.engine.calls.presence import CHANNELS, Channel, Declared
 from triortc.engine.calls.push_planner import PushRules, ring_route
 from triortc.engine.calls.replies import FAULT_CODES, CallFault
@@ -173,6 +173,8 @@ class World:
         self.used_devices: dict[str, dict[str, None]] = {}
         self.notices: dict[str, dict[DeviceAddress, Notice]] = {}
         self.agents_of_group: dict[tuple[str, str], dict[Principal, Agent]] = {}
+        #: Of each group the agents who are available on video; kept by `availability`.
+        self.candidates: dict[tuple[str, str], dict[Principal, Candidate]] = {}
         self.supervisors_of: dict[str, dict[Principal, None]] = {}
         self.conversations_of_agent: dict[Principal, dict[tuple[str, str], None]] = {}
         self.conversations_of_visitor: dict[Principal, dict[tuple[str, str], None]] = {}
@@ -288,6 +290,7 @@ class World:
         principal = agent.principal
         for group in agent.groups - groups:
             self.agents_of_group[principal.org, group].pop(principal, None)
+            self.candidates.get((principal.org, group), {}).pop(principal, None)
         for group in groups:
             self.agents_of_group.setdefault((principal.org, group), {})[principal] = agent
         agent.groups = groups

@@ -450,8 +450,8 @@ def test_V4_V18_V19_V20_V31_are_in_the_log_though_they_change_no_state() -> None
     ben = agent_actor("ben", "tablet")
     house.connect(ben)
     house.ok(ben, PresenceSet("video", "available"))
-    house.lose(ben)
     house.world.agents[ben.principal].idle_since = -1.0
+    house.lose(ben)
     session = house.request(vic).session
     house.ok(phone, RingSilence(house.ring(phone)))
     house.lose(phone)

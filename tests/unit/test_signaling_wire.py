@@ -12,6 +12,7 @@ import pytest
 
 from triortc.engine.calls import commands as calls
 from triortc.engine.calls import notifications as told
+from triortc.engine.calls import replies
 from triortc.engine.calls.actor import PushEndpoint
 from triortc.errors import ProtocolError
 from triortc.signaling.mapping import ENGINE_COMMANDS, device_information, engine_command
@@ -150,9 +151,41 @@ def test_call_control_has_every_command_but_the_refreshing_of_tokens() -> None:
 
 @pytest.mark.parametrize("notification", typing.get_args(told.Notification), ids=lambda cls: cls.wire_type)
 def test_3_4_every_event_of_call_control_is_an_event_of_the_protocol(notification: type[Any]) -> None:
-    names = {field.name.rstrip("_") for field in dataclasses.fields(notification)}
+    described = dataclasses.fields if dataclasses.is_dataclass(notification) else msgspec.structs.fields
+    names = {field.name.rstrip("_") for field in described(notification)}
     wire = {field.encode_name for field in msgspec.structs.fields(EVENTS[notification.wire_type])}
     assert names == wire
+
+
+def _inside(info: Any) -> typing.Iterator[Any]:
+    """A type and all those it is made of."""
+    yield info
+    for name in ("types", "item_types", "fields"):
+        for part in getattr(info, name, ()):
+            yield from _inside(getattr(part, "type", part))
+    for name in ("item_type", "key_type", "value_type"):
+        if hasattr(info, name):
+            yield from _inside(getattr(info, name))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        kind
+        for kind in (*typing.get_args(told.Notification), *typing.get_args(replies.OkPayload))
+        if issubclass(kind, msgspec.Struct)
+    ],
+    ids=lambda kind: kind.__name__,
+)
+def test_what_is_encoded_at_once_holds_nothing_that_looks_different_on_the_wire(kind: type[msgspec.Struct]) -> None:
+    """Named tuples would become arrays; a dataclass would keep the optional fields that are None."""
+    info = msgspec.inspect.type_info(kind)
+    assert isinstance(info, msgspec.inspect.StructType)
+    for part in _inside(info):
+        assert not isinstance(part, msgspec.inspect.NamedTupleType | msgspec.inspect.DataclassType), part
+        if isinstance(part, msgspec.inspect.StructType):
+            optional = [field.default for field in part.fields if not field.required]
+            assert optional == [None] * len(optional), part.cls
 
 
 def test_an_event_is_encoded_with_renamed_fields_and_without_what_is_not_there() -> None:
