@@ -1,14 +1,19 @@
-"""One task that wakes many connections, each at its own deadline."""
+"""One task that wakes many, each at its own deadline: connections, sessions."""
 
 from __future__ import annotations
 
 import heapq
 import math
 from collections.abc import Callable
+from typing import Final
 
 import trio
 
 __all__ = ["DeadlineClock", "Timed"]
+
+#: After so many at once others get a turn.
+_AT_ONCE: Final = 8
+_COMPACT_ABOVE: Final = 64
 
 
 class Timed:
@@ -33,29 +38,48 @@ class DeadlineClock:
     def __init__(self) -> None:
         self._due: list[tuple[float, int, Timed]] = []
         self._pushes = 0
+        self._void = 0
         self._scope = trio.CancelScope()
+
+    def __len__(self) -> int:
+        """How many entries there are, those that are void among them."""
+        return len(self._due)
 
     def watch(self, timed: Timed) -> None:
         """The deadline is new, or may have come nearer."""
         deadline = timed.next_deadline()
         if deadline < timed.wake_at:
+            self._void += timed.wake_at < math.inf
             timed.wake_at = deadline
             self._pushes += 1
             heapq.heappush(self._due, (deadline, self._pushes, timed))
-            self._scope.deadline = min(self._scope.deadline, deadline)
+            if deadline < self._scope.deadline:
+                self._scope.deadline = deadline
+
+    def forget(self, timed: Timed) -> None:
+        """It is over: it is not woken any more."""
+        if timed.wake_at < math.inf:
+            timed.wake_at = math.inf
+            self._void += 1
+            if self._void > _COMPACT_ABOVE and 2 * self._void > len(self._due):
+                self._due = [entry for entry in self._due if entry[2].wake_at == entry[0]]
+                heapq.heapify(self._due)
+                self._void = 0
 
     async def run(self) -> None:
         """Wake them; runs until cancelled."""
         while True:
             with trio.CancelScope(deadline=self._due[0][0] if self._due else math.inf) as self._scope:
                 await trio.sleep_forever()
-            now = trio.current_time()
-            due: list[Timed] = []
-            while self._due and self._due[0][0] <= now:
+            woken = 0
+            while self._due and self._due[0][0] <= trio.current_time():
                 at, _, timed = heapq.heappop(self._due)
-                if timed.wake_at == at:  # else it was set nearer since, and has been woken
-                    timed.wake_at = math.inf
-                    due.append(timed)
-            for timed in due:
-                timed.on_time(now)
+                if timed.wake_at != at:  # it was set nearer since, and has been woken, or is over
+                    self._void -= 1
+                    continue
+                timed.wake_at = math.inf
+                timed.on_time(trio.current_time())
                 self.watch(timed)
+                woken += 1
+                if woken % _AT_ONCE == 0:
+                    await trio.lowlevel.checkpoint()

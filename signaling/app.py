@@ -32,7 +32,7 @@ from triortc.signaling.certificates import (
     self_signed_certificate,
     server_context,
 )
-from triortc.signaling.channel import MessageChannel
+from triortc.signaling.channel import ServedChannel
 from triortc.signaling.configuration import HttpConfiguration, SignalingConfiguration
 from triortc.signaling.http import SIGNAL_PATH, HttpCounters, HttpServer, UpgradeContext
 from triortc.signaling.listening import listen
@@ -448,7 +448,7 @@ def _by_room(counters: Mapping[str, int]) -> dict[str, dict[str, int]]:
     return rooms
 
 
-async def _serve_channel(signaling: SignalServer, channel: MessageChannel, context: UpgradeContext) -> None:
+async def _serve_channel(signaling: SignalServer, channel: ServedChannel, context: UpgradeContext) -> None:
     await signaling.serve(channel, foreign_origin=context.origin if context.foreign else None)
 
 

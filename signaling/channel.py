@@ -5,13 +5,23 @@ The bytes are the same on every transport; only the frame around them differs.
 
 from __future__ import annotations
 
+from collections import deque
+from enum import Enum
 from typing import Final, Protocol
 
 import trio
 
 from triortc.errors import SignalingError
 
-__all__ = ["MAX_REASON_BYTES", "ChannelClosedError", "MemoryChannel", "MessageChannel", "memory_channel_pair"]
+__all__ = [
+    "MAX_REASON_BYTES",
+    "ChannelClosedError",
+    "MemoryChannel",
+    "MessageChannel",
+    "Sending",
+    "ServedChannel",
+    "memory_channel_pair",
+]
 
 #: How long the text of a close may be (RFC 6455 section 5.5: with the code it has to fit into a control frame).
 MAX_REASON_BYTES: Final = 123
@@ -33,6 +43,16 @@ class ChannelClosedError(SignalingError):
         self.error = error
 
 
+class Sending(Enum):
+    """What `send_now` has done."""
+
+    DONE = "done"
+    #: All messages are taken; what has not gone yet goes before any other: `send` waits for it.
+    BEGUN = "begun"
+    #: Nothing is taken.
+    BLOCKED = "blocked"
+
+
 class MessageChannel(Protocol):
     """One connection that carries whole messages, both ways, in order."""
 
@@ -50,6 +70,16 @@ class MessageChannel(Protocol):
         """Close with a code and a reason (at most 123 bytes count). Abrupt when cancelled: bound it with a scope."""
 
 
+class ServedChannel(MessageChannel, Protocol):
+    """A server's end of one, which can be written to by whoever has something to tell."""
+
+    def send_now(self, *messages: bytes) -> Sending:
+        """Send messages without waiting, as far as that can be done. Never raises: `send` does, for whoever comes next.
+
+        Not while another task is in `send`.
+        """
+
+
 class MemoryChannel:
     """One end of a pair of channels inside one process, for tests and for embedders without a network."""
 
@@ -59,6 +89,7 @@ class MemoryChannel:
         self._outgoing = outgoing
         self._incoming = incoming
         self._closes = log
+        self._begun: deque[bytes] = deque()
         self._heard_at = trio.current_time()
 
     @property
@@ -69,10 +100,25 @@ class MemoryChannel:
     async def send(self, *messages: bytes) -> None:
         """Send messages, in their order. Raises ChannelClosedError."""
         try:
+            while self._begun:
+                await self._outgoing.send(self._begun[0])
+                self._begun.popleft()
             for data in messages:
                 await self._outgoing.send(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise ChannelClosedError(*self._closes.first) from None
+
+    def send_now(self, *messages: bytes) -> Sending:
+        """Send what the other end has room for; if that is at least one, the others are taken as well."""
+        if self._begun:
+            return Sending.BLOCKED
+        for count, data in enumerate(messages):
+            try:
+                self._outgoing.send_nowait(data)
+            except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
+                self._begun.extend(messages[count:] if count else ())
+                return Sending.BEGUN if count else Sending.BLOCKED
+        return Sending.DONE
 
     async def receive(self) -> bytes:
         """Wait for the next message. Raises ChannelClosedError."""

@@ -8,11 +8,12 @@ from typing import Final, Protocol
 
 import trio
 
-from triortc.signaling.channel import ChannelClosedError, MessageChannel
+from triortc.engine.deadlines import DeadlineClock, Timed
+from triortc.signaling.channel import ChannelClosedError, Sending, ServedChannel
 from triortc.signaling.configuration import SignalingConfiguration
-from triortc.signaling.deadlines import DeadlineClock, Timed
 from triortc.signaling.link import CloseCode, Link
 from triortc.signaling.session import BESIDE_A_TOKEN_CHECK, SignalingSession
+from triortc.signaling.turn_writes import TurnWrites
 from triortc.signaling.wire import Hello, Incoming, WireError, parse_incoming
 from triortc.signaling.wire_commands import AuthRefresh
 
@@ -55,8 +56,12 @@ class SignalHandler(Protocol):
     async def refresh(self, session: SignalingSession, id: str, refresh: AuthRefresh) -> None:
         """Check a newer token, in bounded time; the reply goes to the session."""
 
-    async def settled(self) -> None:
-        """Wait until what is queued by now may be told: until it would survive what it has to survive."""
+    @property
+    def settled(self) -> bool:
+        """Whether what is queued by now may be told: whether it would survive what it has to survive."""
+
+    async def settle(self) -> None:
+        """Wait until it may."""
 
     def parted(self, session: SignalingSession, link: Link) -> None:
         """The connection is over."""
@@ -71,20 +76,23 @@ class Connection:
         configuration: limits and timers.
         wall_ms: unix milliseconds, to stamp messages with.
         clock: keeps the time of all connections.
+        writes: gathers what one turn of the loop tells.
     """
 
     def __init__(
         self,
-        channel: MessageChannel,
+        channel: ServedChannel,
         handler: SignalHandler,
         configuration: SignalingConfiguration,
         wall_ms: Callable[[], int],
         clock: DeadlineClock,
+        writes: TurnWrites,
     ) -> None:
         self._channel = channel
         self._handler = handler
         self._configuration = configuration
         self._clock = clock
+        self._writes = writes
         self._timed = Timed(self._deadline, self._on_time)
         self._link = Link(configuration, trio.current_time(), wall_ms, self._changed, self._rescheduled)
         self._session: SignalingSession | None = None
@@ -94,6 +102,11 @@ class Connection:
         self._checking_token = False
         self._held: deque[tuple[Incoming, float]] = deque()
         self._writing = trio.CancelScope()
+        #: Whether the writer waits for something to write.
+        self._idle = False
+        #: Whether the channel has begun with messages that it could not send at once.
+        self._begun = False
+        self._refused: list[bytes] = []
 
     async def run(self, greeted: Callable[[], None]) -> None:
         """Serve the connection until it ends, and close it.
@@ -170,8 +183,10 @@ class Connection:
 
     def _changed(self) -> None:
         """There is something to write, or to close."""
-        self._wake.set()
         closing = self._link.closing
+        if closing is None and self._idle and self._writes.gather(self):
+            return
+        self._wake.set()
         if closing is not None:
             patience_s = 0.0 if closing.code == CloseCode.SILENT else self._configuration.close_timeout_s
             self._writing.deadline = min(self._writing.deadline, trio.current_time() + patience_s)
@@ -201,18 +216,48 @@ class Connection:
         link = self._link
         with self._writing:
             try:
-                while not link.finished:
-                    batch = self._batch()
-                    if not batch:
-                        self._wake = trio.Event()
-                        await self._wake.wait()
+                while not link.finished or self._begun or self._refused:
+                    batch, self._refused = self._refused or self._batch(), []
+                    if not batch and not self._begun:
+                        await self._something_to_write()
                         continue
-                    await self._handler.settled()
+                    if not self._handler.settled:
+                        await self._handler.settle()
                     await self._channel.send(*batch)
-                    self._replies_in_batch = 0
-                    self._replies_written.set()
+                    self._written()
             except ChannelClosedError as closed:
                 link.close(closed.code, closed.reason, abrupt=True)
+
+    async def _something_to_write(self) -> None:
+        self._wake = trio.Event()
+        self._idle = True
+        try:
+            await self._wake.wait()
+        finally:
+            self._idle = False
+
+    def write_now(self) -> None:
+        """Write what is queued, unless the client reads too slowly for that: then it is left to the writer.
+
+        The bounds are the same as the writer's: what it has taken from the queue is one batch, here and there.
+        """
+        if not self._idle or self._link.closing is not None or not self._handler.settled:
+            self._wake.set()
+            return
+        while batch := self._batch():
+            sending = self._channel.send_now(*batch)
+            if sending is not Sending.DONE:
+                self._idle = False
+                self._begun = sending is Sending.BEGUN
+                self._refused = [] if self._begun else batch
+                self._wake.set()
+                return
+            self._written()
+
+    def _written(self) -> None:
+        self._begun = False
+        self._replies_in_batch = 0
+        self._replies_written.set()
 
     def _batch(self) -> list[bytes]:
         """What is written in one go: what has come together, up to a bound."""

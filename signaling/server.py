@@ -19,17 +19,18 @@ from triortc.engine.calls.notifications import Notification, Snapshot
 from triortc.engine.calls.quality import QualityConfiguration
 from triortc.engine.calls.replies import CallFault, Ok, Reply
 from triortc.engine.calls.store import ReplyRow
+from triortc.engine.deadlines import DeadlineClock
 from triortc.signaling.book import SessionBook
-from triortc.signaling.channel import MessageChannel
+from triortc.signaling.channel import ServedChannel
 from triortc.signaling.configuration import SignalingConfiguration
 from triortc.signaling.connection import Connection, RefusedError
-from triortc.signaling.deadlines import DeadlineClock
 from triortc.signaling.link import CloseCode, Link
 from triortc.signaling.mapping import device_information, engine_command
 from triortc.signaling.ports import CallControl, Keeper, SignalCounters
 from triortc.signaling.session import SignalingSession
 from triortc.signaling.tokens import CLOCK_SKEW_S, Claims, TokenError, TokenVerifier
 from triortc.signaling.turn_credentials import turn_server
+from triortc.signaling.turn_writes import TurnWrites
 from triortc.signaling.wire import (
     PROTOCOL,
     Hello,
@@ -92,6 +93,7 @@ class SignalServer:
         self._told: tuple[Notification | None, msgspec.Raw] = None, msgspec.Raw(b"null")
         self._expiry = trio.CancelScope()
         self._clock = DeadlineClock()
+        self._writes = TurnWrites()
         self._draining = False
         self.calls: CallControl | None = None
         self.keeper: Keeper | None = None
@@ -112,7 +114,7 @@ class SignalServer:
         """
         return self.counters.handshakes + arriving < self._configuration.max_handshakes
 
-    async def serve(self, channel: MessageChannel, *, foreign_origin: str | None = None) -> None:
+    async def serve(self, channel: ServedChannel, *, foreign_origin: str | None = None) -> None:
         """Serve one connection to its end.
 
         Args:
@@ -120,7 +122,7 @@ class SignalServer:
             foreign_origin: the origin of the page behind it, unless that is our own.
         """
         greeter = _Greeter(self, foreign_origin)
-        connection = Connection(channel, greeter, self._configuration, self._wall_ms, self._clock)
+        connection = Connection(channel, greeter, self._configuration, self._wall_ms, self._clock, self._writes)
         self.counters.connections += 1
         self.counters.open_connections += 1
         self.counters.handshakes += 1
@@ -253,6 +255,10 @@ class SignalServer:
         """Heartbeats and the ends of tokens, of all connections; runs until cancelled."""
         await self._clock.run()
 
+    async def run_writes(self) -> None:
+        """Write what devices are told, as far as they read it; runs until cancelled."""
+        await self._writes.run()
+
     async def run_expiry(self) -> None:
         """Give up sessions that nobody resumed; runs until cancelled."""
         while True:
@@ -308,9 +314,14 @@ class SignalServer:
             stored_at = now - max(0, now_ms - row.at_ms) / 1000
             self._book.remember(row.address, row.command, row.digest, row.reply, stored_at=stored_at)
 
-    async def settled(self) -> None:
+    @property
+    def settled(self) -> bool:
+        """Whether what has happened by now may be told."""
+        return self.keeper is None or self.keeper.settled
+
+    async def settle(self) -> None:
         """Wait until what has happened by now may be told."""
-        if self.keeper is not None and not self.keeper.settled:
+        if self.keeper is not None:
             await self.keeper.settle()
 
     def _follow(self, session: SignalingSession, t: str, command: EngineCommand, reply: Ok) -> None:
@@ -450,7 +461,12 @@ class _Greeter:
         self.execute = server.execute
         self.refresh = server.refresh
         self.parted = server.parted
-        self.settled = server.settled
+        self.settle = server.settle
+
+    @property
+    def settled(self) -> bool:
+        """Whether what has happened by now may be told."""
+        return self._server.settled
 
     async def greet(self, hello: Hello, link: Link) -> SignalingSession:
         """Pass the hello on."""
@@ -469,6 +485,7 @@ async def open_signal_server(server: SignalServer) -> AsyncGenerator[SignalServe
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.run_clock)
         nursery.start_soon(server.run_expiry)
+        nursery.start_soon(server.run_writes)
         try:
             yield server
         finally:

@@ -60,6 +60,16 @@ class SocketBytes:
             except OSError as error:
                 raise trio.BrokenResourceError("the connection is broken") from error
 
+    def send_now(self, data: bytes) -> int:
+        """Send what the kernel takes: so many bytes. None, if the connection is broken or closed, too."""
+        descriptor = self._socket.fileno()
+        if descriptor < 0:
+            return 0
+        try:
+            return os.write(descriptor, data)
+        except OSError:  # whoever waits for this connection gets to know of it
+            return 0
+
     async def send_all(self, data: bytes) -> None:
         """Send, and wait only for what the kernel does not take."""
         rest: bytes | memoryview = data

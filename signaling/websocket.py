@@ -18,8 +18,8 @@ from wsproto.handshake import H11Handshake
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from triortc.errors import ProtocolError
-from triortc.signaling.channel import MAX_REASON_BYTES, ChannelClosedError
-from triortc.signaling.socket_bytes import byte_stream
+from triortc.signaling.channel import MAX_REASON_BYTES, ChannelClosedError, Sending
+from triortc.signaling.socket_bytes import SocketBytes, byte_stream
 from triortc.signaling.wire import PROTOCOL
 
 __all__ = ["WebSocketChannel", "accept_websocket"]
@@ -110,6 +110,7 @@ class WebSocketChannel:
         "_size",
         "_stream",
         "_unfinished",
+        "_unsent",
         "_writing",
         "heard_at",
     )
@@ -123,6 +124,7 @@ class WebSocketChannel:
         self._rest = b""
         self._size = 0
         self._unfinished = 0
+        self._unsent = b""
         self._closed: tuple[int, str, str | None] | None = None
         self._writing = trio.Lock()
         self.heard_at = trio.current_time()
@@ -138,13 +140,34 @@ class WebSocketChannel:
             raise self._end()
         await self._write(b"".join(map(_text_frame, messages)))
 
+    def send_now(self, *messages: bytes) -> Sending:
+        """Send messages as `send` does, as far as the kernel takes them at once; over TLS it is not asked."""
+        stream = self._stream
+        if (
+            type(stream) is not SocketBytes
+            or self._closed is not None
+            or self._connection.state is not ConnectionState.OPEN
+            or self._unsent
+            or self._writing.locked()
+        ):
+            return Sending.BLOCKED
+        data = b"".join(map(_text_frame, messages))
+        sent = stream.send_now(data)
+        if sent == len(data):
+            return Sending.DONE
+        if sent:
+            self._unsent = data[sent:]
+        return Sending.BEGUN if sent else Sending.BLOCKED
+
     async def _write(self, data: bytes) -> None:
-        """Write; of several tasks one after the other."""
+        """Write, behind what is begun; of several tasks one after the other."""
         try:
             self._writing.acquire_nowait()
         except trio.WouldBlock:
             await self._writing.acquire()
         try:
+            if self._unsent:
+                data, self._unsent = self._unsent + data, b""
             await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise self._end() from None

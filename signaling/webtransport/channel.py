@@ -10,7 +10,7 @@ import trio
 
 from triortc.engine.address import Address
 from triortc.errors import ProtocolError
-from triortc.signaling.channel import ChannelClosedError
+from triortc.signaling.channel import ChannelClosedError, Sending
 from triortc.signaling.webtransport.session import WebTransportEvent, WebTransportSession
 
 __all__ = ["ConnectionOwner", "WebTransportChannel"]
@@ -129,6 +129,16 @@ class WebTransportChannel:
             if not self._session.send_message(data):
                 raise self._closed()
         self._owner.wake()
+
+    def send_now(self, *messages: bytes) -> Sending:
+        """Leave messages with the connection, if what has not arrived yet is little enough to need no wait."""
+        for count, data in enumerate(messages):
+            blocked = self._session.closed is not None or self._session.unsent_bytes > self._unsent_bytes
+            if blocked and not count:
+                return Sending.BLOCKED
+            self._session.send_message(data)
+        self._owner.wake()
+        return Sending.DONE
 
     async def receive(self) -> bytes:
         """Wait for the next message. Raises ChannelClosedError; a length that is too large closes with 4409."""

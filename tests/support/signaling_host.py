@@ -19,7 +19,7 @@ from triortc.engine.calls.notifications import RingOffer, Snapshot, VisitorView
 from triortc.engine.calls.replies import Ok, Reply
 from triortc.engine.udp import UdpSocket
 from triortc.signaling.certificates import ServerCertificate, self_signed_certificate
-from triortc.signaling.channel import MemoryChannel, MessageChannel, memory_channel_pair
+from triortc.signaling.channel import MemoryChannel, MessageChannel, ServedChannel, memory_channel_pair
 from triortc.signaling.client import ClientDevice, SignalClient, connect_websocket, open_signal_client
 from triortc.signaling.configuration import HttpConfiguration, SignalingConfiguration
 from triortc.signaling.http import SIGNAL_PATH, HttpServer, UpgradeContext
@@ -203,7 +203,7 @@ async def open_signaling_host(
     calls = ScriptedCalls()
     server.calls = calls
 
-    async def upgraded(channel: MessageChannel, context: UpgradeContext) -> None:
+    async def upgraded(channel: ServedChannel, context: UpgradeContext) -> None:
         await server.serve(channel, foreign_origin=context.origin if context.foreign else None)
 
     http_server = HttpServer(

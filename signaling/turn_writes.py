@@ -1,0 +1,56 @@
+"""What one turn of the loop tells is written at its end, by one task for all connections.
+
+A step of call control tells several devices several things, and in one turn of the loop there are often several steps.
+To wake a task for each connection costs as much as the write, and more; to write from each step wakes the peers one
+by one while the loop still works, which costs the kernel more than the task would have. So one task is woken, once.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import trio
+
+__all__ = ["TurnWrites", "Writer"]
+
+
+class Writer(Protocol):
+    """A connection."""
+
+    def write_now(self) -> None:
+        """Write what is queued, as far as that needs no wait, and see to it that the rest is written."""
+
+
+class TurnWrites:
+    """Knows which connections have something to write since the last turn of the loop."""
+
+    __slots__ = ("_lot", "_running", "_waiting")
+
+    def __init__(self) -> None:
+        self._lot = trio.lowlevel.ParkingLot()
+        self._running = False
+        self._waiting: dict[Writer, None] = {}
+
+    def gather(self, writer: Writer) -> bool:
+        """This connection has something to write. False: nobody does that here, its own task has to be woken."""
+        if self._running:
+            if not self._waiting:
+                self._lot.unpark()
+            self._waiting[writer] = None
+        return self._running
+
+    async def run(self) -> None:
+        """Write; runs until cancelled."""
+        self._running = True
+        try:
+            while True:
+                await self._lot.park()
+                self._write()
+        finally:
+            self._running = False
+            self._write()
+
+    def _write(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for writer in waiting:
+            writer.write_now()
