@@ -1,22 +1,19 @@
-"""The trio shell of call control: a nursery per session, deadlines as cancel scopes, effects performed.
+"""The trio shell of call control: commands and events come in as plain calls and are decided at once.
 
-Commands and events come in as plain calls and are decided at once. What takes time belongs to a session, and lives in
-the session's own nursery: its clock, and the tasks that the media side starts for it. The nursery opens when it begins
-to ring and is empty when the session is over. What goes wrong inside it ends that session and no other.
+What takes time belongs to a session, and lives as long as it does (`session_lives`): its clock, and the tasks that the
+media side starts for it. What goes wrong for one session ends that session and no other.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
-from types import TracebackType
-from typing import Final, Literal
+from dataclasses import asdict
+from typing import Final
 
 import trio
 
@@ -24,29 +21,8 @@ from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation, 
 from triortc.engine.calls.commands import Command
 from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.control import CallControl
-from triortc.engine.calls.effects import (
-    AddCandidates,
-    AnswerOffer,
-    AppendHistory,
-    AppendInvitation,
-    CloseLeg,
-    Effect,
-    KeepMessage,
-    Notify,
-    OpenLeg,
-    RemoveDevice,
-    ReplyTo,
-    Report,
-    RequestKeyframe,
-    SendPush,
-    SessionEnded,
-    SessionStarted,
-    SetGate,
-    SetSource,
-    SetView,
-    StartRecording,
-    StopRecording,
-)
+from triortc.engine.calls.crash_boundary import CrashBoundary
+from triortc.engine.calls.effects import Effect
 from triortc.engine.calls.event_log import EventLogPort
 from triortc.engine.calls.events import (
     ActorChanged,
@@ -63,7 +39,6 @@ from triortc.engine.calls.events import (
     SessionFenced,
     ShutDown,
 )
-from triortc.engine.calls.held_replies import HeldReplies, with_answer
 from triortc.engine.calls.history import MemoryHistory
 from triortc.engine.calls.keeping import Keeper
 from triortc.engine.calls.media_events import (
@@ -75,8 +50,9 @@ from triortc.engine.calls.media_events import (
     RecordingStopped,
 )
 from triortc.engine.calls.memory_store import MemoryStore
-from triortc.engine.calls.notifications import Notification, Snapshot
+from triortc.engine.calls.notifications import Snapshot
 from triortc.engine.calls.observing import Observers, OutboxPort
+from triortc.engine.calls.performing import INTERNAL_FAULT, OnReply, Performer, reply_to_offer
 from triortc.engine.calls.ports import (
     ClientPort,
     HistoryPort,
@@ -86,60 +62,23 @@ from triortc.engine.calls.ports import (
     RecordingPolicyPort,
     RouterPort,
 )
-from triortc.engine.calls.replies import CallFault, Ok, Reply, SdpAnswerPayload
+from triortc.engine.calls.replies import Reply
 from triortc.engine.calls.session import LogRecord
+from triortc.engine.calls.session_lives import SessionLives, Task
 from triortc.engine.calls.store import ReplyRow, StateStore, Stored
-from triortc.engine.sdp.negotiated import SdpUnsupportedError
-from triortc.errors import CallError, SdpError
+from triortc.errors import CallError
 
 __all__ = ["CallSupervisor", "open_call_supervisor"]
 
 _logger: Final = logging.getLogger("triortc.calls")
-_INTERNAL: Final = CallFault("server.internal", "the command failed inside the server", retryable=True)
-_Task = Callable[[], Awaitable[object]]
-
-
-@dataclass(slots=True)
-class _Run:
-    """One session's life in the shell."""
-
-    over: trio.Event = field(default_factory=trio.Event)
-    nursery: trio.Nursery | None = None
-    waiting: list[_Task] = field(default_factory=list)
-
-
-class _CrashBoundary:
-    """Keeps what one session's code throws from every other session (V44). Cancellation passes through."""
-
-    __slots__ = ("_session", "_supervisor", "crashed")
-
-    def __init__(self, supervisor: CallSupervisor, session: str | Callable[[], str | None] | None) -> None:
-        self._supervisor = supervisor
-        self._session = session
-        self.crashed = False
-
-    def __enter__(self) -> _CrashBoundary:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        if not isinstance(error, Exception):
-            return False
-        self.crashed = True
-        session = self._session() if callable(self._session) else self._session
-        self._supervisor._crashed(session, error)
-        return True
 
 
 class CallSupervisor:
     """Runs calls. Made by `open_call_supervisor`; every method is synchronous and belongs to the trio loop's thread.
 
     Attributes:
-        clients: the connected devices; the signaling layer sets it when it exists.
         control: the rules, for inspection.
         kept_replies: replies of the process before, for commands that come again.
-        observers: those who are told what happens to calls.
         crashes_total: sessions' failures that were contained, and commands that failed outside of a session.
     """
 
@@ -154,24 +93,39 @@ class CallSupervisor:
         keeper: Keeper,
         cleanup_timeout_s: float,
     ) -> None:
-        self.clients = clients
-        self._push = push
-        self._keeper = keeper
         self.control = control
-        self.observers = Observers()
-        self._outbox: OutboxPort | None = None
         self.crashes_total = 0
         self.kept_replies: list[ReplyRow] = []
-        self._nursery = nursery
+        self._keeper = keeper
         self._media = media
         self._history = history
         self._cleanup_timeout_s = cleanup_timeout_s
-        self._runs: dict[str, _Run] = {}
-        self._clocks: dict[str | None, trio.CancelScope] = {}
+        self._lives = SessionLives(
+            nursery,
+            next_deadline=control.next_deadline,
+            on_deadline=self._on_deadline,
+            on_crash=self._crashed,
+            on_gone=self._gone,
+        )
+        self._performer = Performer(media, history, push, keeper, self._lives, self._crashed)
+        self._performer.clients = clients
         self._performing = False
         self._later: deque[MediaEvent | SessionFenced] = deque()
-        self._held = HeldReplies(self._tell)
         self._all_over = trio.Event()
+
+    @property
+    def clients(self) -> ClientPort | None:
+        """The connected devices; the signaling layer sets it when it exists."""
+        return self._performer.clients
+
+    @clients.setter
+    def clients(self, clients: ClientPort | None) -> None:
+        self._performer.clients = clients
+
+    @property
+    def observers(self) -> Observers:
+        """Those who are told what happens to calls."""
+        return self._performer.observers
 
     # --- what comes in
 
@@ -180,7 +134,7 @@ class CallSupervisor:
         actor: Actor,
         command: Command,
         rx_time: float | None = None,
-        on_reply: Callable[[Reply], None] | None = None,
+        on_reply: OnReply | None = None,
     ) -> Reply:
         """Carry out a command.
 
@@ -204,17 +158,17 @@ class CallSupervisor:
         event = CommandReceived(actor, command, now if rx_time is None else rx_time)
         self._drain_before(self._session_of(actor, command), event.rx_time)
         reply: Reply | None = None
-        with _CrashBoundary(self, lambda: self._session_of(actor, command)):
+        with CrashBoundary(self._crashed, lambda: self._session_of(actor, command)):
             reply = self._step(event, on_reply)
         if reply is None:
-            reply = _INTERNAL
+            reply = INTERNAL_FAULT
             if on_reply is not None:
                 on_reply(reply)
         return reply
 
     def device_connected(self, actor: Actor, device: DeviceInformation) -> Snapshot:
         """A device said hello and could not resume: register it, and return what its `welcome` shows."""
-        with _CrashBoundary(self, None):
+        with CrashBoundary(self._crashed, None):
             self._step(DeviceConnected(actor, device))
             return self.control.last_snapshot
         return Snapshot()
@@ -224,32 +178,32 @@ class CallSupervisor:
 
         Not for a connection that a newer one of the same device has replaced: the device is still there.
         """
-        with _CrashBoundary(self, None):
+        with CrashBoundary(self._crashed, None):
             self._step(DeviceLost(address))
 
     def device_resumed(self, address: DeviceAddress, device: DeviceInformation | None = None) -> None:
         """A device resumed its signaling session with all the events it missed. `device`: what its new hello says."""
-        with _CrashBoundary(self, None):
+        with CrashBoundary(self._crashed, None):
             self._step(DeviceResumed(address, device))
 
     def device_gone(self, address: DeviceAddress) -> None:
         """A device left for good, or its time to resume is over."""
-        with _CrashBoundary(self, None):
+        with CrashBoundary(self._crashed, None):
             self._step(DeviceGone(address))
 
     def device_revoked(self, address: DeviceAddress) -> None:
         """An administrator takes a device away from its owner: its connection ends, and a call on it 5 s later (D2)."""
-        with _CrashBoundary(self, None):
+        with CrashBoundary(self._crashed, None):
             self._step(DeviceRevoked(address))
 
     def actor_changed(self, actor: Actor) -> None:
         """A connected device has a new token: what it may do is decided by this one from now on (D2, if it is less)."""
-        with _CrashBoundary(self, None):
+        with CrashBoundary(self._crashed, None):
             self._step(ActorChanged(actor))
 
     def push_endpoint_gone(self, address: DeviceAddress, endpoint: PushEndpoint) -> None:
         """A push provider says that this endpoint of a device is no more (410, UNREGISTERED)."""
-        with _CrashBoundary(self, None):
+        with CrashBoundary(self._crashed, None):
             self._step(PushEndpointGone(address, endpoint))
 
     def media_event(self, event: MediaEvent) -> None:
@@ -260,13 +214,13 @@ class CallSupervisor:
         session = self._session_of_media(event)
         match event:
             case OfferAnswered() | OfferRefused():
-                with _CrashBoundary(self, session):
-                    if self._held.answered(event.leg, event.neg, _answer(event)):
+                with CrashBoundary(self._crashed, session):
+                    if self._performer.held.answered(event.leg, event.neg, reply_to_offer(event)):
                         self._save()
             case MediaCrashed():
                 self._crashed(session, CallError(event.reason))
             case _:
-                with _CrashBoundary(self, session):
+                with CrashBoundary(self._crashed, session):
                     self._step(event)
 
     def _session_of_media(self, event: MediaEvent) -> str | None:
@@ -277,19 +231,13 @@ class CallSupervisor:
 
     # --- for the media side and for embedders
 
-    def start_in_session(self, session: str, task: _Task) -> None:
+    def start_in_session(self, session: str, task: Task) -> None:
         """Run a task inside a session's nursery: it ends with the session, and its failure ends the session.
 
         Raises:
             CallError: the session is not running.
         """
-        run = self._runs.get(session)
-        if run is None or run.over.is_set():
-            raise CallError(f"the session {session} is not running; start its tasks while it rings or is in a call")
-        if run.nursery is None:
-            run.waiting.append(task)
-        else:
-            run.nursery.start_soon(task)
+        self._lives.start(session, task)
 
     def open_conversation(self, visitor: Principal, conversation: str, group: str | None = None) -> None:
         """Make an open, unassigned conversation for a visitor. One that exists is left as it is."""
@@ -309,17 +257,17 @@ class CallSupervisor:
         """
         now = trio.current_time()
         effects = self.control.assign_conversation(org, conversation, agent, now, even_if_busy=even_if_busy)
-        reply = self._perform(effects, None)
+        reply = self._perform(effects)
         assert reply is not None
         return reply
 
     def occupy(self, agent: Principal, kind: str, item: str) -> None:
         """A `call` or `third_party` conversation outside of the engine begins for an agent."""
-        self._perform(self.control.occupy(agent, kind, item, trio.current_time()), None)
+        self._perform(self.control.occupy(agent, kind, item, trio.current_time()))
 
     def vacate(self, agent: Principal, kind: str, item: str) -> None:
         """It ends."""
-        self._perform(self.control.vacate(agent, kind, item, trio.current_time()), None)
+        self._perform(self.control.vacate(agent, kind, item, trio.current_time()))
 
     def event_log(self, session: str) -> list[LogRecord]:
         """The event log of a session that is on or ended not long ago."""
@@ -327,8 +275,8 @@ class CallSupervisor:
 
     @property
     def running_sessions(self) -> int:
-        """Sessions that have a nursery open."""
-        return len(self._runs)
+        """Sessions that have begun and are not over."""
+        return len(self._lives)
 
     # --- what is kept
 
@@ -359,7 +307,7 @@ class CallSupervisor:
         self.control.restore(stored, now)
         if self._keeper.capture is not None:
             self._keeper.capture.restored()
-        self._perform(self.control.take_over(now), None)
+        self._perform(self.control.take_over(now))
 
     # --- stepping
 
@@ -389,53 +337,23 @@ class CallSupervisor:
         if deadline is not None and deadline < rx_time and self.clients is not None:
             self.clients.drain(deadline)
 
-    def _step(self, event: Event, on_reply: Callable[[Reply], None] | None = None) -> Reply | None:
+    def _step(self, event: Event, on_reply: OnReply | None = None) -> Reply | None:
         address = event.actor.address if isinstance(event, CommandReceived) else None
         return self._perform(self.control.handle(event, trio.current_time()), on_reply, address)
 
     def _perform(
-        self,
-        effects: list[Effect],
-        on_reply: Callable[[Reply], None] | None,
-        address: DeviceAddress | None = None,
+        self, effects: list[Effect], on_reply: OnReply | None = None, address: DeviceAddress | None = None
     ) -> Reply | None:
-        reply: Reply | None = None
-        answer: Reply | None = None
-        awaited: AnswerOffer | None = None
-        crashed: set[str] = set()
         outermost, self._performing = not self._performing, True
         try:
-            for effect in effects:
-                match effect:
-                    case ReplyTo() if awaited is not None and not crashed:
-                        reply = effect.reply
-                        self._held.hold(address, awaited.leg, awaited.neg, reply, on_reply)
-                    case ReplyTo():
-                        reply = _INTERNAL if crashed else with_answer(effect.reply, answer)
-                        if on_reply is not None:
-                            on_reply(reply)
-                    case Notify():
-                        self._held.notify(effect.address, effect.notification)
-                    case RemoveDevice():
-                        if self.clients is not None:
-                            self.clients.remove(effect.address)
-                    case SendPush() | Report() | AppendHistory() | AppendInvitation() | KeepMessage():
-                        with _CrashBoundary(self, None):
-                            self._hand_over(effect)
-                    case AnswerOffer() if effect.session not in crashed:
-                        with _CrashBoundary(self, effect.session) as boundary:
-                            answer = self._answer(effect)
-                            awaited = effect if answer is None else None
-                        crashed.update({effect.session} if boundary.crashed else ())
-                    case _ if effect.session not in crashed:
-                        with _CrashBoundary(self, effect.session) as boundary:
-                            self._perform_media(effect)
-                        crashed.update({effect.session} if boundary.crashed else ())
+            reply = self._performer.perform(effects, on_reply, address)
         finally:
             self._performing = not outermost
         if outermost:
             self._save()
-        self._reschedule()
+        self._lives.reschedule(None)
+        for session in self.control.world.take_rescheduled():
+            self._lives.reschedule(session)
         while outermost and self._later:
             later = self._later.popleft()
             if isinstance(later, SessionFenced):
@@ -452,140 +370,34 @@ class CallSupervisor:
         finally:
             self._performing = False
 
-    def _hand_over(self, effect: SendPush | Report | AppendHistory | AppendInvitation | KeepMessage) -> None:
-        """What is for the world outside; whoever fails there harms nobody here."""
-        match effect:
-            case SendPush(push):
-                self._push.send(push)
-            case Report(event):
-                for row in () if self._outbox is None else self._outbox.tell(event):
-                    self._keeper.outbox(row)
-                self.observers.publish(event)
-            case AppendHistory(record):
-                self._keeper.history(record)
-                self._history.append(record)
-            case AppendInvitation(record):
-                self._keeper.invitation(record)
-                self._history.append_invitation(record)
-            case KeepMessage():
-                self._keeper.message(effect)
-
-    def _tell(self, address: DeviceAddress, notification: Notification) -> None:
+    def _on_deadline(self, session: str | None, deadline: float) -> None:
         if self.clients is not None:
-            self.clients.notify(address, notification)
+            self.clients.drain(deadline)
+        self._perform(self.control.handle_timeout(trio.current_time(), session))
 
-    def _answer(self, effect: AnswerOffer) -> Reply | None:
-        try:
-            answer = self._media.answer(effect.leg, effect.neg, effect.sdp)
-        except SdpError as error:
-            unsupported = isinstance(error, SdpUnsupportedError)
-            why: Literal["unsupported", "invalid"] = "unsupported" if unsupported else "invalid"
-            return _answer(OfferRefused(effect.leg, effect.neg, why, str(error)))
-        return None if answer is None else Ok(SdpAnswerPayload(answer))
+    # --- the end of sessions
 
-    def _perform_media(self, effect: Effect) -> None:
-        media = self._media
-        match effect:
-            case SessionStarted(session) if session not in self._runs:  # it may go on, with new legs
-                self._runs[session] = _Run()
-                self._nursery.start_soon(self._run, session, name=f"session {session}")
-            case SessionEnded(session):
-                run = self._runs.get(session)
-                if run is not None:
-                    run.over.set()
-                media.close_session(session)
-            case OpenLeg(session, leg, side):
-                media.open_leg(session, leg, side)
-            case CloseLeg(_, leg):
-                media.close_leg(leg)
-            case SetGate(session, leg, kind, state, epoch):
-                media.set_gate(session, leg, kind, state, epoch)
-            case SetSource(session, side, leg):
-                media.set_source(session, side, leg)
-            case SetView(_, leg, view):
-                media.set_view(leg, view)
-            case RequestKeyframe(_, leg):
-                media.request_keyframe(leg)
-            case StartRecording(session, recording):
-                media.start_recording(session, recording)
-            case StopRecording(session):
-                media.stop_recording(session)
-            case AddCandidates(_, leg, neg, ufrag, candidates, end):
-                media.add_candidates(leg, neg, ufrag, candidates, end)
-
-    # --- a session's life
-
-    async def _run(self, session: str) -> None:
-        """One session's nursery, from the first ring to the end."""
-        run = self._runs[session]
-        try:
-            with _CrashBoundary(self, session):
-                async with trio.open_nursery() as nursery:
-                    run.nursery = nursery
-                    for task in run.waiting:
-                        nursery.start_soon(task)
-                    await self._keep_time(session, run.over)
-                    nursery.cancel_scope.cancel()
-        finally:
-            if not run.over.is_set():
-                # Only a cancellation from outside comes here: the whole supervisor is being left.
-                self.shut_down()
-            with _CrashBoundary(self, None):
-                self._media.close_session(session)
-            del self._runs[session]
-            self._clocks.pop(session, None)
-            if not self._runs and self.control.world.draining:
-                self._all_over.set()
-
-    async def _keep_time(self, session: str | None, over: trio.Event) -> None:
-        """Sleep until the next deadline, which may move while we sleep, and let it happen, until all is over."""
-        while not over.is_set():
-            with trio.CancelScope() as clock:
-                self._clocks[session] = clock
-                self._set_clock(session)
-                await over.wait()
-                return
-            deadline = self.control.next_deadline(session)
-            if deadline is None or deadline > trio.current_time():
-                continue
-            if self.clients is not None:
-                self.clients.drain(deadline)
-            if session is not None:
-                self._perform(self.control.handle_timeout(trio.current_time(), session), None)
-                continue
-            with _CrashBoundary(self, None):
-                self._perform(self.control.handle_timeout(trio.current_time()), None)
-
-    def _set_clock(self, session: str | None) -> None:
-        clock = self._clocks.get(session)
-        if clock is not None:
-            deadline = self.control.next_deadline(session)
-            wanted = math.inf if deadline is None else deadline
-            if clock.deadline != wanted:  # to set it costs more than to ask
-                clock.deadline = wanted
-
-    def _reschedule(self) -> None:
-        self._set_clock(None)
-        for session in self.control.world.take_rescheduled():
-            self._set_clock(session)
+    def _gone(self, session: str) -> None:
+        with CrashBoundary(self._crashed, None):
+            self._media.close_session(session)
+        if not self._lives and self.control.world.draining:
+            self._all_over.set()
 
     def _crashed(self, session: str | None, error: Exception) -> None:
-        """V44: log, count, end the session. If even that fails, its nursery is ended at least."""
+        """V44: log, count, end the session. If even that fails, its tasks are ended at least."""
         self.crashes_total += 1
         _logger.error("a failure was contained in session %s", session or "(none)", exc_info=error)
         self.control.world.drop_effects()
         if session is None:
             return
-        with _CrashBoundary(self, None):
+        with CrashBoundary(self._crashed, None):
             self._step(SessionCrashed(session))
-        run = self._runs.get(session)
-        if run is not None:
-            run.over.set()
+        self._lives.end(session)
 
     def drain(self) -> None:
         """Take no new calls; those that ring or run go on (R24). `wait_until_idle` returns when the last has ended."""
         self._step(Drain())
-        if not self._runs:
+        if not self._lives:
             self._all_over.set()
 
     async def wait_until_idle(self) -> None:
@@ -597,31 +409,20 @@ class CallSupervisor:
         if self._performing:
             self._later.append(SessionFenced(session))
             return
-        with _CrashBoundary(self, session):
+        with CrashBoundary(self._crashed, session):
             self._step(SessionFenced(session))
 
     def shut_down(self) -> None:
         """End every session as failed/server_shutdown. Leaving the supervisor does this."""
-        with _CrashBoundary(self, None):
+        with CrashBoundary(self._crashed, None):
             self._step(ShutDown())
-        for run in self._runs.values():
-            run.over.set()
-        if not self._runs:
+        self._lives.end_all()
+        if not self._lives:
             self._all_over.set()
 
     async def _wait_until_over(self) -> None:
         with trio.move_on_after(self._cleanup_timeout_s, shield=True):
             await self._all_over.wait()
-
-
-def _answer(event: OfferAnswered | OfferRefused) -> Reply:
-    """What the media side says to an offer, as the reply to the command that brought it."""
-    if isinstance(event, OfferAnswered):
-        return Ok(SdpAnswerPayload(event.sdp))
-    details = {"leg": event.leg, "neg": event.neg}
-    if event.why == "failed":
-        return CallFault("server.internal", event.message, details, retryable=True)
-    return CallFault(f"sdp.{event.why}", event.message, details)
 
 
 @asynccontextmanager
@@ -678,12 +479,12 @@ async def open_call_supervisor(
     async with trio.open_nursery() as nursery:
         supervisor = CallSupervisor(nursery, control, media, kept, clients, gateways, keeper, chosen.cleanup_timeout_s)
         supervisor.kept_replies = stored.replies
-        supervisor._outbox = outbox
+        supervisor._performer.outbox = outbox
         if observers is not None:
-            supervisor.observers = observers
+            supervisor._performer.observers = observers
         supervisor._go_on(stored)
         keeper.store.watch_fences(supervisor.session_fenced)
-        nursery.start_soon(supervisor._keep_time, None, trio.Event(), name="calls' clock")
+        nursery.start_soon(supervisor._lives.run_clock, name="calls' clock")
         try:
             yield supervisor
         finally:
