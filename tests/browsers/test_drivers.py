@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from support.browser import BrowserName, BrowserOptions, open_browser
+from support.browser import BROWSERS, BrowserName, BrowserOptions, open_browser
 from support.browser_wire import BrowserError
 
-BROWSERS: tuple[BrowserName, ...] = ("chromium", "firefox")
 PAGE = b"""<!doctype html><meta name=viewport content="width=device-width"><title>driver</title>
 <button id=b>press</button>
 <script>

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 
-from support.browser import Browser, Page, open_browser
-from support.call_pages import open_agent, open_visitor
+from support.browser import BROWSERS, Browser, BrowserName, Page, open_browser
+from support.call_pages import open_agent, open_visitor, see_and_hear, wait_until_active
 from support.running_server import running_server
 
-ACTIVE = "(triortc.state().live ?? triortc.state()).phase === 'active'"
 CHAT = "Do you have this chair in green?"
 TAKEN_BACK = "document.querySelector('#notice').innerText.includes('has taken the invitation back')"
 
@@ -27,9 +27,10 @@ async def chat(browser: Browser, url: str, conversation: str) -> tuple[Page, Pag
     return visitor, agent
 
 
-async def test_s3_1_an_agent_invites_and_joins_first_then_the_visitor_accepts_and_they_talk() -> None:
+@pytest.mark.parametrize("name", BROWSERS)
+async def test_s3_1_an_agent_invites_and_joins_first_then_the_visitor_accepts_and_they_talk(name: BrowserName) -> None:
     with trio.fail_after(120):
-        async with running_server() as url, open_browser("chromium") as browser:
+        async with running_server() as url, open_browser(name) as browser:
             visitor, agent = await chat(browser, url, "cv_join_first")
             await agent.click("#invite")
             await visitor.wait_for("!document.querySelector('#accept-invitation').hidden")
@@ -39,12 +40,13 @@ async def test_s3_1_an_agent_invites_and_joins_first_then_the_visitor_accepts_an
             assert "Waiting for Léa…" in await agent.text(".stage-status")
             await visitor.wait_for("document.querySelector('#notice').innerText.includes('is there already')")
             await visitor.click("#accept-invitation")
-            for page in (visitor, agent):
-                await page.wait_for(ACTIVE)
+            await wait_until_active(visitor, agent)
+            await see_and_hear(visitor, agent)
             assert await agent.evaluate("document.querySelector('#toggle-chat').dataset.color") == "green"  # S3.4b
             await agent.click("#hang-up")
             await visitor.wait_for("triortc.state().notice?.title === 'The call has ended.'")
-            await agent.wait_for("!document.querySelector('#invite-again').hidden")
+            await agent.wait_for("document.querySelector('#invite-again')?.offsetParent")
+            assert "Video over" in await agent.text("#card")
             await agent.click("#invite-again")  # S3.8c
             await visitor.wait_for("document.querySelector('#accept-invitation')?.offsetParent")
             await visitor.click("#not-now")
@@ -73,30 +75,33 @@ async def test_v6_the_visitor_accepts_first_and_it_rings_at_the_agent() -> None:
             assert "has accepted your invitation" in await agent.text(".stage-subtitle")
             await visitor.wait_for("triortc.state().phase === 'ringing'")
             await agent.press("g")
-            for page in (visitor, agent):
-                await page.wait_for(ACTIVE)
+            await wait_until_active(visitor, agent)
+            await see_and_hear(visitor, agent)
             assert [page.console_errors for page in (visitor, agent)] == [[], []]
 
 
-async def test_s3_6b_an_invitation_that_is_taken_back_is_gone_with_words() -> None:
+@pytest.mark.parametrize("name", BROWSERS)
+async def test_s3_6b_an_invitation_that_is_taken_back_is_gone_with_words(name: BrowserName) -> None:
     with trio.fail_after(90):
-        async with running_server() as url, open_browser("chromium") as browser:
+        async with running_server() as url, open_browser(name) as browser:
             visitor, agent = await chat(browser, url, "cv_taken_back")
             await agent.click("#invite")
             await visitor.wait_for("document.querySelector('#accept-invitation')?.offsetParent")
             await agent.click("#cancel-invitation")
-            await visitor.wait_for(
-                "document.querySelector('#notice').innerText.includes('has taken the invitation back')"
-            )
+            await visitor.wait_for(TAKEN_BACK)
+            assert await visitor.evaluate("document.querySelector('#accept-invitation')") is None
+            await visitor.wait_for("document.querySelector('#start-video').offsetParent")
             await agent.wait_for("document.querySelector('#invite').offsetParent")
+            assert await agent.evaluate("document.querySelector('#cancel-invitation')?.offsetParent ?? null") is None
             await agent.click("#invite")  # S3.1d
             await visitor.wait_for("document.querySelector('#accept-invitation')?.offsetParent")
             assert [page.console_errors for page in (visitor, agent)] == [[], []]
 
 
-async def test_s3_7_a_transfer_takes_the_invitation_back_and_another_agent_has_the_chat() -> None:
+@pytest.mark.parametrize("name", BROWSERS)
+async def test_s3_7_a_transfer_takes_the_invitation_back_and_another_agent_has_the_chat(name: BrowserName) -> None:
     with trio.fail_after(90):
-        async with running_server() as url, open_browser("chromium") as browser:
+        async with running_server() as url, open_browser(name) as browser:
             visitor, agent = await chat(browser, url, "cv_transferred")
             other = await open_agent(browser, url, sub="ben", name="Ben")
             await other.click("#toggle-chat")
@@ -108,11 +113,17 @@ async def test_s3_7_a_transfer_takes_the_invitation_back_and_another_agent_has_t
             await agent.fill("#transfer-name", "ben")
             await agent.click("#transfer-go")
             assert "goes to ben" in await agent.text("#toast")
-            await visitor.wait_for(
-                "document.querySelector('#notice').innerText.includes('has taken the invitation back')"
-            )
-            await other.wait_for("document.querySelector(\"[data-conversation='cv_transferred']\")")
-            await agent.wait_for("triortc.state().conversations.length === 0")
+            await visitor.wait_for(TAKEN_BACK)
+            assert await visitor.evaluate("document.querySelector('#accept-invitation')") is None
+            await agent.wait_for("document.querySelector('#conversations').childElementCount === 0")
+            await other.click("[data-conversation='cv_transferred'] .row")
+            await other.wait_for(f"document.querySelector('#thread').innerText.includes('{CHAT}')")
+            assert await other.evaluate(
+                "document.querySelector('#invite').offsetParent !== null"
+            )  # theirs to invite now
+            await other.fill("#message", "In green, and in blue.")
+            await other.press("Enter")
+            await visitor.wait_for("document.querySelector('#thread').innerText.includes('In green, and in blue.')")
             assert [page.console_errors for page in (visitor, agent, other)] == [[], [], []]
 
 

@@ -7,8 +7,17 @@ import math
 import pytest
 import trio
 
-from support.browser import BrowserName, BrowserOptions, Page, open_browser
-from support.call_pages import become_available, call, open_agent, open_visitor
+from support.browser import BROWSERS, BrowserName, BrowserOptions, Page, open_browser
+from support.call_pages import (
+    ACTIVE,
+    become_available,
+    call,
+    open_agent,
+    open_visitor,
+    see_and_hear,
+    talk,
+    wait_until_active,
+)
 from support.page_house import page_house
 from support.running_server import running_server
 from triortc.engine.calls.quality import QualityConfiguration
@@ -63,7 +72,7 @@ async def test_a_declined_call_stays_in_the_list_with_its_icon_and_its_chat() ->
             await visitor.wait_for("document.querySelector('#thread').innerText.includes('Can I help you here?')")
 
 
-@pytest.mark.parametrize("name", ["chromium", "firefox"])
+@pytest.mark.parametrize("name", BROWSERS)
 async def test_a_visitor_without_camera_is_told_what_to_do_and_nobody_is_rung(name: BrowserName) -> None:
     with trio.fail_after(90):
         async with (
@@ -142,7 +151,7 @@ async def test_the_video_element_is_the_same_from_preview_to_call_to_thumbnail()
             assert await agent.evaluate(same) == "call"
 
 
-@pytest.mark.parametrize("name", ["chromium", "firefox"])
+@pytest.mark.parametrize("name", BROWSERS)
 async def test_a_page_is_small_paints_soon_and_its_console_is_quiet(name: BrowserName) -> None:
     """The first answer must be enough to paint; of a few tries, for the machine does other work too."""
     with trio.fail_after(120):
@@ -162,22 +171,23 @@ async def test_a_page_is_small_paints_soon_and_its_console_is_quiet(name: Browse
                 assert min(paints) < FIRST_PAINT_MS, (path, paints)
 
 
-async def test_a_second_tab_of_the_visitor_says_where_the_call_is_and_can_take_it() -> None:
+@pytest.mark.parametrize("name", BROWSERS)
+async def test_a_second_tab_of_the_visitor_says_where_the_call_is_and_can_take_it(name: BrowserName) -> None:
     with trio.fail_after(90):
-        async with running_server() as url, open_browser("chromium") as browser:
+        async with running_server() as url, open_browser(name) as browser:
             agent = await open_agent(browser, url)
             first = await open_visitor(browser, url, "cv_tabs")
-            await become_available(agent)
-            await call(first, agent)
-            await agent.press("g")
-            await first.wait_for("triortc.state().phase === 'active'")
+            await talk(first, agent)
             second = await open_visitor(browser, url, "cv_tabs")
             await second.wait_for("triortc.state().phase === 'elsewhere'")
             assert "Your call is open in another tab." in await second.text("#notice")
             await second.click("#use-this-tab")
-            await second.wait_for("triortc.state().phase === 'active'")
-            await first.wait_for("triortc.state().phase === 'elsewhere'")
-            assert await agent.evaluate("triortc.state().live?.phase") == "active"
+            await wait_until_active(second, agent)
+            await first.wait_for("document.querySelector('#use-this-tab')?.offsetParent")  # and back, whenever wanted
+            assert "Your call is open in another tab." in await first.text("#notice")
+            assert await first.evaluate("document.querySelector('#stage').dataset.mode") == "off"
+            await see_and_hear(second, agent)
+            assert [page.console_errors for page in (first, second, agent)] == [[], [], []]
 
 
 GREEN = "['chat', 'video'].every(c => document.querySelector(`#toggle-${c}`).dataset.color === 'green')"
@@ -198,7 +208,7 @@ async def _quality(visitor: Page, agent: Page) -> None:
     """What the server says of a weak way is one quiet hint."""
     await agent.press("g")
     for page in (visitor, agent):
-        await page.wait_for("(triortc.state().live ?? triortc.state()).phase === 'active'")
+        await page.wait_for(ACTIVE)
         await page.wait_for("document.querySelector('.pill.quality').innerText.includes('Weak connection')")
 
 

@@ -1,19 +1,21 @@
-"""A closed agent page is rung: by Web Push through the server, the push service of a test, and Chromium's worker."""
+"""A closed agent page is rung: by Web Push through the server, the push service of a test, and the browser's worker."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import trio
 import trustme
 
 from support.autopush import open_autopush
-from support.browser import BrowserOptions, Page, open_browser
+from support.browser import Browser, BrowserOptions, Page, open_browser
 from support.browser_chromium import ChromiumPage
 from support.call_pages import become_available, open_agent, open_visitor
 from support.http2_service import Answer, Received, authority_file, open_http2_service
-from support.push_fakes import WEB_PUSH, Browser
+from support.push_fakes import WEB_PUSH
+from support.push_fakes import Browser as Subscription
 from support.running_server import running_server
 
 SUBSCRIBE = """(() => {
@@ -63,8 +65,28 @@ async def shown(page: Page, words: str) -> dict[str, str]:
         await page.evaluate("new Promise(done => setTimeout(done, 50))")
 
 
-async def test_a_closed_agent_page_is_rung_by_web_push_and_the_end_takes_the_notification_away(tmp_path: Path) -> None:
-    authority, subscription = trustme.CA(), Browser()
+async def _ring_and_withdrawal(browser: Browser, url: str, visitor: Page, wake: Callable[[], Awaitable[None]]) -> None:
+    """From the visitor's call to its end, with the agent's page closed; `wake` brings the next push to the browser."""
+    await visitor.click("#start-video")
+    await wake()
+    ring = await shown(visitor, "calling by video")
+    assert "Calling an adviser…" in await visitor.text(".stage-status")  # nobody's screen has shown it yet
+    # The notification leads to the agent's page, and there to the Incoming screen.
+    agent = await open_agent(browser, url)
+    await agent.wait_for("triortc.state().ring?.leg && document.querySelector('#stage').dataset.mode === 'incoming'")
+    assert await agent.evaluate("triortc.state().ring.session") == ring["tag"]
+    assert "The visitor cannot see you yet" in await agent.text(".self-note")
+    await visitor.wait_for("document.querySelector('.stage-status').innerText.includes('Ringing an adviser…')")
+    await agent.close()
+    await visitor.click("#cancel")
+    await wake()
+    await shown(visitor, "missed")
+    assert len(await visitor.evaluate(SHOWN)) == 1, "it has taken the place of the ring"
+    assert "You stopped calling." in await visitor.text("#notice")
+
+
+async def test_chromium_shows_the_ring_of_a_closed_page_and_takes_it_away_again(tmp_path: Path) -> None:
+    authority, subscription = trustme.CA(), Subscription()
     arrived, arrivals = trio.open_memory_channel[Received](10)
 
     def take(received: Received) -> Answer:
@@ -92,24 +114,11 @@ async def test_a_closed_agent_page_is_rung_by_web_push_and_the_end_takes_the_not
                 assert key.replace("+", "-").replace("/", "_").rstrip("=") == public["public_key"]
                 await agent.close()
 
-                await visitor.click("#start-video")
-                ring = subscription.decrypt((await arrivals.receive()).body)
-                assert ring["type"] == "ring"
-                await visitor.deliver_push(json.dumps(ring))
-                assert (await shown(visitor, "calling by video"))["tag"] == ring["session"]
+                async def wake() -> None:
+                    assert isinstance(visitor, ChromiumPage)
+                    await visitor.deliver_push(json.dumps(subscription.decrypt((await arrivals.receive()).body)))
 
-                # The notification leads to the agent's page, and there to the Incoming screen.
-                again = await open_agent(browser, url)
-                found = await again.wait_for("triortc.state().ring")
-                assert found["session"] == ring["session"]
-                await again.close()
-
-                await visitor.click("#cancel")
-                withdrawal = subscription.decrypt((await arrivals.receive()).body)
-                assert (withdrawal["type"], withdrawal["withdraw"]) == ("withdraw", ring["session"])
-                await visitor.deliver_push(json.dumps(withdrawal))
-                await shown(visitor, "missed")
-                assert len(await visitor.evaluate(SHOWN)) == 1, "it has taken the place of the ring"
+                await _ring_and_withdrawal(browser, url, visitor, wake)
 
 
 async def test_firefox_subscribes_decrypts_what_the_server_sends_and_shows_it(tmp_path: Path) -> None:
@@ -140,12 +149,8 @@ async def test_firefox_subscribes_decrypts_what_the_server_sends_and_shows_it(tm
             agent = await open_agent(browser, url)  # says in its hello what it can be pushed to
             await agent.close()
 
-            await visitor.click("#start-video")
-            ring = await arrivals.receive()
-            await autopush.pass_on(ring.path, ring.body)
-            await shown(visitor, "calling by video")
+            async def wake() -> None:
+                push = await arrivals.receive()
+                await autopush.pass_on(push.path, push.body)
 
-            await visitor.click("#cancel")
-            withdrawal = await arrivals.receive()
-            await autopush.pass_on(withdrawal.path, withdrawal.body)
-            await shown(visitor, "missed")
+            await _ring_and_withdrawal(browser, url, visitor, wake)

@@ -17,7 +17,9 @@ from support.browser_chromium import open_chromium
 from support.browser_firefox import open_firefox
 from support.browser_page import Browser, BrowserName, BrowserOptions, Page
 
-__all__ = ["Browser", "BrowserName", "BrowserOptions", "Page", "open_browser"]
+__all__ = ["BROWSERS", "Browser", "BrowserName", "BrowserOptions", "Page", "open_browser"]
+
+BROWSERS: tuple[BrowserName, ...] = ("chromium", "firefox")
 
 
 @asynccontextmanager

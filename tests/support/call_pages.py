@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from support.browser import Browser, Page
 
 __all__ = [
+    "ACTIVE",
+    "STATUS",
     "agent_like",
     "become_available",
     "call",
@@ -21,12 +23,19 @@ __all__ = [
     "open_agent",
     "open_visitor",
     "rates",
+    "see_and_hear",
     "stats",
+    "talk",
     "wait_for_pictures",
     "wait_for_size",
     "wait_for_withheld",
+    "wait_until_active",
 ]
 
+ACTIVE = "(triortc.state().live ?? triortc.state()).phase === 'active'"
+STATUS = "document.querySelector('.stage-status').innerText"
+
+SEEN_FRAMES = 30
 SIMILAR = 30.0  # mean difference of colour values (0 to 255) below which two pictures show the same thing
 WITHHELD = """new Promise((resolve, reject) => {
   const look = async () => {
@@ -59,6 +68,24 @@ PICTURES = """new Promise(resolve => {
     else setTimeout(() => look().catch(() => setTimeout(look, 100)), 100);
   };
   look().catch(() => setTimeout(look, 100));
+})"""
+
+MORE = """new Promise((resolve, reject) => {
+  const video = document.querySelector('.remote');
+  let before = null, shown = 0, done = false; // Firefox counts no frames of a stream itself
+  const count = () => { shown += 1; if (!done) video.requestVideoFrameCallback(count); };
+  count();
+  const look = async () => {
+    const found = (await triortc.stats())?.in ?? {};
+    const now = [found.video?.framesDecoded, found.audio?.packetsReceived, found.audio?.totalAudioEnergy, shown];
+    if (now.every(Number.isFinite)) {
+      if (!before || now.some((value, i) => value < before[i])) before = now; // a new connection counts anew
+      done = now[0] > before[0] + %d && now.every((value, i) => value > before[i]);
+    }
+    if (done) resolve(true);
+    else setTimeout(() => look().catch(reject), 100);
+  };
+  look().catch(reject);
 })"""
 
 
@@ -99,6 +126,26 @@ async def call(visitor: Page, agent: Page) -> None:
     await agent.wait_for("triortc.state().ring?.leg")
     await agent.wait_for("triortc.state().connection === 'connected'")
     await visitor.wait_for("triortc.state().phase === 'ringing' && triortc.state().connection === 'connected'")
+
+
+async def wait_until_active(*pages: Page) -> None:
+    """Wait until the pages are in the call, and show it."""
+    for page in pages:
+        await page.wait_for(f"{ACTIVE} && document.querySelector('#stage').dataset.mode === 'call'")
+
+
+async def talk(visitor: Page, agent: Page) -> None:
+    """From nothing to a call in which both are."""
+    await become_available(agent)
+    await call(visitor, agent)
+    await agent.press("g")
+    await wait_until_active(visitor, agent)
+
+
+async def see_and_hear(*pages: Page) -> None:
+    """Wait until each page has shown more pictures, and played more sound that is none, than it had when asked."""
+    for page in pages:
+        await page.evaluate(MORE % SEEN_FRAMES)
 
 
 async def wait_for_withheld(agent: Page, packets: int) -> dict[str, int]:
