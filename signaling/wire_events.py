@@ -62,7 +62,7 @@ class PresenceChanged(Event, ChannelStatus, frozen=True):
 
 
 class SessionView(Event, frozen=True):
-    """A video session as one device sees it; also the payload of `call.state`."""
+    """A video session as one device sees it; also the payload of `call.state`. `ttl_ms`: until a ring is over."""
 
     session: str
     conversation: str
@@ -74,6 +74,7 @@ class SessionView(Event, frozen=True):
     position: int | None = None
     in_other_tab: bool | None = None
     recording: bool | None = None
+    ttl_ms: int | None = None
 
 
 class RingView(Event, frozen=True):

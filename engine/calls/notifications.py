@@ -140,6 +140,7 @@ class SessionView(ValueStruct, frozen=True):
     position: int | None = None
     in_other_tab: bool | None = None
     recording: bool | None = None
+    ttl_ms: int | None = None
 
 
 class RingView(ValueStruct, frozen=True):

@@ -132,7 +132,13 @@ def session_state(world: World, session: Session, device: Device) -> CallState:
         position=_position(world, session),
         in_other_tab=_in_other_tab(session, device),
         recording=True if session.recording is not None else None,
+        ttl_ms=_ring_ttl_ms(world, session) if session.state == "ringing" else None,
     )
+
+
+def _ring_ttl_ms(world: World, session: Session) -> int:
+    """What is left of the ring's time."""
+    return max(0, int((session.deadline - world.now) * 1000 + 1e-6))
 
 
 def ring_offer(world: World, session: Session, ring: Ring, device: Device) -> RingOffer:
@@ -144,7 +150,7 @@ def ring_offer(world: World, session: Session, ring: Ring, device: Device) -> Ri
         session=session.id,
         conversation=session.conversation,
         kind="call" if session.invitation is None else "join",
-        ttl_ms=max(0, int((session.deadline - world.now) * 1000 + 1e-6)),
+        ttl_ms=_ring_ttl_ms(world, session),
         expires_at=world.unix_ms(session.deadline),
         visitor=VisitorView(conversation.visitor_name, conversation.visitor_avatar),
         preview=True,

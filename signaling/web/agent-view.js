@@ -151,7 +151,7 @@ export class AgentView {
       subtitle: ring ? ring.visitor?.page || (ring.kind === "join" ? "has accepted your invitation" : "is calling you by video") : "",
       note: "The visitor cannot see you yet",
       micOn: media.micOn, cameraOn: media.cameraOn, mirror: media.facing === "user",
-      remoteCameraOn: live?.remoteCamera ?? true, status: this.#statusWords(), dim: Boolean(live && !["", "connecting"].includes(live.interruption)),
+      remoteCameraOn: live?.remoteCamera ?? true, status: this.#statusWords(), held: Boolean(live && !["", "connecting"].includes(live.interruption)),
       warning: controls.warning, help: controls.help, quality: live ? qualityWords(live.weak) : "",
       recorded: live?.recorded ?? false, canRecord: live?.state === "active" && client.caps.has("record") && client.caps.has("recording.on_request"),
       devices: live?.state === "active" && client.caps.has("handoff") ? client.otherDevices : [],

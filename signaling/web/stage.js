@@ -18,6 +18,7 @@ import { RECORDED, deviceWords } from "./words.js";
  * @property {boolean} [remoteCameraOn]
  * @property {string} [status] words over the picture: "Connecting…", "Reconnecting…"
  * @property {boolean} [dim]
+ * @property {boolean} [held] no new picture comes: dim, and keep the last one
  * @property {string} [warning] what is wrong and what to do
  * @property {string[]} [help] how to do it, step by step
  * @property {string} [quality] only when bad
@@ -165,8 +166,8 @@ export class Stage {
     const entering = this.host.dataset.mode !== model.mode;
     this.host.dataset.mode = model.mode;
     document.body.dataset.stage = model.mode;
-    this.#hold(model.dim === true);
-    this.host.toggleAttribute("data-dim", model.dim === true);
+    this.#hold(model.held === true);
+    this.host.toggleAttribute("data-dim", model.dim === true || model.held === true);
     show(this.host, model.mode !== "off");
     this.#alone();
     setText(this.title, model.title ?? "");

@@ -34,7 +34,8 @@ export class Call {
   origin = "routed";
   /** Whether somebody has heard the ring. */ alerting = false;
   /** Place in the queue, from 1. @type {number|null} */ position = null;
-  /** When the ring ends, on `performance.now()`. @type {number|null} */ deadline = null;
+  /** When the ring ends, on `performance.now()`; null until the server has said it. @type {number|null} */ deadline = null;
+  /** The longest that was left of it. */ ringMs = 0;
   inOtherTab = false;
   recorded = false;
   /** Why the recording is on, or that it has ended. @type {string} */ recordedBy = "";
@@ -194,7 +195,10 @@ export class Call {
     if (view.leg) this.legId = view.leg;
     else if (this.inOtherTab || (whole && this.legId !== null)) this.#lose();
     if (view.recording !== undefined) this.recorded = view.recording;
-    if (view.ttl_ms !== undefined) this.deadline = performance.now() + view.ttl_ms;
+    if (view.ttl_ms !== undefined) {
+      this.deadline = performance.now() + view.ttl_ms;
+      this.ringMs = Math.max(this.ringMs, view.ttl_ms);
+    }
     if (this.state === "active" && !this.since) this.since = performance.now();
   }
 

@@ -75,7 +75,7 @@ export class VisitorView {
       micOn: media.micOn, cameraOn: media.cameraOn, mirror: media.facing === "user",
       remoteCameraOn: call?.remoteCamera ?? true,
       status: this.controls.warning && phase === "asking" ? "" : statusWords(phase, call, model.agent),
-      dim: model.dim || call?.interruption === "peer" || call?.interruption === "here",
+      dim: model.dim, held: call?.interruption === "peer" || call?.interruption === "here",
       warning: this.controls.warning, help: this.controls.help, quality: call ? qualityWords(call.weak) : "",
       recorded: call?.recorded ?? false, unread: model.unread,
     });

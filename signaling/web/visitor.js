@@ -10,7 +10,6 @@ import { CommandError, LocalMedia, TriortcClient, uuid7 } from "./triortc-client
 import { VisitorView, statusWords } from "./visitor-view.js";
 import { errorWords, visitorEndWords, visitorInvitationWords } from "./words.js";
 
-const RING_MS = 30000;
 const ANNOUNCE_EVERY_S = 10;
 const DIM_MS = 400;
 
@@ -138,7 +137,7 @@ async function enter(entering) {
     if (call.end) {
       notice({ ...visitorEndWords(call.end), kind: call.end.outcome });
       leftOver = true;
-    } else call.deadline ??= performance.now() + RING_MS;
+    }
   } catch (error) {
     const invite = error instanceof CommandError && error.details.use === "invitation";
     if (invite) notice({ title: "An adviser is taking care of this chat.", text: "Write here; they can invite you to a video.", kind: "info" });
@@ -250,14 +249,13 @@ client.on("message", (p) => {
 async function rejoin() {
   const call = current();
   if (!call?.here || call.leg || call.pulling) return;
-  call.deadline ??= performance.now() + RING_MS;
   if (!(await controls.prepare())) return;
   call.enter(call.legId);
   await call.warm().catch((error) => controls.warn(errorWords(error)));
   render();
 }
 
-/** Another device of the agent took over: at most a short dim. */
+/** Another device of the agent took over: at most a short dim, and the pictures go on. */
 function dimBriefly() {
   state.dim = true;
   clearTimeout(dimTimer);
@@ -270,7 +268,7 @@ function tick() {
   const call = current();
   if (phase() !== "ringing" || !call?.deadline) return;
   const left = call.deadline - performance.now();
-  stage.setCountdown(left, RING_MS);
+  stage.setCountdown(left, call.ringMs);
   const seconds = Math.ceil(left / 1000);
   const words = statusWords(phase(), call, state.agent);
   if (seconds > 0 && seconds % ANNOUNCE_EVERY_S === 0 && seconds !== saidSeconds) {

@@ -21,6 +21,12 @@ from support.call_pages import (
 )
 from support.page_house import cut_off, page_house
 
+HOLDING = """(() => {
+  const canvas = document.querySelector('.held');
+  window.held = 0;
+  new MutationObserver(() => { window.held += canvas.hidden ? 0 : 1; }).observe(canvas, {attributes: true});
+})()"""
+
 
 @pytest.mark.parametrize(("name", "who"), [("chromium", "visitor"), ("chromium", "agent"), ("firefox", "visitor")])
 async def test_v32_v33_a_page_that_is_loaded_again_is_back_in_its_call(name: BrowserName, who: str) -> None:
@@ -77,7 +83,9 @@ async def test_s1_3g_nobody_answers_and_both_pages_say_what_is_next(name: Browse
             visitor = await open_visitor(browser, url, "cv_no_answer")
             await become_available(agent)
             await call(visitor, agent)
-            assert "Ringing an adviser…" in await visitor.text(".stage-status")
+            await visitor.wait_for(
+                f"{STATUS}.match(/^Ringing an adviser… [1-5] s$/)"
+            )  # what is left, as the server counts
             assert await agent.evaluate("document.querySelector('#stage').dataset.mode") == "incoming"
             await visitor.wait_for("triortc.state().notice?.title === 'Nobody could answer right now.'")
             assert "Nobody could answer right now." in await visitor.text("#notice")
@@ -135,6 +143,7 @@ async def test_s2_1_a_call_moves_to_the_phone_and_is_brought_back(name: BrowserN
             visitor = await open_visitor(browser, url, "cv_back")
             await talk(visitor, agent)
             phone = await open_agent(browser, url, device="iphone")
+            await visitor.evaluate(HOLDING)
             assert "You are in a video on Desktop" in await phone.text("#elsewhere")
             await phone.click("#pull-banner")
             await wait_until_active(phone)
@@ -158,4 +167,5 @@ async def test_s2_1_a_call_moves_to_the_phone_and_is_brought_back(name: BrowserN
             await wait_until_active(phone)
             await agent.wait_for("triortc.state().live === null")
             await see_and_hear(phone, visitor)
+            assert await visitor.evaluate("window.held") == 0, "pictures of three devices, and no still one between"
             assert [page.console_errors for page in (visitor, agent, phone)] == [[], [], []]

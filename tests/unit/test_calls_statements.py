@@ -159,6 +159,16 @@ def test_S1_3a_every_connected_device_rings_and_the_visitor_learns_of_it(house: 
     assert house.told(vic, CallState)[-1] is state, "the same news is not told twice"
 
 
+def test_S1_3f_the_visitor_is_told_what_is_left_of_the_ring_also_after_a_reload(house: House) -> None:
+    ana, vic = house.agent(), house.visitor()
+    house.request(vic)
+    assert house.told(vic, CallState)[-1].ttl_ms == 30_000
+    house.advance(12.0)
+    assert house.connect(vic).sessions[0].ttl_ms == 18_000
+    house.ok(ana, CallAccept(next(iter(house.world.sessions))))
+    assert house.connect(vic).sessions[0].ttl_ms is None
+
+
 def test_S1_3b_and_3c_a_leg_warms_up_with_its_gate_closed(house: House) -> None:
     ana, vic = house.agent(), house.visitor()
     requested = house.request(vic)
