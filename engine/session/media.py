@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 from typing import Final
 
@@ -11,23 +11,12 @@ from triortc.codecs.payload.formats import depacketizer_for
 from triortc.codecs.registry import MediaKind
 from triortc.engine.congestion.send_side import SendSideEstimator
 from triortc.engine.rtcp.ntp import ntp_to_unix
-from triortc.engine.rtcp.packets import (
-    FullIntraRequest,
-    GenericNack,
-    Goodbye,
-    PictureLossIndication,
-    ReceiverEstimatedMaximumBitrate,
-    RtcpPacket,
-    SenderReport,
-    TransportFeedback,
-    build_compound,
-)
-from triortc.engine.rtp.extensions import MID_URI, TRANSPORT_WIDE_CC_URI, find_element, parse_identifier
+from triortc.engine.rtcp.packets import SenderReport
+from triortc.engine.rtp.extensions import TRANSPORT_WIDE_CC_URI, find_element
 from triortc.engine.rtp.header import (
     EXTENSION_OFFSET,
     HEADER_LENGTH,
     PADDING,
-    PAYLOAD_TYPE,
     SEQUENCE_NUMBER,
     SSRC,
     RtpHeader,
@@ -36,13 +25,15 @@ from triortc.engine.rtp.header import (
 )
 from triortc.engine.sdp.negotiated import NegotiatedMedia
 from triortc.engine.session.configuration import SessionConfiguration
+from triortc.engine.session.control import Control
 from triortc.engine.session.feedback import handle_rtcp
 from triortc.engine.session.inbound import InboundStream
+from triortc.engine.session.inbound_streams import InboundStreams, MediaCounters
 from triortc.engine.session.outbound import OutboundStream, Sender, Source
 from triortc.engine.session.outbox import Outbox
 from triortc.engine.srtp.inbound import SrtpInbound
 from triortc.engine.srtp.outbound import SrtpOutbound
-from triortc.engine.streams.report_scheduler import ReportScheduler, compose_report
+from triortc.engine.streams.report_scheduler import ReportScheduler
 from triortc.engine.streams.round_trip_time import RttEstimator
 from triortc.engine.streams.timing import next_multiple
 from triortc.engine.streams.transport_feedback_recorder import TransportFeedbackRecorder
@@ -51,26 +42,12 @@ __all__ = ["MediaCounters", "MediaSession"]
 
 #: Room for one decrypted payload; longer datagrams do not reach a session.
 SCRATCH_BYTES: Final = 2048
-#: In one NACK: so many packets that lie apart keep its datagram below the path's MTU.
-MAX_NACKS: Final = 200
-#: A limit that falls below this share of what the peer was told last does not wait for the next report.
-_TOLD_AT_ONCE: Final = 0.97
 #: A transport-wide number less than this ahead of another is the newer one.
 _NEWER: Final = 0x8000
 
 
 def _tell_nobody(*_about: object) -> None:
     """In the place of a hook."""
-
-
-@dataclass(slots=True)
-class MediaCounters:
-    """Packets that were not taken."""
-
-    malformed: int = 0
-    unknown_stream: int = 0
-    too_many_streams: int = 0
-    malformed_rtcp: int = 0
 
 
 class MediaSession:
@@ -110,13 +87,24 @@ class MediaSession:
         self.rtt = RttEstimator()
         #: Our Unix time less the peer's, from the sender report that took the shortest way.
         self.source_clock_offset_s: float | None = None
-        self.inbound: dict[int, InboundStream] = {}
+        self._streams = InboundStreams(configuration, self.counters)
+        #: The peer's streams by SSRC.
+        self.inbound = self._streams.by_ssrc
         #: Every SSRC that was told to `on_source`; the SRTP limit of SSRCs bounds them.
         self.heard_sources: set[int] = set()
-        self._rtx: dict[int, InboundStream] = {}
+        self._rtx = self._streams.by_rtx_ssrc
         self._outbound: dict[MediaKind, OutboundStream] = {}
         self._sources: dict[MediaKind, Source] = {kind: Source(kind, random_bytes) for kind in ("audio", "video")}
         self._sender = Sender(outbox, wake, wake_media)
+        #: What we tell the peer by RTCP.
+        self.control = Control(
+            self._sender,
+            self._own_ssrc(),
+            self.cname,
+            self.inbound,
+            self._outbound,
+            configuration.wall_clock_offset_s,
+        )
         #: The peer's keys, once there are any; it counts what it refuses.
         self.srtp_in: SrtpInbound | None = None
         self._on_first_packet: Callable[[], None] | None = None
@@ -128,10 +116,7 @@ class MediaSession:
         #: When flows that count arrivals elsewhere are to be settled, so that feedback is in time.
         self.settle_at = inf
         self._transport_cc_id = 0
-        self._mid_id = 0
-        self._limit_bps: int | None = None
         self._own_limit_bps: int | None = None
-        self._limit_told_bps = 0
 
     def release(self) -> None:
         """Let go of everybody who is told of something: the owner has removed the session and hears of it no more.
@@ -160,13 +145,10 @@ class MediaSession:
         for section in sections:
             for entry in section.codecs:
                 depacketizer_for(entry.codec.name)
-        self.sections = sections
+        self.sections = self.control.sections = sections
+        self._streams.configure(sections)
         for section in sections:
             self._transport_cc_id = section.extensions.get(TRANSPORT_WIDE_CC_URI, self._transport_cc_id)
-            self._mid_id = section.extensions.get(MID_URI, self._mid_id)
-            for received in self.inbound.values():
-                if received.kind == section.kind:
-                    received.configure(section)
             stream = self._outbound.get(section.kind)
             if stream is not None:
                 stream.configure(section)
@@ -309,56 +291,13 @@ class MediaSession:
             self._wake()
 
     def _learn(self, header: RtpHeader, packet: memoryview) -> InboundStream | None:
-        """The first packet of an unknown SSRC: find its section by payload type and mid (RFC 9143 section 9.2).
-
-        Returns the media stream that the packet is of or, with another SSRC than its own, a retransmission of.
-        """
-        payload_type, ssrc = header[PAYLOAD_TYPE], header[SSRC]
-        mid = self._mid(packet, header)
-        for section in self.sections:
-            entry = section.codec_of(payload_type)
-            if entry is None or (mid is not None and section.mid and mid != section.mid) or not section.receive:
-                continue
-            if payload_type == entry.rtx_payload_type:
-                repaired = self._repaired_by(ssrc, section)
-                if repaired is None:
-                    break
-                self._rtx[ssrc] = repaired
-                repaired.rtx_ssrc = ssrc
-                return repaired
-            return self._open_stream(ssrc, section, payload_type)
-        self.counters.unknown_stream += 1
-        return None
-
-    def _open_stream(self, ssrc: int, section: NegotiatedMedia, payload_type: int) -> InboundStream | None:
-        """A section has one source at a time: the newest, whether the peer has said so or not."""
-        for older in [stream for stream in self.inbound.values() if stream.kind == section.kind]:
-            older.supersede()
-        if len(self.inbound) >= self._configuration.max_inbound_streams:
-            forgotten = next((stream for stream in self.inbound.values() if stream.superseded), None)
-            if forgotten is None:
-                self.counters.too_many_streams += 1
-                return None
-            del self.inbound[forgotten.ssrc]
-            self._rtx = {rtx_ssrc: stream for rtx_ssrc, stream in self._rtx.items() if stream is not forgotten}
-        streams = self._configuration.streams
-        stream = self.inbound[ssrc] = InboundStream(ssrc, section, payload_type, streams.nack, streams.keyframes)
-        self.heard_sources.add(ssrc)
-        self.on_stream(stream)
-        self.on_source(ssrc)
+        """The first packet of an unknown source: the stream that it is of, or a retransmission of."""
+        stream = self._streams.learn(header, packet)
+        if stream is not None and stream.ssrc == header[SSRC]:
+            self.heard_sources.add(stream.ssrc)
+            self.on_stream(stream)
+            self.on_source(stream.ssrc)
         return stream
-
-    def _mid(self, packet: memoryview, header: RtpHeader) -> str | None:
-        if not header[EXTENSION_OFFSET] or not self._mid_id:
-            return None
-        found = find_element(packet, header, self._mid_id)
-        return None if found is None else parse_identifier(packet[found[0] : found[0] + found[1]])
-
-    def _repaired_by(self, rtx_ssrc: int, section: NegotiatedMedia) -> InboundStream | None:
-        """The stream that an RTX source belongs to: as signalled (RFC 5576 FID), else the section's newest."""
-        if rtx_ssrc == section.remote_rtx_ssrc and section.remote_ssrc in self.inbound:
-            return self.inbound[section.remote_ssrc]
-        return next((stream for stream in reversed(self.inbound.values()) if stream.kind == section.kind), None)
 
     def receive_rtcp(self, packet: bytes | memoryview, now: float) -> None:
         """An RTCP datagram as it came (RFC 3550 section 6.1, RFC 5506)."""
@@ -432,7 +371,7 @@ class MediaSession:
             if stream.keyframes is not None and not stream.superseded:
                 stream.close_flow()  # the keyframe is to be seen when it comes
                 stream.keyframes.request(now)
-        self._send_requests(now)
+        self.control.send_requests(now)
         self._find_deadline()
         self._wake()
 
@@ -444,24 +383,13 @@ class MediaSession:
         """
         if bitrate_bps is None:
             bitrate_bps = self._configuration.congestion.maximum_bps
-        self._limit_bps = bitrate_bps
-        if not self._limit_told_bps or bitrate_bps < _TOLD_AT_ONCE * self._limit_told_bps:
-            self._send_limit()
-
-    def _send_limit(self) -> None:
-        ssrcs = tuple(
-            stream.ssrc for stream in self.inbound.values() if stream.kind == "video" and not stream.superseded
-        )
-        remb = any("goog-remb" in codec.feedback for section in self.sections for codec in section.codecs)
-        if ssrcs and remb and self._limit_bps is not None:
-            self._limit_told_bps = self._limit_bps
-            self._send_rtcp([ReceiverEstimatedMaximumBitrate(self._own_ssrc(), self._limit_bps, ssrcs)])
+        self.control.set_limit(bitrate_bps)
 
     def say_goodbye(self, now: float) -> None:
         """Tell the peer that our streams end (RFC 3550 section 6.6)."""
         if self.secured:
-            ssrcs = tuple(stream.ssrc for stream in self._outbound.values())
-            self._send_rtcp([*self._report(now), Goodbye(ssrcs)])
+            self.settle_flows()
+            self.control.say_goodbye(now)
 
     def stop(self) -> None:
         """Send nothing more, and take nothing: the way to the peer is closed or not allowed any more."""
@@ -519,80 +447,17 @@ class MediaSession:
             if any(received.flow is not None for received in self.inbound.values()):
                 self.settle_in_time(now)
         if self._reports.due(now):
-            self._send_rtcp(self._report(now))
-            self._send_limit()
-        self._send_requests(now)
+            self.settle_flows()
+            self.control.send(self.control.report(now))
+            self.control.send_limit()
+        self.control.send_requests(now)
         if self._recorder is not None and self._feedback_at(self._recorder) <= feedback_until:
             for feedback in self._recorder.due(feedback_until):
-                self._send_rtcp([feedback])
+                self.control.send([feedback])
         self._find_deadline()
-
-    def _report(self, now: float) -> list[RtcpPacket]:
-        self.settle_flows()
-        unix_time_s = self.unix_time_s(now)
-        packets = compose_report(
-            senders=[stream.statistics for stream in self._outbound.values()],
-            receivers=[stream.statistics for stream in self.inbound.values()],
-            receiver_ssrc=self._own_ssrc(),
-            cname=self.cname,
-            now=now,
-            unix_time_s=unix_time_s,
-        )
-        return [self._with_source_clock(packet, now, unix_time_s) for packet in packets]
-
-    def _with_source_clock(self, packet: RtcpPacket, now: float, unix_time_s: float) -> RtcpPacket:
-        if isinstance(packet, SenderReport):
-            stream = self.outbound_of(packet.ssrc)
-            timestamp = None if stream is None else stream.source_timestamp(unix_time_s)
-            if timestamp is not None:
-                return replace(packet, rtp_timestamp=timestamp)
-        return packet
-
-    def _send_requests(self, now: float) -> None:
-        """NACK and PLI or FIR of every stream that wants one."""
-        for stream in self.inbound.values():
-            if stream.nack is not None:
-                lost = stream.nack.due(now)
-                for first in range(0, len(lost), MAX_NACKS):
-                    numbers = tuple(lost[first : first + MAX_NACKS])
-                    self._send_rtcp([GenericNack(self._own_ssrc(), stream.ssrc, numbers)])
-            if stream.keyframes is not None and stream.keyframes.due(now):
-                self._send_rtcp([self._keyframe_request(stream)])
-
-    def _keyframe_request(self, stream: InboundStream) -> RtcpPacket:
-        feedback = {name for codec in stream.section.codecs for name in codec.feedback}
-        if "nack pli" in feedback or "ccm fir" not in feedback or stream.keyframes is None:
-            return PictureLossIndication(self._own_ssrc(), stream.ssrc)
-        return FullIntraRequest(self._own_ssrc(), ((stream.ssrc, stream.keyframes.command_number),))
-
-    def _send_rtcp(self, packets: list[RtcpPacket]) -> None:
-        srtp = self._sender.srtp
-        if srtp is None or not packets:
-            return
-        reduced = bool(self.sections) and all(section.reduced_size for section in self.sections)
-        whole = packets if reduced or not _is_feedback(packets[0]) else [*self._empty_report(), *packets]
-        protected = srtp.protect_rtcp(build_compound(whole))
-        room = self._outbox.reserve(len(protected))
-        if room is not None:
-            room[:] = protected
-            self._outbox.commit(len(protected))
-            self._wake()
-
-    def _empty_report(self) -> list[RtcpPacket]:
-        """What a compound begins with where reduced-size RTCP was not agreed on (RFC 3550 section 6.1)."""
-        return compose_report(
-            senders=(), receivers=(), receiver_ssrc=self._own_ssrc(), cname=self.cname, now=0.0, unix_time_s=0.0
-        )
 
     def _find_deadline(self) -> None:
         due_at = min((stream.due_at() for stream in self.inbound.values()), default=inf)
         report_at = self._reports.next_deadline()
         feedback_at = inf if self._recorder is None else self._feedback_at(self._recorder)
         self._due_at = min(due_at, report_at or inf, feedback_at, self.settle_at)
-
-
-def _is_feedback(packet: RtcpPacket) -> bool:
-    return isinstance(
-        packet,
-        GenericNack | PictureLossIndication | FullIntraRequest | ReceiverEstimatedMaximumBitrate | TransportFeedback,
-    )

@@ -141,11 +141,11 @@ async def test_S3_2b_what_feeds_a_thumbnail_is_asked_for_less_and_then_for_all_a
             legs.answer(side, 1, first.replace("AB:AB", fingerprint))
         feeding = legs.transport("visitor")
         assert feeding is not None
-        full_bps = feeding.media._limit_bps
+        full_bps = feeding.media.control.limit_bps
         legs.set_view("agent", "thumbnail")
-        assert feeding.media._limit_bps == CONFIGURATION.thumbnail_bps
+        assert feeding.media.control.limit_bps == CONFIGURATION.thumbnail_bps
         legs.answer("agent", 2, first.replace("AB:AB", "CD:CD"))
-        assert feeding.media._limit_bps == CONFIGURATION.thumbnail_bps
+        assert feeding.media.control.limit_bps == CONFIGURATION.thumbnail_bps
         legs.set_view("agent", "full")
-        assert feeding.media._limit_bps in (full_bps, CONFIGURATION.session.congestion.maximum_bps)
+        assert feeding.media.control.limit_bps in (full_bps, CONFIGURATION.session.congestion.maximum_bps)
         legs.set_view("unknown", "thumbnail")
