@@ -37,7 +37,7 @@ def simulate(seed: int, agents: int, visitors: int, hours: float, plant: str | N
     took_s = time.perf_counter() - started
     referee = centre.referee
     records = referee.records
-    title = f"{agents} agents, {visitors} visitors, {centre.now / 3600:.1f} hours, seed {seed}"
+    title = f"{agents} agents, {visitors} visitors in {hours:g} hours, seed {seed}"
     table = Table("how calls ended", "calls", "share", title=title, title_justify="left")
     for (origin, outcome, reason), count in Counter((r.origin, r.outcome, r.reason) for r in records).most_common():
         table.add_row(f"{origin}: {outcome}, {reason}", str(count), f"{100 * count / len(records):.1f} %")

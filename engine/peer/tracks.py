@@ -135,12 +135,17 @@ async def send_source(
         statistics: is counted in.
 
     Raises:
-        ConfigurationError: there is no sender, or two of one kind.
+        ConfigurationError: there is no sender, or two of one kind, or what was given is no sender or no source.
         CodecError: the source gives what cannot be encoded.
     """
+    for sender in senders:
+        if not hasattr(sender, "send_frame"):
+            raise ConfigurationError(f"{type(sender).__name__} is no sender: give a transceiver's `sender`")
     by_kind = {sender.kind: sender for sender in senders}
     if not senders or len(by_kind) != len(senders):
         raise ConfigurationError("send_source needs one sender of a kind, and at least one")
+    if not hasattr(source, "poll_frame"):
+        raise ConfigurationError(f"{type(source).__name__} is no source: MediaFileSource(path) plays a file")
     run = (threads or CodecThreads()).run
     encoders = _Encoders(
         by_kind,
@@ -272,5 +277,10 @@ def decode_frames(
         threads: where to decode; ``None``: threads of its own.
         channels: of decoded Opus, 1 or 2.
         configuration: limits for the peer's bytes.
+
+    Raises:
+        ConfigurationError: it is no receiver.
     """
+    if not hasattr(receiver, "next_frame"):
+        raise ConfigurationError(f"{type(receiver).__name__} is no receiver: give a transceiver's `receiver`")
     return _DecodedFrames(receiver, threads or CodecThreads(), _Decoders(channels, configuration))

@@ -67,6 +67,17 @@ async def test_a_source_needs_one_sender_of_a_kind() -> None:
                 await send_source(ShortSource(1), *senders)
 
 
+async def test_what_is_no_source_sender_or_receiver_is_told_in_words() -> None:
+    async with open_peer_connection(LOOPBACK) as connection:
+        video = connection.add_transceiver("video")
+        with pytest.raises(ConfigurationError, match="a transceiver's `sender`"):
+            await send_source(ShortSource(1), video)  # type: ignore[arg-type]  # as those do who check no types
+        with pytest.raises(ConfigurationError, match="MediaFileSource"):
+            await send_source("film.mp4", video.sender)  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match="a transceiver's `receiver`"):
+            decode_frames(video)  # type: ignore[arg-type]
+
+
 def nothing(now: float) -> None:
     """In place of a network."""
 
