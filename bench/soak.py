@@ -58,6 +58,7 @@ async def soak(
                 for number in range(calls):
                     coming.start_soon(call_often, server, number, pace)
                 coming.start_soon(_sample, lives, record)
+                coming.start_soon(pace.watch_clock)
                 if kill_every_s > 0 and workers:
                     coming.start_soon(_kill_now_and_then, lives, record, kill_every_s, chance)
                 await trio.sleep(minutes * 60)
@@ -80,6 +81,8 @@ async def soak(
         "server_cpu_percent": 100 * cpu_s / wall_s,
         **{name: pace.counts[name] for name in sorted(pace.counts)},
         **figures,
+        "starved_s_in_all": pace.starved_s(0.0),
+        "starved_s_longest": max((late_s for _, late_s in pace.starved), default=0.0),
         "faults": faults,
     }
 

@@ -22,6 +22,10 @@ __all__ = ["Pace", "answer_calls", "call_often"]
 
 #: Nobody waits longer than the rules of calls allow: connecting 15 s, a leg's return 30 s, and some for a busy machine.
 _PATIENCE_S: Final = 60.0
+#: Who gets no picture for so long, and ran all the time, has lost the other side.
+_SILENCE_S: Final = 5.0
+#: How often one looks whether this process runs at all.
+_LOOK_S: Final = 0.2
 _KEYFRAME: Final = b"\x10\x00\x00\x9d\x01\x2a\x80\x02\xe0\x01" + bytes(900)
 _PICTURE: Final = b"\x11\x00\x00" + bytes(900)
 _SOUND: Final = b"\xfc" + bytes(60)
@@ -37,6 +41,7 @@ class Pace:
         frames_per_s: pictures, and as many pieces of sound, that each side sends.
         counts: calls by how they ended, renegotiations, and what went wrong.
         wrong: in words, the first of them.
+        starved: when this process itself did not run, and for how long, in seconds: it can blame nobody for that time.
     """
 
     chance: random.Random
@@ -44,6 +49,20 @@ class Pace:
     frames_per_s: float = 15.0
     counts: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
+    starved: list[tuple[float, float]] = field(default_factory=list)
+
+    def starved_s(self, since: float) -> float:
+        """How much of the time since then this process did not run."""
+        return sum(late_s for at, late_s in self.starved if at >= since)
+
+    async def watch_clock(self) -> None:
+        """Note when a short sleep takes long, which it does on a machine that has no time; runs until cancelled."""
+        while True:
+            due = trio.current_time() + _LOOK_S
+            await trio.sleep_until(due)
+            late_s = trio.current_time() - due
+            if late_s > _LOOK_S:
+                self.starved.append((trio.current_time(), late_s))
 
     def complain(self, what: str, words: str) -> None:
         """Count something that must not happen."""
@@ -235,8 +254,9 @@ async def _visit(device: _Device, conversation: str) -> None:
     pace.counts["calls that began"] += 1
     ended, troubled = await _talk(device, session, pace.chance.uniform(*pace.talk_s))
     if not ended:
-        silent_s = trio.current_time() - device.seen_at.get(session, 0.0)
-        if silent_s > 5.0 and not troubled:
+        seen_at = device.seen_at.get(session, 0.0)
+        silent_s = trio.current_time() - seen_at - pace.starved_s(seen_at)
+        if silent_s > _SILENCE_S and not troubled:
             pace.complain("calls without pictures", f"{session}: none for {silent_s:.0f} s")
         reply = await device.client.command("call.hangup", session=session)
         pace.counts[f"ended {reply['outcome']}/{reply['reason']}"] += 1

@@ -129,6 +129,8 @@ class MediaSession:
         self._on_first_packet = None
         for stream in self.inbound.values():
             stream.deliver = _tell_nobody
+        for sent in self._outbound.values():
+            sent.follow(None, 0)  # two legs that feed each other hold each other
 
     # -- set-up
 

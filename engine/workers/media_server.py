@@ -19,33 +19,8 @@ from triortc.engine.calls.media_events import MediaCrashed, MediaEvent, OfferAns
 from triortc.engine.collector import settle_collector
 from triortc.engine.relay.gate import GateStatistics
 from triortc.engine.sdp.negotiated import SdpUnsupportedError
+from triortc.engine.workers import messages
 from triortc.engine.workers.message_stream import MessageStream
-from triortc.engine.workers.messages import (
-    AddCandidates,
-    AnswerOffer,
-    CloseLeg,
-    CloseSession,
-    Configure,
-    Logged,
-    MeasureLatency,
-    OpenLeg,
-    Ready,
-    Report,
-    Request,
-    RequestKeyframe,
-    SetGate,
-    SetSource,
-    SetView,
-    SnapshotTaken,
-    StartRecording,
-    Status,
-    StopRecording,
-    TakeSnapshot,
-    Unusable,
-    decode_request,
-    encode,
-    happened,
-)
 from triortc.errors import CallError, CodecError, ConfigurationError, ProtocolError, SdpError
 
 __all__ = ["serve_media"]
@@ -68,26 +43,26 @@ async def serve_media(stream: trio.abc.Stream, *, own_process: bool = False) -> 
     Raises:
         ProtocolError: the server says what cannot be understood; nothing can be trusted from there on.
     """
-    messages = MessageStream(_FIRST_MESSAGE_BYTES, _FIRST_MESSAGE_BYTES)
-    async with stream, aclosing(messages.read(stream)) as incoming:
+    channel = MessageStream(_FIRST_MESSAGE_BYTES, _FIRST_MESSAGE_BYTES)
+    async with stream, aclosing(channel.read(stream)) as incoming:
         first = await anext(incoming, None)
         if first is None:
             return
-        configure = decode_request(first)
-        if not isinstance(configure, Configure):
+        configure = messages.decode_request(first)
+        if not isinstance(configure, messages.Configure):
             raise ProtocolError(f"the first message is Configure, not {type(configure).__name__}")
-        messages.allow(configure.max_message_bytes, configure.max_waiting_bytes)
+        channel.allow(configure.max_message_bytes, configure.max_waiting_bytes)
         try:
-            async with _reported_logs(messages, configure, own_process), open_leg_manager(configure.media) as legs:
+            async with _reported_logs(channel, configure, own_process), open_leg_manager(configure.media) as legs:
                 if own_process:
                     settle_collector()
-                await _MediaServer(legs, messages, configure).run(stream, incoming)
+                await _MediaServer(legs, channel, configure).run(stream, incoming)
         except (ConfigurationError, OSError) as error:
-            message = Unusable(str(error), isinstance(error, ConfigurationError))
-            messages.send(encode(message))
+            message = messages.Unusable(str(error), isinstance(error, ConfigurationError))
+            channel.send(messages.encode(message))
             with trio.move_on_after(configure.stop_timeout_s):
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(messages.write, stream)
+                    nursery.start_soon(channel.write, stream)
                     await stream.receive_some()  # the server closes when it has read why
                     nursery.cancel_scope.cancel()
 
@@ -95,9 +70,9 @@ async def serve_media(stream: trio.abc.Stream, *, own_process: bool = False) -> 
 class _MediaServer:
     """One server's requests."""
 
-    def __init__(self, legs: LegManager, messages: MessageStream, configure: Configure) -> None:
+    def __init__(self, legs: LegManager, channel: MessageStream, configure: messages.Configure) -> None:
         self._legs = legs
-        self._messages = messages
+        self._channel = channel
         self._configure = configure
         #: The session of each leg, for the blame.
         self._session_of: dict[str, str] = {}
@@ -107,22 +82,22 @@ class _MediaServer:
 
     async def run(self, stream: trio.abc.SendStream, incoming: AsyncIterable[bytes]) -> None:
         """Until the server ends the stream."""
-        self._say(Ready(os.getpid(), tuple(self._legs.endpoint.addresses), self._legs.plane()))
+        self._say(messages.Ready(os.getpid(), tuple(self._legs.endpoint.addresses), self._legs.plane()))
         try:
             async with trio.open_nursery() as self._nursery:
-                self._nursery.start_soon(self._messages.write, stream)
+                self._nursery.start_soon(self._channel.write, stream)
                 self._nursery.start_soon(self._report)
                 async for message in incoming:
-                    self._take(decode_request(message))
+                    self._take(messages.decode_request(message))
                 self._nursery.cancel_scope.cancel()
         except* trio.BrokenResourceError:
             pass  # the server died: this is the end, as it is when it closes
 
-    def _say(self, report: Report) -> None:
-        self._messages.send(encode(report))
+    def _say(self, report: messages.Report) -> None:
+        self._channel.send(messages.encode(report))
 
     def _happened(self, event: MediaEvent) -> None:
-        self._say(happened(event))
+        self._say(messages.happened(event))
 
     def _measured(self, latency_s: float) -> None:
         self._latencies_s.append(latency_s)
@@ -135,12 +110,12 @@ class _MediaServer:
                 for (leg, kind), statistics in legs.gate_statistics(session).items():
                     gates.setdefault(leg, {})[kind] = statistics
             latencies_s, self._latencies_s = self._latencies_s, []
-            self._say(Status(legs.counters(), gates, tuple(latencies_s)))
+            self._say(messages.Status(legs.counters(), gates, tuple(latencies_s)))
             await trio.sleep(self._configure.report_interval_s)
 
     # -- requests
 
-    def _take(self, request: Request) -> None:
+    def _take(self, request: messages.Request) -> None:
         """Carry out a request. What it cannot do is said, and the others go on."""
         try:
             self._carry_out(request)
@@ -149,56 +124,56 @@ class _MediaServer:
             _log.exception("%s failed", name)
             session = getattr(request, "session", None) or self._session_of.get(getattr(request, "leg", ""), "")
             words = f"{name} failed in the media process: {type(error).__name__}: {error}"
-            if isinstance(request, AnswerOffer):
+            if isinstance(request, messages.AnswerOffer):
                 self._happened(OfferRefused(request.leg, request.neg, "failed", words))
             self._happened(MediaCrashed(session, words))
 
-    def _carry_out(self, request: Request) -> None:
+    def _carry_out(self, request: messages.Request) -> None:
         legs = self._legs
         match request:
-            case OpenLeg(session, leg, side):
+            case messages.OpenLeg(session, leg, side):
                 legs.open_leg(session, leg, side)
                 self._session_of[leg] = session
-            case AnswerOffer():
+            case messages.AnswerOffer():
                 self._answer(request)
-            case AddCandidates(leg, neg, ufrag, candidates, end):
+            case messages.AddCandidates(leg, neg, ufrag, candidates, end):
                 legs.add_candidates(leg, neg, ufrag, candidates, end)
-            case SetGate(session, leg, kind, state, epoch):
+            case messages.SetGate(session, leg, kind, state, epoch):
                 legs.set_gate(session, leg, kind, state, epoch)
-            case SetSource(session, side, leg):
+            case messages.SetSource(session, side, leg):
                 legs.set_source(session, side, leg)
-            case SetView(leg, view):
+            case messages.SetView(leg, view):
                 legs.set_view(leg, view)
-            case RequestKeyframe(leg):
+            case messages.RequestKeyframe(leg):
                 legs.request_keyframe(leg)
-            case CloseLeg(leg):
+            case messages.CloseLeg(leg):
                 self._session_of.pop(leg, None)
                 legs.close_leg(leg)
-            case CloseSession(session):
+            case messages.CloseSession(session):
                 self._session_of = {leg: of for leg, of in self._session_of.items() if of != session}
                 legs.close_session(session)
             case _:
                 self._watch(request)
 
-    def _watch(self, request: Request) -> None:
+    def _watch(self, request: messages.Request) -> None:
         """What somebody wants to see of calls, and no call needs."""
         legs = self._legs
         match request:
-            case StartRecording(session, recording):
+            case messages.StartRecording(session, recording):
                 legs.start_recording(session, recording)
-            case StopRecording(session):
+            case messages.StopRecording(session):
                 legs.stop_recording(session)
-            case TakeSnapshot():
+            case messages.TakeSnapshot():
                 assert self._nursery is not None
                 self._nursery.start_soon(self._take_snapshot, request)
-            case MeasureLatency(every_s):
+            case messages.MeasureLatency(every_s):
                 # Not more than the server takes in one report, however often it is to be measured.
                 least_s = self._configure.report_interval_s / _MAX_LATENCIES
                 legs.measure_relay_latency(self._measured, every_s=max(every_s, least_s))
             case _:
                 raise CallError(f"{type(request).__name__} is not expected here: it is configured already")
 
-    def _answer(self, request: AnswerOffer) -> None:
+    def _answer(self, request: messages.AnswerOffer) -> None:
         try:
             answer = self._legs.answer(request.leg, request.neg, request.sdp)
         except SdpUnsupportedError as error:
@@ -210,44 +185,46 @@ class _MediaServer:
         else:
             self._happened(OfferAnswered(request.leg, request.neg, answer))
 
-    async def _take_snapshot(self, request: TakeSnapshot) -> None:
+    async def _take_snapshot(self, request: messages.TakeSnapshot) -> None:
         try:
             png = await self._legs.snapshot(request.session, request.side)
-            self._say(SnapshotTaken(request.request, png))
+            self._say(messages.SnapshotTaken(request.request, png))
         except (CallError, CodecError, ProtocolError) as error:
-            self._say(SnapshotTaken(request.request, fault=str(error)))
+            self._say(messages.SnapshotTaken(request.request, fault=str(error)))
 
 
 class _LogReporter(logging.Handler):
     """Hands log lines to the server, from any thread; the newest are dropped where too many wait."""
 
-    def __init__(self, messages: MessageStream) -> None:
+    def __init__(self, channel: MessageStream) -> None:
         super().__init__()
-        self._messages = messages
+        self._channel = channel
         self._token = trio.lowlevel.current_trio_token()
-        self._lines: deque[Logged] = deque()
+        self._lines: deque[messages.Logged] = deque()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take a line."""
         try:
             if len(self._lines) < _MAX_LOGGED_LINES:
                 line = self.format(record)[:_MAX_LOGGED_CHARACTERS]
-                self._lines.append(Logged(record.name, record.levelno, line))
+                self._lines.append(messages.Logged(record.name, record.levelno, line))
                 self._token.run_sync_soon(self._hand_over, idempotent=True)
         except trio.RunFinishedError:
             pass  # nobody is there who would read it
 
     def _hand_over(self) -> None:
         while self._lines:
-            self._messages.send(encode(self._lines.popleft()))
+            self._channel.send(messages.encode(self._lines.popleft()))
 
 
 @asynccontextmanager
-async def _reported_logs(messages: MessageStream, configure: Configure, own_process: bool) -> AsyncGenerator[None]:
+async def _reported_logs(
+    channel: MessageStream, configure: messages.Configure, own_process: bool
+) -> AsyncGenerator[None]:
     if not own_process:
         yield
         return
-    handler = _LogReporter(messages)
+    handler = _LogReporter(channel)
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(configure.log_level)

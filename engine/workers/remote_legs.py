@@ -22,35 +22,9 @@ from triortc.engine.calls.media_events import (
 )
 from triortc.engine.calls.ports import Side, View
 from triortc.engine.relay.gate import GateState, GateStatistics
+from triortc.engine.workers import messages
 from triortc.engine.workers.configuration import WorkerConfiguration
 from triortc.engine.workers.message_stream import MessageStream
-from triortc.engine.workers.messages import (
-    AddCandidates,
-    AnswerOffer,
-    CloseLeg,
-    CloseSession,
-    Configure,
-    Happened,
-    Logged,
-    MeasureLatency,
-    OpenLeg,
-    Ready,
-    Report,
-    Request,
-    RequestKeyframe,
-    SetGate,
-    SetSource,
-    SetView,
-    SnapshotTaken,
-    StartRecording,
-    Status,
-    StopRecording,
-    TakeSnapshot,
-    Unusable,
-    decode_event,
-    decode_report,
-    encode,
-)
 from triortc.errors import CallError, ConfigurationError, ProtocolError
 
 __all__ = ["RemoteLegs"]
@@ -61,7 +35,7 @@ class _Snapshot:
     """Who waits for a still."""
 
     done: trio.Event = field(default_factory=trio.Event)
-    taken: SnapshotTaken | None = None
+    taken: messages.SnapshotTaken | None = None
 
 
 class RemoteLegs:
@@ -85,14 +59,14 @@ class RemoteLegs:
     ) -> None:
         self.name = name
         #: What the other side said when it began to listen; None: it does not yet.
-        self.ready: Ready | None = None
+        self.ready: messages.Ready | None = None
         #: What the other side has counted, when it last told.
         self.counters: dict[str, int] = {}
         self._media = media
         self._configuration = configuration
         self._on_event = on_event
         self._on_latency: Callable[[float], None] = lambda latency_s: None
-        self._messages = MessageStream(configuration.max_message_bytes, configuration.max_waiting_bytes)
+        self._channel = MessageStream(configuration.max_message_bytes, configuration.max_waiting_bytes)
         self._session_of: dict[str, str] = {}
         self._sessions: dict[str, dict[str, None]] = {}
         self._gates: dict[str, dict[MediaKind, GateStatistics]] = {}
@@ -129,7 +103,7 @@ class RemoteLegs:
             raise CallError(f"leg {leg!r} is already open: leg ids are never used again")
         self._session_of[leg] = session
         self._sessions.setdefault(session, {})[leg] = None
-        self._ask(OpenLeg(session, leg, side))
+        self._ask(messages.OpenLeg(session, leg, side))
 
     def answer(self, leg: str, neg: int, offer_sdp: str) -> None:
         """Pass an offer on: `OfferAnswered` or `OfferRefused` follows within `request_timeout_s`. Raises CallError."""
@@ -137,32 +111,32 @@ class RemoteLegs:
             raise CallError(f"there is no leg {leg!r}")
         self._offers[leg, neg] = trio.current_time() + self._configuration.request_timeout_s
         self._set_clock()
-        self._ask(AnswerOffer(leg, neg, offer_sdp))
+        self._ask(messages.AnswerOffer(leg, neg, offer_sdp))
 
     def add_candidates(self, leg: str, neg: int, ufrag: str, candidates: Sequence[tuple[str, str]], end: bool) -> None:
         """Candidates of the device as (candidate line, mid)."""
         if leg in self._session_of:
-            self._ask(AddCandidates(leg, neg, ufrag, tuple((line, mid) for line, mid in candidates), end))
+            self._ask(messages.AddCandidates(leg, neg, ufrag, tuple((line, mid) for line, mid in candidates), end))
 
     def set_gate(self, session: str, leg: str, kind: MediaKind, state: GateState, epoch: int) -> None:
         """Set the valve from this leg to the other side."""
         if leg in self._session_of:
-            self._ask(SetGate(session, leg, kind, state, epoch))
+            self._ask(messages.SetGate(session, leg, kind, state, epoch))
 
     def set_source(self, session: str, side: Side, leg: str) -> None:
         """From now on this leg, and no other of its side, feeds the other side."""
         if leg in self._session_of:
-            self._ask(SetSource(session, side, leg))
+            self._ask(messages.SetSource(session, side, leg))
 
     def set_view(self, leg: str, view: View) -> None:
         """How large the leg's device shows the other side."""
         if leg in self._session_of:
-            self._ask(SetView(leg, view))
+            self._ask(messages.SetView(leg, view))
 
     def request_keyframe(self, leg: str) -> None:
         """Ask the leg's device for a keyframe."""
         if leg in self._session_of:
-            self._ask(RequestKeyframe(leg))
+            self._ask(messages.RequestKeyframe(leg))
 
     def close_leg(self, leg: str) -> None:
         """End a leg; unknown or closed legs are ignored."""
@@ -174,7 +148,7 @@ class RemoteLegs:
         del legs[leg]
         if not legs:
             del self._sessions[session]
-        self._ask(CloseLeg(leg))
+        self._ask(messages.CloseLeg(leg))
 
     def close_session(self, session: str) -> None:
         """End every leg of a session; unknown or closed sessions are ignored."""
@@ -184,19 +158,19 @@ class RemoteLegs:
         for leg in legs:
             del self._session_of[leg]
             self._gates.pop(leg, None)
-        self._ask(CloseSession(session))
+        self._ask(messages.CloseSession(session))
 
     def start_recording(self, session: str, recording: str) -> None:
         """Record both sides of a session from now on."""
         if session in self._sessions:
-            self._ask(StartRecording(session, recording))
+            self._ask(messages.StartRecording(session, recording))
         else:
             self._on_event(RecordingStopped(session, recording, "the call has no legs"))
 
     def stop_recording(self, session: str) -> None:
         """End the session's recording, if there is one."""
         if session in self._sessions:
-            self._ask(StopRecording(session))
+            self._ask(messages.StopRecording(session))
 
     def gate_statistics(self, session: str) -> Mapping[tuple[str, MediaKind], GateStatistics]:
         """Counters by (source leg, kind), as the other side last told them: at most `report_interval_s` old."""
@@ -218,7 +192,7 @@ class RemoteLegs:
         waiting = self._snapshots[number] = _Snapshot()
         patience_s = self._media.recording.snapshot_timeout_s + self._configuration.request_timeout_s
         try:
-            self._ask(TakeSnapshot(number, session, side))
+            self._ask(messages.TakeSnapshot(number, session, side))
             with trio.move_on_after(patience_s):
                 await waiting.done.wait()
         finally:
@@ -232,7 +206,7 @@ class RemoteLegs:
     def measure_relay_latency(self, on_latency: Callable[[float], None], *, every_s: float) -> None:
         """See `LegManager.measure_relay_latency`; what is measured is told every `report_interval_s`."""
         self._on_latency = on_latency
-        self._ask(MeasureLatency(every_s))
+        self._ask(messages.MeasureLatency(every_s))
 
     # -- the stream
 
@@ -251,7 +225,7 @@ class RemoteLegs:
         """
         settings = self._configuration
         level = logging.getLogger("triortc").getEffectiveLevel()
-        configure = Configure(
+        configure = messages.Configure(
             self._media,
             settings.report_interval_s,
             settings.max_message_bytes,
@@ -259,15 +233,15 @@ class RemoteLegs:
             settings.stop_timeout_s,
             level,
         )
-        self._messages.send(encode(configure), first=True)
+        self._channel.send(messages.encode(configure), first=True)
         reason = f"{self.name} ended"
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._messages.write, stream)
+                nursery.start_soon(self._channel.write, stream)
                 nursery.start_soon(self._listen, nursery.cancel_scope)
-                async with aclosing(self._messages.read(stream)) as reports:
+                async with aclosing(self._channel.read(stream)) as reports:
                     async for message in reports:
-                        self._take(decode_report(message), started)
+                        self._take(messages.decode_report(message), started)
                         if self._unusable is not None:
                             break
                         self._reports += 1
@@ -305,35 +279,35 @@ class RemoteLegs:
         for leg, neg in offers:
             self._on_event(OfferRefused(leg, neg, "failed", f"{reason}; offer again"))
         for number, waiting in self._snapshots.items():
-            waiting.taken = SnapshotTaken(number, fault=reason)
+            waiting.taken = messages.SnapshotTaken(number, fault=reason)
             waiting.done.set()
         for session in sessions:
             self._on_event(MediaLost(session, reason))
 
-    def _ask(self, request: Request) -> None:
+    def _ask(self, request: messages.Request) -> None:
         if not self._over:
-            self._messages.send(encode(request))
+            self._channel.send(messages.encode(request))
 
-    def _take(self, report: Report, started: trio.Event) -> None:
+    def _take(self, report: messages.Report, started: trio.Event) -> None:
         match report:
-            case Happened():
-                self._happened(decode_event(report))
-            case Status():
+            case messages.Happened():
+                self._happened(messages.decode_event(report))
+            case messages.Status():
                 self.counters = report.counters
                 for latency_s in report.latencies_s:
                     self._on_latency(latency_s)
                 self._gates = {leg: gates for leg, gates in report.gates.items() if leg in self._session_of}
-            case SnapshotTaken():
+            case messages.SnapshotTaken():
                 waiting = self._snapshots.get(report.request)
                 if waiting is not None:
                     waiting.taken = report
                     waiting.done.set()
-            case Logged():
+            case messages.Logged():
                 logging.getLogger(report.logger).log(report.level, "%s: %s", self.name, report.message)
-            case Ready():
+            case messages.Ready():
                 self.ready = report
                 started.set()
-            case Unusable():
+            case messages.Unusable():
                 words = f"{self.name}: {report.message}"
                 self._unusable = ConfigurationError(words) if report.configuration else OSError(words)
 

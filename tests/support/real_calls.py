@@ -22,6 +22,7 @@ from triortc.engine.ice.configuration import IceConfiguration
 from triortc.engine.peer.configuration import PeerConfiguration
 from triortc.engine.peer.connection import PeerConnection, open_peer_connection
 from triortc.engine.peer.description import RtcSessionDescription
+from triortc.engine.relay.plane_choice import PlaneChoice
 from triortc.engine.session.configuration import SessionConfiguration
 from triortc.engine.workers.configuration import WorkerConfiguration
 from triortc.engine.workers.worker_pool import WorkerPool
@@ -41,7 +42,7 @@ _SOUND = b"\xfc" + bytes(40)
 
 
 @asynccontextmanager
-async def open_house(*, workers: int = 0, **calls: Any) -> AsyncGenerator[RunningServer]:
+async def open_house(*, workers: int = 0, plane: PlaneChoice = "python", **calls: Any) -> AsyncGenerator[RunningServer]:
     """A development server on loopback, ports picked by the system; `calls` are fields of CallConfiguration."""
     configuration = EngineConfiguration(
         server=ServerConfiguration(
@@ -51,7 +52,9 @@ async def open_house(*, workers: int = 0, **calls: Any) -> AsyncGenerator[Runnin
             # Programs are faster than people: the limits of a device are tested elsewhere.
             signaling=SignalingConfiguration(rate_burst=10_000, rate_per_s=1000.0),
         ),
-        media=MediaConfiguration(endpoint=EndpointConfiguration(media_host=("127.0.0.1",)), session=_LOOPBACK),
+        media=MediaConfiguration(
+            endpoint=EndpointConfiguration(media_host=("127.0.0.1",)), session=_LOOPBACK, plane=plane
+        ),
         workers=WorkerConfiguration(count=workers, report_interval_s=0.1),
     )
     async with open_engine(configuration) as house:
