@@ -214,8 +214,8 @@ class Endpoint:
     def measure_latency(self, on_latency: Callable[[float], None], *, every_s: float) -> None:
         """Time the relay now and then: from the kernel's stamp on a batch's first datagram until all of it is sent on.
 
-        One batch in `every_s` is timed, if anything was sent because of it; the others cost a comparison each. What a
-        media thread of its own forwards does not come by here.
+        One batch in `every_s` is timed, if anything was sent because of it; the others cost a comparison each. A
+        media thread of its own times what it forwards itself.
 
         Arguments:
             on_latency: called with seconds. It must not block or raise.
@@ -361,8 +361,8 @@ class Endpoint:
         for _ in range(BATCHES_PER_TURN):
             now = trio.current_time()
             taken = plane.take()
-            for (socket_number, feedback), datagrams in groupby(taken, partial(_way_up, plane)):
-                port = self._ports[socket_number]
+            for (local, feedback), datagrams in groupby(taken, partial(_way_up, plane)):
+                port = self._by_local[local]
                 if feedback:
                     for source, datagram, _ in datagrams:
                         self._receive_rtcp(port, datagram, plane.address_of(source)[1], now)
@@ -481,7 +481,7 @@ class Endpoint:
         return session
 
 
-def _way_up(plane: AcceleratedPlane, handed_up: tuple[bytes, bytes, float]) -> tuple[int, bool]:
+def _way_up(plane: AcceleratedPlane, handed_up: tuple[bytes, bytes, float]) -> tuple[Address, bool]:
     """Which socket a datagram came to, and whether it looks like RTCP, which needs no batch."""
     source, datagram, _ = handed_up
     return plane.address_of(source)[0], len(datagram) > 1 and is_rtcp(datagram[0] << 8 | datagram[1])

@@ -9,11 +9,23 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from triortc.engine.address import Address
 from triortc.engine.datagrams import DatagramBatch
-from triortc.engine.relay.acceleration import GAP_BEHIND, NO_NUMBER, NOTE, NUMBERS, RECEIVED, SENT, STATE
+from triortc.engine.relay.core import Direction, Forwarder, History, Settled
+from triortc.engine.relay.core_layout import (
+    CLOSE,
+    GAP_BEHIND,
+    GO_ON,
+    NO_NUMBER,
+    NOTE,
+    NUMBERS,
+    QUIET,
+    RECEIVED,
+    SENT,
+    STATE,
+)
 from triortc.engine.relay.gate import Gate
 from triortc.engine.relay.rewriter import StreamRewriter
 from triortc.engine.rtp.header import Buffer
@@ -23,9 +35,6 @@ from triortc.engine.session.session import Session
 from triortc.engine.srtp.stream import StreamState
 from triortc.engine.streams.configuration import RetransmissionConfiguration
 from triortc.engine.streams.retransmission_history import RetransmissionHistory
-
-if TYPE_CHECKING:
-    from triortc.engine.relay import forwarder
 
 __all__ = ["AcceleratedFlow", "AcceleratedHistory", "Link"]
 
@@ -44,7 +53,7 @@ class Link:
 
     __slots__ = ("closing", "direction", "flows", "key", "source", "target")
 
-    def __init__(self, direction: forwarder.Direction, source: Session, target: OutboundStream, key: object) -> None:
+    def __init__(self, direction: Direction, source: Session, target: OutboundStream, key: object) -> None:
         self.direction = direction
         self.source = source
         self.target = target
@@ -184,22 +193,21 @@ class AcceleratedFlow:
         inbound, outbound = srtp_in.rtp_stream(stream.ssrc), srtp_out.rtp_stream(target.ssrc)
         if inbound is None or outbound is None:
             return None
-        types, vp8 = bytearray(_GOES_UP * 128), bytearray(128)
+        types = bytearray(_GOES_UP * 128)
         for theirs, ours in payload_types.items():
-            types[theirs], vp8[theirs] = ours, is_vp8
-        pairs = [*passed, (0, 0), (0, 0)]
+            types[theirs] = ours
+        first, second, *_ = *passed, (0, 0), (0, 0)
         picture_shift, picture_id, tl0_shift, tl0_index = rewriter.pictures
         numbers = NUMBERS.pack(
-            *(stream.ssrc, target.ssrc, srtp_in.window, inbound.mask, outbound.mask, stream.statistics.clock_rate),
-            *(rewriter.timestamp_shift, rewriter.sequence_shift, picture_shift, tl0_shift),
+            *(stream.ssrc, target.ssrc, srtp_in.window, stream.statistics.clock_rate),
+            *(rewriter.timestamp_shift, rewriter.sequence_shift),
             *(media.transport_cc_id if media.feedback_recorder is not None else 0, *target.own_extension_ids),
-            *(len(passed), pairs[0][0], pairs[1][0], pairs[0][1], pairs[1][1]),
-            *(bytes(types), bytes(vp8), not target.has_rtx, stream.nack is not None),
+            *(*first, *second, is_vp8, not target.has_rtx, stream.nack is not None, bytes(types)),
         )
         _, jitter, last_timestamp, last_at = stream.statistics.run
         state = STATE.pack(
-            *(inbound.highest, outbound.highest, 0, 0, 0, last_timestamp, rewriter.newest[2], 0, 0),
-            *(picture_id, tl0_index, jitter, last_at),
+            *(inbound.highest, outbound.highest, last_timestamp, rewriter.newest[2]),
+            *(picture_id, tl0_index, picture_shift, tl0_shift, jitter, last_at, 0, 0, 0, 0, 0),
         )
         history = target.history.core if isinstance(target.history, AcceleratedHistory) else None
         number = target.transport_sequence_number
@@ -214,13 +222,12 @@ class AcceleratedFlow:
 
     def settle(self) -> None:
         """Write back what others look at: statistics, numbering, signs of life."""
-        self._take_back(*self._link.direction.settle(self.slot))
+        self._take_back(self._link.direction.settle(self.slot, GO_ON))
         nack = self._stream.nack
         while self._is_telling and nack is not None and nack.newest >= 0:
-            if self._link.direction.quiet(self.slot):
-                self._is_telling = False
-            else:
-                self._take_back(*self._link.direction.settle(self.slot))
+            settled = self._link.direction.settle(self.slot, QUIET)
+            self._is_telling = bool(settled[2])
+            self._take_back(settled)
 
     def settle_numbers(self) -> None:
         """Write back at least which transport-wide numbers came and went."""
@@ -248,7 +255,7 @@ class AcceleratedFlow:
         del self._gate.session.flows[stream.ssrc]
         link.flows.remove(self)
         link.closing = self
-        self._take_back(*link.direction.close(self.slot))
+        self._take_back(link.direction.settle(self.slot, CLOSE))
         link.closing = None
         if not link.flows:
             if self._target.sender.flow is link:
@@ -256,10 +263,10 @@ class AcceleratedFlow:
         elif self._target.own_extension_ids[0]:
             link.close()  # they share the numbering
 
-    def _take_back(self, state: bytes, picture_shift: int, tl0_shift: int, number: int, journal: bytes) -> None:
-        values: tuple[Any, ...] = STATE.unpack(state)
-        in_index, out_index, packets, advance, size_bytes, timestamp_in, timestamp_out = values[:7]
-        replayed, forged, picture_id, tl0_index, jitter, at = values[7:]
+    def _take_back(self, settled: Settled) -> None:
+        state, number, journal = settled
+        in_index, out_index, timestamp_in, timestamp_out, picture_id, tl0_index, picture_shift, tl0_shift = state[:8]
+        jitter, at, packets, advance, size_bytes, replayed, forged = state[8:]
         stream, rewriter, session = self._stream, self._rewriter, self._gate.session
         srtp_in = session.media.srtp_in
         if srtp_in is not None:
@@ -286,13 +293,11 @@ class AcceleratedHistory(RetransmissionHistory):
 
     __slots__ = ("core",)
 
-    def __init__(
-        self, owner: forwarder.Forwarder, make: type[forwarder.History], configuration: RetransmissionConfiguration
-    ) -> None:
+    def __init__(self, forwarder: Forwarder, configuration: RetransmissionConfiguration) -> None:
         super().__init__(configuration)
         self.positions = array("Q")  # the core has its own
         #: Of the core.
-        self.core = make(owner, self.mask + 1, configuration.maximum_bytes, configuration.maximum_age_ms / 1000)
+        self.core = History(forwarder, self.mask + 1, configuration.maximum_bytes, configuration.maximum_age_ms / 1000)
 
     def store(self, sequence_number: int, header: bytes, payload: Buffer, now: float) -> None:
         """See the base class."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from functools import partial
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from triortc.engine.address import Address
 from triortc.engine.relay.accelerated_flow import AcceleratedFlow, AcceleratedHistory, Link
-from triortc.engine.relay.acceleration import ADDRESS_BYTES, COUNTERS, make_cipher, pack_address, unpack_address
+from triortc.engine.relay.core import Core, Direction, Forwarder
+from triortc.engine.relay.core_cipher import Cipher
+from triortc.engine.relay.core_layout import COUNTERS, pack_address, unpack_address
 from triortc.engine.relay.gate import Gate
 from triortc.engine.relay.outlet import Outlet
 from triortc.engine.relay.python_plane import PythonPlane
@@ -17,9 +18,6 @@ from triortc.engine.sdp.negotiated import NegotiatedMedia
 from triortc.engine.session.inbound import InboundStream
 from triortc.engine.session.outbound import OutboundStream
 from triortc.engine.session.session import Session
-
-if TYPE_CHECKING:
-    from triortc.engine.relay import forwarder
 
 __all__ = ["AcceleratedPlane"]
 
@@ -36,30 +34,33 @@ class AcceleratedPlane(PythonPlane):
     :meth:`take` gives to its sessions, and calls :meth:`open_flows` after that.
 
     Arguments:
-        module: triortc.engine.relay.forwarder, with libcrypto loaded (see :func:`acceleration`).
+        core: see :func:`triortc.engine.relay.acceleration.acceleration`.
     """
 
-    def __init__(self, module: ModuleType) -> None:
+    def __init__(self, core: Core) -> None:
         super().__init__()
-        self._module: Any = module
-        self._forwarder: forwarder.Forwarder = module.Forwarder(HAND_UPS)
+        self._forwarder = Forwarder(core, HAND_UPS)
+        self._crypto = core.crypto
+        #: File descriptors by the address that each is bound to, and the other way round.
         self._sockets: dict[Address, int] = {}
+        self._bound: dict[int, Address] = {}
         #: Flows that the slow path would open: they are when all that was handed up has been looked at.
         self._wanted: dict[InboundStream, tuple[Session, Outlet, Gate, str]] = {}
         self._links: dict[tuple[Session, Session], Link] = {}
         #: By the packed source address.
         self._links_from: dict[bytes, Link] = {}
-        self._known: dict[Hashable, tuple[int, Address]] = {}
+        self._known: dict[Hashable, tuple[Address, Address]] = {}
 
     # -- for the shell
 
     def listen(self, address: Address, file_descriptor: int) -> None:
         """Receive from this socket, bound to `address`; before :meth:`start`."""
-        self._sockets[address] = self._forwarder.listen(file_descriptor)
+        self._sockets[address] = file_descriptor
+        self._bound[file_descriptor] = address
 
     def start(self, clock_offset_s: float) -> None:
         """Run the media thread. `clock_offset_s` is what makes CLOCK_MONOTONIC the `now` of every method here."""
-        self._forwarder.start(clock_offset_s)
+        self._forwarder.start(list(self._bound), clock_offset_s)
 
     def stop(self) -> None:
         """Close every flow and join the thread, which ends after the batch that it is at."""
@@ -79,21 +80,22 @@ class AcceleratedPlane(PythonPlane):
         Flows that have told of a gap are settled: missing packets are asked for.
         """
         handed_up, sources = self._forwarder.take()
-        for start in range(0, len(sources), ADDRESS_BYTES):
-            link = self._links_from.get(sources[start : start + ADDRESS_BYTES])
+        for source in sources:
+            link = self._links_from.get(source)
             if link is not None:
                 link.settle()
         return handed_up
 
-    def address_of(self, source: Hashable) -> tuple[int, Address]:
-        """(number of the socket in the order of :meth:`listen`, address) of a source; the same object every time."""
+    def address_of(self, source: Hashable) -> tuple[Address, Address]:
+        """(address that our socket is bound to, address) of a source; the same object every time."""
         found = self._known.get(source)
         if found is None:
             if not isinstance(source, bytes):
                 raise TypeError("a source is what take() has given")
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
-            found = self._known[source] = unpack_address(source)
+            file_descriptor, address = unpack_address(source)
+            found = self._known[source] = self._bound[file_descriptor], address
         return found
 
     def process(
@@ -103,18 +105,15 @@ class AcceleratedPlane(PythonPlane):
 
         None when it hands it up.
         """
-        sent = self._forwarder.process(pack_address(self._sockets[local], remote), datagram, now, now)
+        sent = self._forwarder.process(pack_address(self._sockets[local], remote), datagram, now)
         if sent is None:
             return None
         self.take()
-        locals_ = list(self._sockets)
-        unpacked = [(data, unpack_address(to)) for to, data in sent]
-        return [(data, locals_[number], address) for data, (number, address) in unpacked]
+        return [(data, *self.address_of(to)) for to, data in sent]
 
     def counters(self) -> dict[str, int]:
-        """What the media thread has done, by the names of triortc.engine.relay.acceleration.COUNTERS."""
-        values = memoryview(self._forwarder.counters()).cast("Q")
-        return dict(zip(COUNTERS, values, strict=True))
+        """What the media thread has done, by the names of triortc.engine.relay.core_layout.COUNTERS."""
+        return dict(zip(COUNTERS, self._forwarder.counters(), strict=True))
 
     @property
     def open_flow_count(self) -> int:
@@ -143,7 +142,7 @@ class AcceleratedPlane(PythonPlane):
     def _make_outlet(self, session: Session, stream: OutboundStream, negotiated: NegotiatedMedia) -> Outlet:
         if stream.history is not None and not isinstance(stream.history, AcceleratedHistory):
             configuration = session.configuration.streams.retransmission
-            stream.history = AcceleratedHistory(self._forwarder, self._module.History, configuration)
+            stream.history = AcceleratedHistory(self._forwarder, configuration)
         return Outlet(stream, negotiated, partial(self._want_flow, session))
 
     def _want_flow(self, receiver: Session, outlet: Outlet, gate: Gate, stream: InboundStream, codec_name: str) -> None:
@@ -163,13 +162,13 @@ class AcceleratedPlane(PythonPlane):
         if link is not None:
             link.close()
         source_address = pack_address(self._sockets[path_in[0]], path_in[1])
-        direction = self._module.Direction(
+        direction = Direction(
             self._forwarder,
             source_address,
             pack_address(self._sockets[path_out[0]], path_out[1]),
-            make_cipher(self._module, srtp_in.profile, srtp_in.keys, sending=False),
-            make_cipher(self._module, srtp_out.profile, srtp_out.keys, sending=True),
-            target.sender.estimator is not None,
+            Cipher(self._crypto, srtp_in.profile, srtp_in.keys, sending=False),
+            Cipher(self._crypto, srtp_out.profile, srtp_out.keys, sending=True),
+            notes_sent=target.sender.estimator is not None,
         )
         link = self._links[source, receiver] = self._links_from[source_address] = Link(direction, source, target, key)
         return link

@@ -1,28 +1,74 @@
 #define _GNU_SOURCE
 #include "forwarder.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <sched.h>
-#include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <time.h>
-#include <unistd.h>
 
 enum { UDP_LEVEL = 17, UDP_CUT = 103, STAMP = 35, MAX_RUN_BYTES = 65000, BATCHES_PER_TURN = 8 };
 enum { MAXIMUM_DROPOUT = 3000, HEADER_BYTES = 12, ONE_BYTE_PROFILE = 0xBEDE };
 enum { RTP_FEEDBACK = 205, TRANSPORT_WIDE = 15, PATIENCE_MS = 10 };
-enum { SHA1_BYTES = 20, SHA1_BLOCK = 64, GET_TAG = 0x10, SET_TAG = 0x11 };
+enum { SHA1_BYTES = 20, GET_TAG = 0x10, SET_TAG = 0x11 };
 static const int64_t LAST_INDEX = ((int64_t)1 << 48) - 1;
+static const double LATENCY_BOUNDS_S[LATENCIES - 1] = {1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1};
 
-/* -- libcrypto, by name: a machine without it has the Python plane and no error. */
+/* What both sides have a layout for, in the order of core.py. */
+const uint32_t forwarder_layouts[] = {
+    sizeof(Address),         sizeof(Cipher), sizeof(Window),   sizeof(FlowNumbers),
+    sizeof(FlowState),       sizeof(Note),   sizeof(Sent),     offsetof(Settled, journal.notes),
+    offsetof(HandUp, bytes), sizeof(HandUp), sizeof(Counters),
+};
 
-static struct {
-    void *(*new_context)(void);
-    void (*free_context)(void *);
+/* The thread gives way to whoever waits: a mutex alone would let it take the lock again at once. */
+static void lock(Forwarder *forwarder) {
+    atomic_fetch_add(&forwarder->waiting, 1);
+    pthread_mutex_lock(&forwarder->lock);
+    atomic_fetch_sub(&forwarder->waiting, 1);
+}
+
+static void unlock(Forwarder *forwarder) { pthread_mutex_unlock(&forwarder->lock); }
+
+static uint16_t u16(const uint8_t *p) { return (uint16_t)(p[0] << 8 | p[1]); }
+static uint32_t u32(const uint8_t *p) { return (uint32_t)u16(p) << 16 | u16(p + 2); }
+static void put16(uint8_t *p, uint32_t v) { p[0] = (uint8_t)(v >> 8), p[1] = (uint8_t)v; }
+static void put32(uint8_t *p, uint32_t v) { put16(p, v >> 16), put16(p + 2, v); }
+
+/* A datagram read as RTP: where its payload begins, and the elements of a one-byte extension that lie before it. */
+typedef struct {
+    const uint8_t *bytes, *elements, *payload;
+    size_t payload_bytes;
+    uint16_t profile;
+} Packet;
+
+static int is_media(const uint8_t *bytes, size_t length) { /* RFC 7983, RFC 5761 section 4 */
+    return length > 1 && bytes[0] >> 6 == 2 && (bytes[1] < 192 || bytes[1] > 223);
+}
+
+static int parse(Packet *packet, const uint8_t *bytes, size_t length, size_t tag_bytes) {
+    size_t header = HEADER_BYTES + 4 * (size_t)(bytes[0] & 15);
+    *packet = (Packet){.bytes = bytes};
+    if (bytes[0] & 0x10) {
+        if (header + 4 > length) return 0;
+        packet->profile = u16(bytes + header);
+        packet->elements = bytes + header + 4;
+        header += 4 + 4 * (size_t)u16(bytes + header + 2);
+    }
+    if (header + tag_bytes > length) return 0;
+    packet->payload = bytes + header;
+    packet->payload_bytes = length - header - tag_bytes;
+    if (packet->profile != ONE_BYTE_PROFILE) packet->elements = packet->payload;
+    return 1;
+}
+
+/* -- SRTP, on libcrypto */
+
+/* Filled in by core_cipher.py, which has found it by name: a machine without it has the Python plane and no error. */
+struct {
     int (*encrypt_init)(void *, const void *, void *, const uint8_t *, const uint8_t *);
     int (*decrypt_init)(void *, const void *, void *, const uint8_t *, const uint8_t *);
     int (*encrypt_update)(void *, uint8_t *, int *, const uint8_t *, int);
@@ -30,54 +76,9 @@ static struct {
     int (*encrypt_final)(void *, uint8_t *, int *);
     int (*decrypt_final)(void *, uint8_t *, int *);
     int (*control)(void *, int, int, void *);
-    const void *(*gcm_128)(void), *(*gcm_256)(void), *(*ctr_128)(void);
-    int (*sha1_init)(void *), (*sha1_update)(void *, const void *, size_t), (*sha1_final)(uint8_t *, void *);
-} crypto;
-
-const char *forwarder_load(const char *library) {
-    static const char *const names[] = {
-        "EVP_CIPHER_CTX_new", "EVP_CIPHER_CTX_free", "EVP_EncryptInit_ex",  "EVP_DecryptInit_ex",  "EVP_EncryptUpdate",
-        "EVP_DecryptUpdate",  "EVP_EncryptFinal_ex", "EVP_DecryptFinal_ex", "EVP_CIPHER_CTX_ctrl", "EVP_aes_128_gcm",
-        "EVP_aes_256_gcm",    "EVP_aes_128_ctr",     "SHA1_Init",           "SHA1_Update",         "SHA1_Final",
-    };
-    void *found[sizeof names / sizeof *names], *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
-    _Static_assert(sizeof found == sizeof crypto, "a name for each function, in its order");
-    if (handle == NULL) return "the library itself";
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if ((found[i] = dlsym(handle, names[i])) == NULL) return names[i];
-    memcpy(&crypto, found, sizeof crypto);
-    return NULL; /* the handle stays open: the functions are used until the process ends */
-}
-
-static void hmac_pad(void *context, const uint8_t *key, int key_bytes, uint8_t pad) {
-    uint8_t block[SHA1_BLOCK] = {0};
-    memcpy(block, key, (size_t)key_bytes);
-    for (int i = 0; i < SHA1_BLOCK; i++) block[i] ^= pad;
-    crypto.sha1_init(context);
-    crypto.sha1_update(context, block, sizeof block);
-    explicit_bzero(block, sizeof block);
-}
-
-int cipher_init(Cipher *cipher, int aead, int sending, int tag_bytes, const uint8_t *key, int key_bytes,
-                const uint8_t *salt, int salt_bytes, const uint8_t *authentication, int authentication_bytes) {
-    memset(cipher, 0, sizeof *cipher);
-    if (crypto.new_context == NULL || (key_bytes != 16 && !(aead && key_bytes == 32))) return -1;
-    if (salt_bytes != (aead ? 12 : 14) || authentication_bytes != (aead ? 0 : SHA1_BYTES)) return -1;
-    if (tag_bytes < 1 || tag_bytes > (aead ? 16 : SHA1_BYTES)) return -1;
-    if ((cipher->context = crypto.new_context()) == NULL) return -1;
-    cipher->aead = aead;
-    cipher->tag_bytes = tag_bytes;
-    memcpy(cipher->salt, salt, (size_t)salt_bytes);
-    if (!aead) hmac_pad(cipher->inner, authentication, authentication_bytes, 0x36);
-    if (!aead) hmac_pad(cipher->outer, authentication, authentication_bytes, 0x5C);
-    const void *kind = !aead ? crypto.ctr_128() : key_bytes == 32 ? crypto.gcm_256() : crypto.gcm_128();
-    return (sending || !aead ? crypto.encrypt_init : crypto.decrypt_init)(cipher->context, kind, NULL, key, NULL) - 1;
-}
-
-void cipher_free(Cipher *cipher) {
-    if (cipher->context != NULL) crypto.free_context(cipher->context);
-    explicit_bzero(cipher, sizeof *cipher);
-}
+    int (*sha1_update)(void *, const void *, size_t);
+    int (*sha1_final)(uint8_t *, void *);
+} libcrypto;
 
 /* RFC 3711 section 4.1.1, RFC 7714 section 8.1: salt XOR SSRC XOR index; the block counter's 16 bits stay zero. */
 static void set_iv(const Cipher *cipher, uint8_t iv[16], uint32_t ssrc, int64_t index) {
@@ -92,30 +93,29 @@ static void hmac_tag(const Cipher *cipher, uint8_t digest[SHA1_BYTES], const uin
                      int64_t index) {
     uint32_t context[32], roll_over = htonl((uint32_t)(index >> 16));
     memcpy(context, cipher->inner, sizeof context);
-    crypto.sha1_update(context, packet, length);
-    crypto.sha1_update(context, &roll_over, 4);
-    crypto.sha1_final(digest, context);
+    libcrypto.sha1_update(context, packet, length);
+    libcrypto.sha1_update(context, &roll_over, 4);
+    libcrypto.sha1_final(digest, context);
     memcpy(context, cipher->outer, sizeof context);
-    crypto.sha1_update(context, digest, SHA1_BYTES);
-    crypto.sha1_final(digest, context);
+    libcrypto.sha1_update(context, digest, SHA1_BYTES);
+    libcrypto.sha1_final(digest, context);
 }
 
-static int open_packet(Cipher *cipher, const uint8_t *packet, size_t header, size_t length, uint32_t ssrc,
-                       int64_t index, uint8_t *out) {
+static int open_packet(Cipher *cipher, const Packet *packet, uint32_t ssrc, int64_t index, uint8_t *out) {
     uint8_t iv[16], digest[SHA1_BYTES], difference = 0;
-    int done, payload = (int)(length - header) - cipher->tag_bytes;
-    const uint8_t *body = packet + header, *tag = packet + length - cipher->tag_bytes;
+    int done, header = (int)(packet->payload - packet->bytes), size = (int)packet->payload_bytes;
+    const uint8_t *tag = packet->payload + size;
     set_iv(cipher, iv, ssrc, index);
     if (cipher->aead)
-        return crypto.decrypt_init(cipher->context, NULL, NULL, NULL, iv) == 1 &&
-               crypto.decrypt_update(cipher->context, NULL, &done, packet, (int)header) == 1 &&
-               (!payload || crypto.decrypt_update(cipher->context, out, &done, body, payload) == 1) &&
-               crypto.control(cipher->context, SET_TAG, cipher->tag_bytes, (void *)tag) == 1 &&
-               crypto.decrypt_final(cipher->context, iv, &done) == 1;
-    hmac_tag(cipher, digest, packet, length - (size_t)cipher->tag_bytes, index);
+        return libcrypto.decrypt_init(cipher->context, NULL, NULL, NULL, iv) == 1 &&
+               libcrypto.decrypt_update(cipher->context, NULL, &done, packet->bytes, header) == 1 &&
+               (!size || libcrypto.decrypt_update(cipher->context, out, &done, packet->payload, size) == 1) &&
+               libcrypto.control(cipher->context, SET_TAG, cipher->tag_bytes, (void *)tag) == 1 &&
+               libcrypto.decrypt_final(cipher->context, iv, &done) == 1;
+    hmac_tag(cipher, digest, packet->bytes, (size_t)(header + size), index);
     for (int i = 0; i < cipher->tag_bytes; i++) difference |= digest[i] ^ tag[i];
-    return difference == 0 && crypto.encrypt_init(cipher->context, NULL, NULL, NULL, iv) == 1 &&
-           (!payload || crypto.encrypt_update(cipher->context, out, &done, body, payload) == 1);
+    return difference == 0 && libcrypto.encrypt_init(cipher->context, NULL, NULL, NULL, iv) == 1 &&
+           (!size || libcrypto.encrypt_update(cipher->context, out, &done, packet->payload, size) == 1);
 }
 
 /* Encrypts in place; the tag is written behind the payload. */
@@ -123,12 +123,12 @@ static int seal_packet(Cipher *cipher, uint8_t *packet, size_t header, size_t pa
     uint8_t iv[16], digest[SHA1_BYTES], *body = packet + header;
     int done;
     set_iv(cipher, iv, ssrc, index);
-    if (crypto.encrypt_init(cipher->context, NULL, NULL, NULL, iv) != 1) return 0;
-    if (cipher->aead && crypto.encrypt_update(cipher->context, NULL, &done, packet, (int)header) != 1) return 0;
-    if (payload && crypto.encrypt_update(cipher->context, body, &done, body, (int)payload) != 1) return 0;
+    if (libcrypto.encrypt_init(cipher->context, NULL, NULL, NULL, iv) != 1) return 0;
+    if (cipher->aead && libcrypto.encrypt_update(cipher->context, NULL, &done, packet, (int)header) != 1) return 0;
+    if (payload && libcrypto.encrypt_update(cipher->context, body, &done, body, (int)payload) != 1) return 0;
     if (cipher->aead)
-        return crypto.encrypt_final(cipher->context, iv, &done) == 1 &&
-               crypto.control(cipher->context, GET_TAG, cipher->tag_bytes, body + payload) == 1;
+        return libcrypto.encrypt_final(cipher->context, iv, &done) == 1 &&
+               libcrypto.control(cipher->context, GET_TAG, cipher->tag_bytes, body + payload) == 1;
     hmac_tag(cipher, digest, packet, header + payload, index);
     memcpy(body + payload, digest, (size_t)cipher->tag_bytes);
     return 1;
@@ -136,9 +136,13 @@ static int seal_packet(Cipher *cipher, uint8_t *packet, size_t header, size_t pa
 
 /* -- history */
 
-void history_init(History *history, uint32_t slots, uint32_t maximum_bytes, double maximum_age_s) {
-    *history = (History){.mask = slots - 1, .maximum_age_s = maximum_age_s};
+History *history_new(uint32_t slots, uint32_t maximum_bytes, double maximum_age_s) {
+    History *history = calloc(1, sizeof *history);
+    if (history == NULL) return NULL;
+    history->mask = slots - 1;
     history->maximum_chunks = maximum_bytes / CHUNK_BYTES < 2 ? 2 : maximum_bytes / CHUNK_BYTES;
+    history->maximum_age_s = maximum_age_s;
+    return history;
 }
 
 void history_free(History *history) {
@@ -147,10 +151,7 @@ void history_free(History *history) {
         free(chunk);
     }
     free(history->places);
-}
-
-void history_clear(History *history) {
-    if (history->places != NULL) memset(history->places, 0, (history->mask + 1) * sizeof *history->places);
+    free(history);
 }
 
 /* The oldest chunk again once it has outlived its age, or there may be no more; else a new one. */
@@ -172,11 +173,11 @@ static Chunk *next_chunk(History *history, double now) {
     return history->newest = chunk;
 }
 
-void history_store(History *history, uint16_t number, const uint8_t *header, size_t header_bytes,
-                   const uint8_t *payload, size_t payload_bytes, double now) {
+static void keep(History *history, uint16_t number, const uint8_t *header, size_t header_bytes, const uint8_t *payload,
+                 size_t payload_bytes, double now) {
     Chunk *chunk = history->newest;
     size_t length = (sizeof(Sent) + header_bytes + payload_bytes + 7) & ~(size_t)7;
-    if (length > OUT_BYTES) return;
+    if (header_bytes + payload_bytes > OUT_BYTES) return;
     if ((chunk == NULL || chunk->used + length > CHUNK_BYTES) && (chunk = next_chunk(history, now)) == NULL) return;
     Sent *sent = (Sent *)(void *)(chunk->bytes + chunk->used);
     *sent = (Sent){now, number, (uint16_t)header_bytes, (uint16_t)payload_bytes, 0};
@@ -188,22 +189,35 @@ void history_store(History *history, uint16_t number, const uint8_t *header, siz
     chunk->last_at = now;
 }
 
-const Sent *history_find(const History *history, uint16_t number) {
-    uint32_t wanted = history->places == NULL ? 0 : history->places[number & history->mask].chunk;
-    for (const Chunk *chunk = history->oldest; wanted && chunk != NULL; chunk = chunk->next) {
-        if (chunk->number != wanted) continue;
-        const Sent *sent = (const Sent *)(const void *)(chunk->bytes + history->places[number & history->mask].offset);
-        return sent->sequence_number == number ? sent : NULL;
+void history_store(Forwarder *forwarder, History *history, uint16_t number, const uint8_t *header,
+                   uint32_t header_bytes, const uint8_t *payload, uint32_t payload_bytes, double now) {
+    lock(forwarder);
+    keep(history, number, header, header_bytes, payload, payload_bytes, now);
+    unlock(forwarder);
+}
+
+/* The bytes of what was sent under this number, copied to `out` with its Sent; 0: it is gone. */
+uint32_t history_find(Forwarder *forwarder, const History *history, uint16_t number, uint8_t *out) {
+    size_t length = 0, place = number & history->mask;
+    lock(forwarder);
+    const Chunk *chunk = history->places == NULL ? NULL : history->oldest;
+    while (chunk != NULL && chunk->number != history->places[place].chunk) chunk = chunk->next;
+    const Sent *sent = chunk == NULL ? NULL : (const void *)(chunk->bytes + history->places[place].offset);
+    if (sent != NULL && sent->sequence_number == number) {
+        length = sizeof *sent + sent->header_bytes + sent->payload_bytes;
+        memcpy(out, sent, length);
     }
-    return NULL;
+    unlock(forwarder);
+    return (uint32_t)length;
+}
+
+void history_clear(Forwarder *forwarder, History *history) {
+    lock(forwarder);
+    if (history->places != NULL) memset(history->places, 0, (history->mask + 1) * sizeof *history->places);
+    unlock(forwarder);
 }
 
 /* -- one packet */
-
-static uint16_t u16(const uint8_t *p) { return (uint16_t)(p[0] << 8 | p[1]); }
-static uint32_t u32(const uint8_t *p) { return (uint32_t)u16(p) << 16 | u16(p + 2); }
-static void put16(uint8_t *p, uint32_t v) { p[0] = (uint8_t)(v >> 8), p[1] = (uint8_t)v; }
-static void put32(uint8_t *p, uint32_t v) { put16(p, v >> 16), put16(p + 2, v); }
 
 /* RFC 3711 section 3.3.1, as triortc.engine.srtp.stream.estimate_index. */
 static int64_t estimate_index(int64_t highest, uint16_t number) {
@@ -212,15 +226,15 @@ static int64_t estimate_index(int64_t highest, uint16_t number) {
     return highest + distance >= 0 ? highest + distance : highest + distance + 0x10000;
 }
 
-static uint32_t picture_id(const FlowNumbers *numbers, FlowState *state, uint32_t id, uint32_t mask) {
-    uint32_t out = (id + (uint32_t)numbers->picture_id_shift) & mask;
+static uint32_t picture_id(FlowState *state, uint32_t id, uint32_t mask) {
+    uint32_t out = (id + (uint32_t)state->picture_id_shift) & mask;
     uint32_t ahead = (uint32_t)(out - state->picture_id) & mask;
     if (ahead <= mask >> 1) state->picture_id = (state->picture_id + ahead) & 0x7FFF;
     return out;
 }
 
 /* PictureID and TL0PICIDX (RFC 7741 section 4.2), as triortc.engine.relay.payloads.renumber_pictures. */
-static void renumber_pictures(FlowNumbers *numbers, FlowState *state, uint8_t *payload, size_t size) {
+static void renumber_pictures(FlowState *state, uint8_t *payload, size_t size) {
     if (size < 2 || !(payload[0] & 0x80)) return;
     int with_id = payload[1] & 0x80, with_tl0 = payload[1] & 0x40;
     if (with_id && size < 3) return;
@@ -228,259 +242,189 @@ static void renumber_pictures(FlowNumbers *numbers, FlowState *state, uint8_t *p
     if (tl0_at + (with_tl0 ? 1u : 0u) + (payload[1] & 0x30 ? 1u : 0u) > size) return;
     if (with_id) {
         uint32_t wide = payload[2] & 0x80, id = wide ? u16(payload + 2) & 0x7FFFu : payload[2];
-        if (numbers->picture_id_shift < 0) numbers->picture_id_shift = (int32_t)((state->picture_id + 1 - id) & 0x7FFF);
-        if (wide) put16(payload + 2, 0x8000 | picture_id(numbers, state, id, 0x7FFF));
-        else payload[2] = (uint8_t)picture_id(numbers, state, id, 0x7F);
+        if (state->picture_id_shift < 0) state->picture_id_shift = (state->picture_id + 1 - id) & 0x7FFF;
+        if (wide) put16(payload + 2, 0x8000 | picture_id(state, id, 0x7FFF));
+        else payload[2] = (uint8_t)picture_id(state, id, 0x7F);
     }
     if (with_tl0) {
-        if (numbers->tl0_shift < 0) numbers->tl0_shift = (int32_t)((state->tl0_index + 1 - payload[tl0_at]) & 0xFF);
-        payload[tl0_at] = (uint8_t)(payload[tl0_at] + numbers->tl0_shift);
+        if (state->tl0_shift < 0) state->tl0_shift = (state->tl0_index + 1 - payload[tl0_at]) & 0xFF;
+        payload[tl0_at] = (uint8_t)(payload[tl0_at] + state->tl0_shift);
         if (((payload[tl0_at] - state->tl0_index) & 0xFF) < 0x80) state->tl0_index = payload[tl0_at];
     }
 }
 
-/* Where a packet's header extensions hold what is wanted, from its first byte; 0: not there. */
-typedef struct {
-    size_t arrival, passed[2];
-    uint8_t arrival_bytes, passed_bytes[2];
-} Elements;
-
-static void find_elements(const FlowNumbers *numbers, const uint8_t *packet, size_t offset, size_t end,
-                          Elements *found) {
-    while (offset < end) {
-        uint8_t first = packet[offset++], id = first >> 4, length = (uint8_t)((first & 15) + 1);
-        if (!first) continue;
-        if (id == 15 || offset + length > end) return;
-        if (id && id == numbers->arrival_id && !found->arrival) found->arrival = offset, found->arrival_bytes = length;
-        for (int i = 0; i < numbers->passed; i++)
-            if (id && id == numbers->pass_from[i] && !found->passed[i])
-                found->passed[i] = offset, found->passed_bytes[i] = length;
-        offset += length;
+/* Where an element of the packet's one-byte extension begins (RFC 8285 section 4.2); NULL: it is not there. */
+static const uint8_t *find_element(const Packet *packet, uint8_t id) {
+    for (const uint8_t *at = packet->elements; id && at < packet->payload;) {
+        int bytes = *at ? 2 + (*at & 15) : 1; /* 0 is padding */
+        if (*at >> 4 == 15 || packet->payload - at < bytes) return NULL;
+        if (*at >> 4 == id) return at;
+        at += bytes;
     }
+    return NULL;
 }
 
-static size_t extension_bytes(const FlowNumbers *numbers, const Elements *found) {
-    size_t block = numbers->number_id ? 3 : numbers->send_time_id ? 4 : 0;
-    for (int i = 0; i < numbers->passed; i++) block += found->passed[i] ? 1u + found->passed_bytes[i] : 0u;
-    return block ? 4 + ((block + 3) & ~(size_t)3) : 0;
-}
-
-/* Our own element, then those that are passed on, as triortc.engine.session.outbound. */
-static void build_extension(const FlowNumbers *numbers, const Elements *found, const uint8_t *packet, uint8_t *at,
-                            size_t extension, uint32_t number, double now) {
-    memset(at, 0, extension);
-    put16(at, ONE_BYTE_PROFILE);
-    put16(at + 2, (uint32_t)(extension - 4) / 4);
-    at += 4;
+/* Our own element, then those that are passed on, as triortc.engine.session.outbound; the block's length, 0: none. */
+static size_t build_extension(const FlowNumbers *numbers, const Packet *packet, uint32_t number, double now,
+                              uint8_t *block) {
+    uint8_t *at = block + 4;
     if (numbers->number_id) {
-        at[0] = (uint8_t)(numbers->number_id << 4 | 1);
-        put16(at + 1, number);
-        at += 3;
+        *at++ = (uint8_t)(numbers->number_id << 4 | 1);
+        put16(at, number);
+        at += 2;
     } else if (numbers->send_time_id) {
         put32(at, (uint32_t)((uint64_t)(now * 262144) & 0xFFFFFF));
         at[0] = (uint8_t)(numbers->send_time_id << 4 | 2);
         at += 4;
     }
-    for (int i = 0; i < numbers->passed; i++) {
-        if (!found->passed[i]) continue;
-        *at++ = (uint8_t)(numbers->pass_to[i] << 4 | (found->passed_bytes[i] - 1));
-        memcpy(at, packet + found->passed[i], found->passed_bytes[i]);
-        at += found->passed_bytes[i];
+    for (int i = 0; i < 2; i++) {
+        const uint8_t *element = find_element(packet, numbers->passed[i][0]);
+        if (element == NULL) continue;
+        memcpy(at, element, 2u + (element[0] & 15));
+        at[0] = (uint8_t)(numbers->passed[i][1] << 4 | (element[0] & 15));
+        at += 2 + (element[0] & 15);
     }
+    if (at == block + 4) return 0;
+    while ((at - block) % 4) *at++ = 0;
+    put16(block, ONE_BYTE_PROFILE);
+    put16(block + 2, (uint32_t)(at - block - 4) / 4);
+    return (size_t)(at - block);
 }
 
 /* Jitter as triortc.engine.streams.receive_statistics (RFC 3550 A.8). */
-static void count(FlowState *state, uint32_t clock_rate, uint32_t timestamp, size_t payload, double now) {
+static void count(FlowState *state, uint32_t clock_rate, uint32_t timestamp, size_t payload_bytes, double now) {
     double difference = (now - state->at) * clock_rate - (double)(int32_t)(timestamp - (uint32_t)state->timestamp_in);
     if (difference < 0) difference = -difference;
     if (difference < 5.0 * clock_rate) state->jitter += (difference - state->jitter) / 16;
     state->timestamp_in = timestamp;
     state->at = now;
-    state->packets++;
-    state->payload_bytes += (int64_t)payload;
+    state->counts.packets++;
+    state->counts.payload_bytes += (int64_t)payload_bytes;
 }
 
-/* The payload is decrypted and lies behind the room for the header; send_packet fills that and seals. */
-static void send_packet(Forwarder *forwarder, Direction *direction, Flow *flow, const Elements *found,
-                        const uint8_t *packet, uint8_t *out, size_t extension, size_t payload, int64_t step,
-                        double now) {
-    FlowNumbers *numbers = &flow->numbers;
+static void note(Direction *direction, double at, uint32_t number, uint32_t kind) {
+    direction->journal.notes[direction->journal.count++] = (Note){at, number, kind};
+}
+
+/* Puts the header before the decrypted payload, and seals. Whether libcrypto did. */
+static int seal_for(Direction *direction, Flow *flow, const Packet *packet, uint8_t *payload, int64_t step, double now,
+                    Out *out) {
+    const FlowNumbers *numbers = &flow->numbers;
     FlowState *state = &flow->state;
-    size_t header = HEADER_BYTES + extension;
-    uint32_t length = (uint32_t)(header + payload) + (uint32_t)direction->out->tag_bytes;
-    uint16_t number = (uint16_t)(u16(packet + 2) + numbers->sequence_shift);
-    if (numbers->vp8[packet[1] & 127]) renumber_pictures(numbers, state, out + header, payload);
-    state->timestamp_out = (uint32_t)(u32(packet + 4) + numbers->timestamp_shift);
-    out[0] = extension ? 0x90 : 0x80;
-    out[1] = (uint8_t)((packet[1] & 0x80) | numbers->payload_types[packet[1] & 127]);
-    put16(out + 2, number);
-    put32(out + 4, (uint32_t)state->timestamp_out);
-    put32(out + 8, numbers->ssrc_out);
-    if (extension) build_extension(numbers, found, packet, out + HEADER_BYTES, extension, direction->number, now);
-    if (flow->history != NULL && !numbers->keep_sealed)
-        history_store(flow->history, number, out, header, out + header, payload, now);
+    uint8_t header[HEADER_ROOM];
+    size_t header_bytes = HEADER_BYTES, payload_bytes = packet->payload_bytes;
+    uint16_t number = (uint16_t)(u16(packet->bytes + 2) + numbers->sequence_shift);
+    uint32_t transport_number = numbers->number_id ? direction->journal.number : NO_NUMBER;
+    if (numbers->is_vp8) renumber_pictures(state, payload, payload_bytes);
+    state->timestamp_out = (uint32_t)(u32(packet->bytes + 4) + numbers->timestamp_shift);
+    header_bytes += build_extension(numbers, packet, transport_number, now, header + HEADER_BYTES);
+    header[0] = header_bytes > HEADER_BYTES ? 0x90 : 0x80;
+    header[1] = (uint8_t)((packet->bytes[1] & 0x80) | numbers->payload_types[packet->bytes[1] & 127]);
+    put16(header + 2, number);
+    put32(header + 4, (uint32_t)state->timestamp_out);
+    put32(header + 8, numbers->ssrc_out);
+    out->bytes = memcpy(payload - header_bytes, header, header_bytes);
+    out->length = (uint32_t)(header_bytes + payload_bytes) + (uint32_t)direction->out.tag_bytes;
+    if (flow->history != NULL && !numbers->keeps_sealed)
+        keep(flow->history, number, header, header_bytes, payload, payload_bytes, now);
     state->out_index += step;
-    flow->seen_out[state->out_index & numbers->mask_out] = (uint64_t)state->out_index;
-    if (!seal_packet(direction->out, out, header, payload, numbers->ssrc_out, state->out_index)) return;
-    if (flow->history != NULL && numbers->keep_sealed) history_store(flow->history, number, out, 0, out, length, now);
-    uint32_t transport_number = numbers->number_id ? direction->number : NO_NUMBER;
-    if (direction->journal_sent) direction->journal[direction->notes++] = (Note){now, transport_number, SENT + length};
-    if (numbers->number_id) direction->number = (direction->number + 1) & 0xFFFF;
-    int mine = forwarder->out_count++;
-    forwarder->outs[mine] = (Out){direction, out, length, -1};
-    *(direction->first_out < 0 ? &direction->first_out : &forwarder->outs[direction->last_out].next) = mine;
-    direction->last_out = mine;
-}
-
-static Direction **bucket_of(Forwarder *forwarder, const Address *address) {
-    uint32_t words[6], hash = 2166136261u;
-    memcpy(words, address, sizeof words);
-    for (int i = 0; i < 6; i++) hash = (hash ^ words[i]) * 0x9E3779B1u, hash ^= hash >> 15;
-    return &forwarder->buckets[hash & (BUCKETS - 1)];
-}
-
-int forwarder_process(Forwarder *forwarder, const Address *from, uint8_t *packet, size_t length, double arrived_at,
-                      double now) {
-    Direction *direction = *bucket_of(forwarder, from);
-    while (direction != NULL && memcmp(&direction->from, from, sizeof *from)) direction = direction->next;
-    if (direction == NULL || direction->paused || length < HEADER_BYTES || length > DATAGRAM_BYTES) return 0;
-    if (packet[0] >> 6 != 2 || (packet[1] >= 192 && packet[1] <= 223)) return 0;
-    Flow *flow = direction->flows, *end = flow + MAX_FLOWS;
-    uint32_t ssrc = u32(packet + 8);
-    while (flow < end && (!flow->is_open || flow->numbers.ssrc_in != ssrc)) flow++;
-    if (flow == end) return 0;
-
-    FlowNumbers *numbers = &flow->numbers;
-    FlowState *state = &flow->state;
-    size_t header = HEADER_BYTES + 4 * (size_t)(packet[0] & 15), elements_at = 0;
-    size_t tag = (size_t)direction->in->tag_bytes;
-    uint16_t profile = 0, number = u16(packet + 2);
-    if (packet[0] & 0x10) {
-        elements_at = header + 4;
-        if (elements_at > length) return 0;
-        profile = u16(packet + header);
-        header = elements_at + 4 * (size_t)u16(packet + header + 2);
-    }
-    if (header + tag > length) return 0;
-    int64_t index = estimate_index(state->in_index, number);
-    if (index <= state->in_index && (index <= state->in_index - (int64_t)numbers->window_in ||
-                                     flow->seen_in[index & numbers->mask_in] == (uint64_t)index)) {
-        state->replayed++;
-        return 1;
-    }
-    Elements found = {0};
-    if (profile == ONE_BYTE_PROFILE) find_elements(numbers, packet, elements_at, header, &found);
-    size_t extension = extension_bytes(numbers, &found), payload = length - header - tag;
-    uint8_t *out = forwarder->out_bytes[forwarder->out_count];
-    if (!open_packet(direction->in, packet, header, length, ssrc, index, out + HEADER_BYTES + extension)) {
-        state->forged++;
-        return 1;
-    }
-    /* Authentic. Either it goes on with the flow's ordinary run, or the whole direction is Python's from here on. */
-    int64_t step = index - state->in_index;
-    direction->paused = step < 1 || step > MAXIMUM_DROPOUT || packet[0] & 0x2F || (profile & 0xFFF0) == 0x1000 ||
-                        numbers->payload_types[packet[1] & 127] > 127 || direction->notes + 4 > JOURNAL ||
-                        index >= LAST_INDEX || state->out_index + step >= LAST_INDEX;
-    if (direction->paused) return 0;
-    state->in_index = index;
-    flow->seen_in[index & numbers->mask_in] = (uint64_t)index;
-    if (found.arrival_bytes >= 2)
-        direction->journal[direction->notes++] = (Note){arrived_at, u16(packet + found.arrival), ARRIVED};
-    if (numbers->asks && (flow->telling || step > 1)) {
-        uint32_t which = (uint32_t)(flow - direction->flows);
-        if (!flow->telling)
-            direction->journal[direction->notes++] = (Note){now, (uint16_t)(index - step), GAP_BEHIND + which};
-        direction->journal[direction->notes++] = (Note){now, number, RECEIVED + which};
-        flow->telling = 1;
-        if (!direction->wants_attention && forwarder->attention_count < BATCH) {
-            direction->wants_attention = 1;
-            forwarder->attention[forwarder->attention_count++] = direction->from;
-        }
-    }
-    state->advance += step;
-    count(state, numbers->clock_rate, u32(packet + 4), payload, now);
-    send_packet(forwarder, direction, flow, &found, packet, out, extension, payload, step, now);
+    flow->out.used[(uint64_t)state->out_index & flow->out.mask] = (uint64_t)state->out_index;
+    if (!seal_packet(&direction->out, out->bytes, header_bytes, payload_bytes, numbers->ssrc_out, state->out_index))
+        return 0;
+    if (flow->history != NULL && numbers->keeps_sealed)
+        keep(flow->history, number, header, 0, out->bytes, out->length, now);
+    if (direction->notes_sent) note(direction, now, transport_number, SENT + out->length);
+    if (numbers->number_id) direction->journal.number = (transport_number + 1) & 0xFFFF;
     return 1;
 }
 
-/* -- sockets and the thread */
-
-void forwarder_attach(Forwarder *forwarder, Direction *direction) {
-    Direction **bucket = bucket_of(forwarder, &direction->from);
-    direction->first_out = direction->last_out = -1;
-    direction->next = *bucket;
-    *bucket = direction;
+/* The next slot of the ring; NULL: no more than `kept_free` are left. */
+static HandUp *next_slot(Forwarder *forwarder, uint32_t kept_free) {
+    uint32_t used = forwarder->ring_tail - forwarder->ring_head;
+    if (used + kept_free >= forwarder->ring_slots) return NULL;
+    return &forwarder->ring[forwarder->ring_tail++ % forwarder->ring_slots];
 }
 
-void forwarder_detach(Forwarder *forwarder, Direction *direction) {
-    Direction **at = bucket_of(forwarder, &direction->from);
-    while (*at != NULL && *at != direction) at = &(*at)->next;
-    if (*at != NULL) *at = direction->next;
+/* Tell of a gap, and of every packet since, until Python has asked for what is missing. */
+static void note_gap(Forwarder *forwarder, Direction *direction, Flow *flow, int64_t step, uint16_t number,
+                     double now) {
+    uint32_t slot = (uint32_t)(flow - direction->flows);
+    if (!flow->telling) note(direction, now, (uint16_t)(number - step), GAP_BEHIND + slot);
+    note(direction, now, number, RECEIVED + slot);
+    flow->telling = 1;
+    HandUp *look = direction->wants_look ? NULL : next_slot(forwarder, 0);
+    if (look == NULL) return;
+    look->from = direction->from;
+    look->length = LOOK;
+    direction->wants_look = forwarder->is_urgent = 1;
 }
 
-Forwarder *forwarder_new(uint32_t hand_ups) {
-    Forwarder *forwarder = calloc(1, sizeof *forwarder);
-    if (forwarder == NULL) return NULL;
-    forwarder->ring = malloc(hand_ups * sizeof *forwarder->ring);
-    forwarder->ring_slots = hand_ups;
-    forwarder->segmentation = 1;
-    forwarder->epoll = epoll_create1(EPOLL_CLOEXEC);
-    forwarder->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    forwarder->signal = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    pthread_mutex_init(&forwarder->lock, NULL);
-    for (int i = 0; i < BATCH; i++) {
-        forwarder->vectors[i] = (struct iovec){forwarder->packets[i], DATAGRAM_BYTES};
-        forwarder->messages[i].msg_hdr = (struct msghdr){
-            .msg_name = &forwarder->names[i],
-            .msg_iov = &forwarder->vectors[i],
-            .msg_iovlen = 1,
-            .msg_control = forwarder->control[i],
-        };
+static Direction **bucket_of(Forwarder *forwarder, const Address *address) {
+    uint32_t words[sizeof *address / 4], hash = 2166136261u;
+    memcpy(words, address, sizeof words);
+    for (size_t i = 0; i < sizeof words / 4; i++) hash = (hash ^ words[i]) * 0x9E3779B1u, hash ^= hash >> 15;
+    return &forwarder->buckets[hash & (BUCKETS - 1)];
+}
+
+/* Whether a datagram is done with; if not, it is Python's. What is to be sent is added to outs. */
+static int process(Forwarder *forwarder, const Address *from, const uint8_t *bytes, size_t length, double arrived_at,
+                   double now) {
+    Direction *direction = *bucket_of(forwarder, from);
+    while (direction != NULL && memcmp(&direction->from, from, sizeof *from)) direction = direction->next;
+    if (direction == NULL || direction->paused || length < HEADER_BYTES || !is_media(bytes, length)) return 0;
+    Flow *flow = direction->flows, *end = flow + MAX_FLOWS;
+    uint32_t ssrc = u32(bytes + 8);
+    while (flow < end && (!flow->is_open || flow->numbers.ssrc_in != ssrc)) flow++;
+    Packet packet;
+    if (flow == end || !parse(&packet, bytes, length, (size_t)direction->in.tag_bytes)) return 0;
+
+    const FlowNumbers *numbers = &flow->numbers;
+    FlowState *state = &flow->state;
+    uint16_t number = u16(bytes + 2);
+    int64_t index = estimate_index(state->in_index, number), step = index - state->in_index;
+    uint64_t *used = &flow->in.used[(uint64_t)index & flow->in.mask];
+    if (step <= -(int64_t)numbers->window_in || (step <= 0 && *used == (uint64_t)index)) {
+        state->counts.replayed++;
+        return 1;
     }
-    if (forwarder->ring == NULL || forwarder->epoll < 0 || forwarder->wake < 0 || forwarder->signal < 0) {
-        forwarder_free(forwarder);
-        return NULL;
+    uint8_t *payload = forwarder->out_bytes[forwarder->out_count] + HEADER_ROOM;
+    if (!open_packet(&direction->in, &packet, ssrc, index, payload)) {
+        state->counts.forged++;
+        return 1;
     }
-    return forwarder;
+    /* Authentic. Either it goes on with the flow's ordinary run, or the whole direction is Python's from here on. */
+    direction->paused = step < 1 || step > MAXIMUM_DROPOUT || bytes[0] & 0x2F || (packet.profile & 0xFFF0) == 0x1000 ||
+                        numbers->payload_types[bytes[1] & 127] > 127 || direction->journal.count + 4 > JOURNAL ||
+                        index >= LAST_INDEX || state->out_index + step >= LAST_INDEX;
+    if (direction->paused) return 0;
+    state->in_index = index;
+    state->counts.advance += step;
+    *used = (uint64_t)index;
+    const uint8_t *arrival = find_element(&packet, numbers->arrival_id);
+    if (arrival != NULL && arrival[0] & 15) note(direction, arrived_at, u16(arrival + 1), ARRIVED);
+    if (numbers->asks && (flow->telling || step > 1)) note_gap(forwarder, direction, flow, step, number, now);
+    count(state, numbers->clock_rate, u32(bytes + 4), packet.payload_bytes, now);
+    Out out = {.direction = direction, .arrived_at = arrived_at};
+    if (seal_for(direction, flow, &packet, payload, step, now, &out)) forwarder->outs[forwarder->out_count++] = out;
+    return 1;
 }
 
-void forwarder_free(Forwarder *forwarder) {
-    forwarder_stop(forwarder);
-    close(forwarder->epoll), close(forwarder->wake), close(forwarder->signal);
-    pthread_mutex_destroy(&forwarder->lock);
-    free(forwarder->ring);
-    free(forwarder);
+/* Without a thread: the length of what one datagram makes the core send, and where to; 0: nothing; -1: handed up. */
+int forwarder_try(Forwarder *forwarder, const Address *from, const uint8_t *packet, uint32_t length, double arrived_at,
+                  double now, Address *to, uint8_t *out) {
+    if (length > DATAGRAM_BYTES || !process(forwarder, from, packet, length, arrived_at, now)) return -1;
+    if (!forwarder->out_count) return 0;
+    *to = forwarder->outs[--forwarder->out_count].direction->to;
+    memcpy(out, forwarder->outs[0].bytes, forwarder->outs[0].length);
+    return (int)forwarder->outs[0].length;
 }
 
-/* The thread gives way to whoever waits: a mutex alone would let it take the lock again at once. */
-void forwarder_lock(Forwarder *forwarder) {
-    atomic_fetch_add(&forwarder->waiting, 1);
-    pthread_mutex_lock(&forwarder->lock);
-    atomic_fetch_sub(&forwarder->waiting, 1);
-}
+/* -- sending */
 
-void forwarder_unlock(Forwarder *forwarder) { pthread_mutex_unlock(&forwarder->lock); }
-
-typedef union {
-    struct sockaddr_storage any;
-    struct sockaddr_in v4;
-    struct sockaddr_in6 v6;
-} Name;
-
-static socklen_t name_of(const Address *address, Name *name) {
-    memset(name, 0, sizeof *name);
-    name->v4.sin_family = address->family;
-    name->v4.sin_port = address->port;
-    int is_v4 = address->family == AF_INET;
-    memcpy(is_v4 ? (void *)&name->v4.sin_addr : (void *)&name->v6.sin6_addr, address->host, is_v4 ? 4 : 16);
-    return is_v4 ? sizeof name->v4 : sizeof name->v6;
-}
-
-static Address address_of(uint16_t socket, const Name *name) {
-    int is_v4 = name->any.ss_family == AF_INET;
-    Address address = {.socket = socket, .family = name->any.ss_family, .port = name->v4.sin_port};
-    memcpy(address.host, is_v4 ? (const void *)&name->v4.sin_addr : (const void *)&name->v6.sin6_addr, is_v4 ? 4 : 16);
-    return address;
+static double clock_s(clockid_t clock) {
+    struct timespec time;
+    clock_gettime(clock, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
 }
 
 static int send_message(Forwarder *forwarder, int socket, struct msghdr *message, uint32_t datagrams) {
@@ -491,16 +435,14 @@ static int send_message(Forwarder *forwarder, int socket, struct msghdr *message
 }
 
 /* A run of equal packets, of which the last may be shorter: one call where the kernel can cut it (UDP_SEGMENT). */
-static void send_run(Forwarder *forwarder, const Direction *direction, struct iovec *vectors, uint32_t datagrams) {
-    Name name;
+static void send_run(Forwarder *forwarder, const Address *to, struct iovec *vectors, uint32_t datagrams) {
     _Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof(uint16_t))] = {0};
-    int socket = forwarder->sockets[direction->to.socket];
-    struct msghdr message = {&name, name_of(&direction->to, &name), vectors, datagrams, control, sizeof control, 0};
+    struct msghdr message = {(void *)to->name, sizeof to->name, vectors, datagrams, control, sizeof control, 0};
     if (datagrams > 1 && forwarder->segmentation) {
         uint16_t segment = (uint16_t)vectors[0].iov_len;
         *CMSG_FIRSTHDR(&message) = (struct cmsghdr){CMSG_LEN(sizeof segment), UDP_LEVEL, UDP_CUT};
         memcpy(CMSG_DATA(CMSG_FIRSTHDR(&message)), &segment, sizeof segment);
-        int error = send_message(forwarder, socket, &message, datagrams);
+        int error = send_message(forwarder, to->socket, &message, datagrams);
         if (!error) forwarder->has_segmented = 1;
         if (error != EIO && error != EINVAL && error != ENOPROTOOPT && error != EOPNOTSUPP) {
             if (error) forwarder->counters.send_errors += datagrams;
@@ -513,111 +455,115 @@ static void send_run(Forwarder *forwarder, const Direction *direction, struct io
     message.msg_controllen = 0;
     message.msg_iovlen = 1;
     for (; datagrams--; message.msg_iov++)
-        if (send_message(forwarder, socket, &message, 1)) forwarder->counters.send_errors++;
+        if (send_message(forwarder, to->socket, &message, 1)) forwarder->counters.send_errors++;
+}
+
+/* What one direction has among the outs, from the first of it on, in as few runs as can be. */
+static void send_direction(Forwarder *forwarder, int first) {
+    struct iovec vectors[BATCH];
+    Direction *direction = forwarder->outs[first].direction;
+    uint32_t datagrams = 0, bytes = 0;
+    for (Out *out = &forwarder->outs[first]; out < forwarder->outs + forwarder->out_count; out++) {
+        if (out->direction != direction) continue;
+        if (datagrams && (vectors[datagrams - 1].iov_len < vectors[0].iov_len || out->length > vectors[0].iov_len ||
+                          bytes + out->length > MAX_RUN_BYTES)) {
+            send_run(forwarder, &direction->to, vectors, datagrams);
+            datagrams = bytes = 0;
+        }
+        vectors[datagrams++] = (struct iovec){out->bytes, out->length};
+        bytes += out->length;
+        out->direction = NULL;
+    }
+    send_run(forwarder, &direction->to, vectors, datagrams);
 }
 
 static void flush(Forwarder *forwarder) {
-    struct iovec vectors[BATCH];
-    for (int i = 0; i < forwarder->out_count; i++) {
-        Direction *direction = forwarder->outs[i].direction;
-        uint32_t datagrams = 0, bytes = 0;
-        if (direction->first_out != i) continue;
-        for (Out *out = NULL; out == NULL || out->next >= 0;) {
-            out = &forwarder->outs[out == NULL ? i : out->next];
-            if (datagrams && (vectors[datagrams - 1].iov_len < vectors[0].iov_len || out->length > vectors[0].iov_len ||
-                              bytes + out->length > MAX_RUN_BYTES)) {
-                send_run(forwarder, direction, vectors, datagrams);
-                datagrams = bytes = 0;
-            }
-            vectors[datagrams++] = (struct iovec){out->bytes, out->length};
-            bytes += out->length;
-        }
-        send_run(forwarder, direction, vectors, datagrams);
-        direction->first_out = direction->last_out = -1;
+    Counters *counters = &forwarder->counters;
+    if (!forwarder->out_count) return;
+    for (int i = 0; i < forwarder->out_count; i++)
+        if (forwarder->outs[i].direction != NULL) send_direction(forwarder, i);
+    double sent_at = clock_s(CLOCK_MONOTONIC) + forwarder->clock_offset_s;
+    for (int i = 0, within = 0; i < forwarder->out_count; i++, within = 0) {
+        double latency_s = sent_at - forwarder->outs[i].arrived_at;
+        while (within < LATENCIES - 1 && latency_s > LATENCY_BOUNDS_S[within]) within++;
+        counters->latencies[within]++;
+        counters->latency_sum_ns += latency_s > 0 ? (uint64_t)(latency_s * 1e9) : 0;
     }
     forwarder->out_count = 0;
 }
 
+/* -- receiving */
+
+/* Media may not fill the ring: checks, handshakes and RTCP keep a quarter of it. */
+static void hand_up(Forwarder *forwarder, const Address *from, const uint8_t *packet, uint32_t length,
+                    double arrived_at, double now) {
+    HandUp *slot = next_slot(forwarder, is_media(packet, length) ? forwarder->ring_slots / 4 : 0);
+    if (slot == NULL) {
+        forwarder->counters.hand_ups_lost++;
+        return;
+    }
+    slot->from = *from;
+    slot->arrived_at = arrived_at;
+    slot->length = length;
+    memcpy(slot->bytes, packet, length);
+    forwarder->counters.handed_up++;
+    /* What RTCP begins with is not encrypted: transport-wide feedback alone may wait for other work. */
+    if (length < 2 || packet[1] != RTP_FEEDBACK || (packet[0] & 31) != TRANSPORT_WIDE) forwarder->is_urgent = 1;
+    else if (!forwarder->patient_until) forwarder->patient_until = now + PATIENCE_MS / 1000.0;
+}
+
 /* How long a datagram has waited, by the kernel's stamp (SO_TIMESTAMPNS); a stamp far off is a clock that was set. */
-static double waited_s(struct msghdr *message, const struct timespec *wall) {
+static double waited_s(struct msghdr *message, double wall_s) {
     struct cmsghdr *header = message->msg_controllen ? CMSG_FIRSTHDR(message) : NULL;
     struct timespec stamp;
     if (header == NULL || header->cmsg_level != SOL_SOCKET || header->cmsg_type != STAMP) return 0;
     memcpy(&stamp, CMSG_DATA(header), sizeof stamp);
-    double waited = (double)(wall->tv_sec - stamp.tv_sec) + (double)(wall->tv_nsec - stamp.tv_nsec) * 1e-9;
+    double waited = wall_s - (double)stamp.tv_sec - (double)stamp.tv_nsec * 1e-9;
     return waited >= 0 && waited < 1 ? waited : 0;
 }
 
 /* Take what is there from one socket; the count of datagrams. The lock is held. */
-static int drain(Forwarder *forwarder, uint16_t socket) {
-    struct timespec time, wall;
+static int drain(Forwarder *forwarder, int socket) {
     for (int i = 0; i < BATCH; i++) {
         forwarder->messages[i].msg_hdr.msg_namelen = sizeof forwarder->names[i];
         forwarder->messages[i].msg_hdr.msg_controllen = sizeof forwarder->control[i];
     }
-    int received = recvmmsg(forwarder->sockets[socket], forwarder->messages, BATCH, MSG_DONTWAIT, NULL), signal = 0;
+    int received = recvmmsg(socket, forwarder->messages, BATCH, MSG_DONTWAIT, NULL);
+    double now = clock_s(CLOCK_MONOTONIC) + forwarder->clock_offset_s, wall_s = clock_s(CLOCK_REALTIME);
     forwarder->counters.receive_calls++;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    clock_gettime(CLOCK_REALTIME, &wall);
-    double now = (double)time.tv_sec + (double)time.tv_nsec * 1e-9 + forwarder->clock_offset_s;
     for (int i = 0; i < received; i++) {
         struct msghdr *message = &forwarder->messages[i].msg_hdr;
-        Address from = address_of(socket, (Name *)&forwarder->names[i]);
-        size_t length = forwarder->messages[i].msg_len;
-        double arrived_at = now - waited_s(message, &wall);
+        const uint8_t *packet = forwarder->packets[i];
+        uint32_t length = forwarder->messages[i].msg_len;
+        Address from = {.socket = socket};
+        memcpy(from.name, message->msg_name, message->msg_namelen);
+        double arrived_at = now - waited_s(message, wall_s);
         forwarder->counters.received++;
         if (message->msg_flags & MSG_TRUNC) forwarder->counters.truncated++;
-        else if (!forwarder_process(forwarder, &from, forwarder->packets[i], length, arrived_at, now)) {
-            /* Media may not fill the ring: checks, handshakes and RTCP keep a quarter of it. */
-            const uint8_t *packet = forwarder->packets[i];
-            int is_media = length > 1 && packet[0] >> 6 == 2 && (packet[1] < 192 || packet[1] > 223);
-            uint32_t limit = forwarder->ring_slots - (is_media ? forwarder->ring_slots / 4 : 0);
-            if (forwarder->ring_tail - forwarder->ring_head >= limit) {
-                forwarder->counters.hand_ups_lost++;
-                continue;
-            }
-            HandUp *slot = &forwarder->ring[forwarder->ring_tail++ % forwarder->ring_slots];
-            slot->from = from;
-            slot->arrived_at = arrived_at;
-            slot->length = (uint32_t)length;
-            memcpy(slot->bytes, packet, length);
-            forwarder->counters.handed_up++;
-            /* What RTCP begins with is not encrypted: transport-wide feedback alone may wait for other work. */
-            if (length < 2 || packet[1] != RTP_FEEDBACK || (packet[0] & 31) != TRANSPORT_WIDE) signal = 1;
-            else if (!forwarder->patient_until) forwarder->patient_until = now + PATIENCE_MS / 1000.0;
-        }
+        else if (!process(forwarder, &from, packet, length, arrived_at, now))
+            hand_up(forwarder, &from, packet, length, arrived_at, now);
     }
     flush(forwarder);
-    signal |= forwarder->attention_count || (forwarder->patient_until && now >= forwarder->patient_until);
-    if (signal) eventfd_write(forwarder->signal, 1);
+    if (forwarder->is_urgent || (forwarder->patient_until && now >= forwarder->patient_until))
+        eventfd_write(forwarder->signal, 1);
+    forwarder->is_urgent = 0;
     return received;
-}
-
-void forwarder_catch_up(Forwarder *forwarder, Direction *direction, double now) {
-    for (uint32_t i = forwarder->ring_head; i != forwarder->ring_tail && !direction->paused; i++) {
-        HandUp *slot = &forwarder->ring[i % forwarder->ring_slots];
-        if (slot->length == TAKEN || memcmp(&slot->from, &direction->from, sizeof slot->from)) continue;
-        if (forwarder_process(forwarder, &slot->from, slot->bytes, slot->length, slot->arrived_at, now))
-            slot->length = TAKEN;
-        if (forwarder->out_count == BATCH) flush(forwarder);
-    }
-    flush(forwarder);
 }
 
 static void *run(void *argument) {
     Forwarder *forwarder = argument;
-    struct epoll_event events[MAX_SOCKETS + 1];
+    struct epoll_event events[BATCH];
     int patient = 0;
     for (;;) {
-        int ready = epoll_wait(forwarder->epoll, events, MAX_SOCKETS + 1, patient ? PATIENCE_MS : -1);
+        int ready = epoll_wait(forwarder->epoll, events, BATCH, patient ? PATIENCE_MS : -1);
         if (!ready) eventfd_write(forwarder->signal, 1);
         patient = 0;
         forwarder->counters.wakeups++;
         for (int i = 0; i < ready; i++) {
-            if (events[i].data.u32 == MAX_SOCKETS) return NULL;
+            if (events[i].data.fd == forwarder->wake) return NULL;
             for (int turn = 0, received = BATCH; turn < BATCHES_PER_TURN && received == BATCH; turn++) {
                 pthread_mutex_lock(&forwarder->lock);
-                received = drain(forwarder, (uint16_t)events[i].data.u32);
+                received = drain(forwarder, events[i].data.fd);
                 patient |= forwarder->patient_until > 0;
                 pthread_mutex_unlock(&forwarder->lock);
                 for (int patience = 0; atomic_load(&forwarder->waiting) && patience < 1000; patience++) sched_yield();
@@ -626,26 +572,127 @@ static void *run(void *argument) {
     }
 }
 
+/* -- what Python asks for */
+
 int forwarder_start(Forwarder *forwarder, double clock_offset_s) {
-    struct epoll_event event = {.events = EPOLLIN, .data.u32 = MAX_SOCKETS};
-    sigset_t all, before;
     forwarder->clock_offset_s = clock_offset_s;
-    if (epoll_ctl(forwarder->epoll, EPOLL_CTL_ADD, forwarder->wake, &event) < 0) return errno;
-    for (int i = 0; i < forwarder->socket_count; i++) {
-        event.data.u32 = (uint32_t)i;
-        if (epoll_ctl(forwarder->epoll, EPOLL_CTL_ADD, forwarder->sockets[i], &event) < 0) return errno;
-    }
-    sigfillset(&all); /* signals are for Python's main thread */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&forwarder->thread, NULL, run, forwarder);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    forwarder->running = !error;
-    return error;
+    return pthread_create(&forwarder->thread, NULL, run, forwarder);
 }
 
 void forwarder_stop(Forwarder *forwarder) {
-    if (!forwarder->running) return;
     eventfd_write(forwarder->wake, 1);
     pthread_join(forwarder->thread, NULL);
-    forwarder->running = 0;
+}
+
+Forwarder *forwarder_new(int epoll, int wake, int signal, HandUp *ring, uint32_t ring_slots) {
+    Forwarder *forwarder = calloc(1, sizeof *forwarder);
+    if (forwarder == NULL) return NULL;
+    forwarder->epoll = epoll;
+    forwarder->wake = wake;
+    forwarder->signal = signal;
+    forwarder->ring = ring;
+    forwarder->ring_slots = ring_slots;
+    forwarder->segmentation = 1;
+    pthread_mutex_init(&forwarder->lock, NULL);
+    for (int i = 0; i < BATCH; i++) {
+        forwarder->vectors[i] = (struct iovec){forwarder->packets[i], DATAGRAM_BYTES};
+        forwarder->messages[i].msg_hdr = (struct msghdr){
+            .msg_name = &forwarder->names[i],
+            .msg_iov = &forwarder->vectors[i],
+            .msg_iovlen = 1,
+            .msg_control = forwarder->control[i],
+        };
+    }
+    return forwarder;
+}
+
+void forwarder_free(Forwarder *forwarder) {
+    pthread_mutex_destroy(&forwarder->lock);
+    free(forwarder);
+}
+
+/* What waits in the ring, from span[0] to before span[1]: the thread leaves that alone until it is said to be taken.
+ * The signal is read before the look: what comes later signals again. */
+void forwarder_waiting(Forwarder *forwarder, uint32_t span[2]) {
+    eventfd_t signals;
+    (void)eventfd_read(forwarder->signal, &signals);
+    lock(forwarder);
+    span[0] = forwarder->ring_head;
+    span[1] = forwarder->ring_tail;
+    forwarder->patient_until = 0;
+    unlock(forwarder);
+}
+
+void forwarder_taken(Forwarder *forwarder, uint32_t head) {
+    lock(forwarder);
+    forwarder->ring_head = head;
+    if (head != forwarder->ring_tail) eventfd_write(forwarder->signal, 1);
+    else forwarder->ring_head = forwarder->ring_tail = 0; /* the same memory again */
+    unlock(forwarder);
+}
+
+Direction *direction_new(Forwarder *forwarder, const Address *from, const Address *to, const Cipher *in,
+                         const Cipher *out, int notes_sent) {
+    Direction *direction = malloc(sizeof *direction);
+    if (direction == NULL) return NULL;
+    lock(forwarder);
+    Direction **bucket = bucket_of(forwarder, from);
+    *direction =
+        (Direction){.next = *bucket, .from = *from, .to = *to, .in = *in, .out = *out, .notes_sent = notes_sent};
+    *bucket = direction;
+    unlock(forwarder);
+    return direction;
+}
+
+void direction_free(Forwarder *forwarder, Direction *direction) {
+    lock(forwarder);
+    Direction **at = bucket_of(forwarder, &direction->from);
+    while (*at != direction) at = &(*at)->next;
+    *at = direction->next;
+    unlock(forwarder);
+    explicit_bzero(direction, sizeof *direction);
+    free(direction);
+}
+
+/* Packets of this direction that were handed up and not taken yet, in order, as far as its flows go now. */
+static void catch_up(Forwarder *forwarder, Direction *direction, double now) {
+    for (uint32_t i = forwarder->ring_head; i != forwarder->ring_tail && !direction->paused; i++) {
+        HandUp *slot = &forwarder->ring[i % forwarder->ring_slots];
+        if (slot->length > DATAGRAM_BYTES || memcmp(&slot->from, &direction->from, sizeof slot->from)) continue;
+        if (process(forwarder, &slot->from, slot->bytes, slot->length, slot->arrived_at, now)) slot->length = TAKEN;
+        if (forwarder->out_count == BATCH) flush(forwarder);
+    }
+    flush(forwarder);
+}
+
+/* Whether the flow was opened: not while another one's packet was handed up and is not looked at. */
+int direction_open(Forwarder *forwarder, Direction *direction, uint32_t slot, const FlowNumbers *numbers,
+                   const FlowState *state, const Window *in, const Window *out, History *history, uint32_t number,
+                   double now) {
+    int is_first = 1;
+    lock(forwarder);
+    for (int i = 0; i < MAX_FLOWS; i++) is_first &= !direction->flows[i].is_open;
+    if (is_first) direction->paused = 0, direction->journal.number = number & 0xFFFF;
+    int opens = !direction->paused;
+    if (opens) {
+        direction->flows[slot] = (Flow){*numbers, *state, *in, *out, history, .is_open = 1};
+        catch_up(forwarder, direction, now);
+    }
+    unlock(forwarder);
+    return opens;
+}
+
+/* Take back what has come of a flow; then go on, or tell of gaps only (if there was nothing to tell), or close it. */
+void direction_settle(Forwarder *forwarder, Direction *direction, uint32_t slot, int then, Settled *settled) {
+    Flow *flow = &direction->flows[slot];
+    Journal *journal = &direction->journal;
+    lock(forwarder);
+    settled->state = flow->state;
+    memcpy(&settled->journal, journal, offsetof(Journal, notes) + journal->count * sizeof(Note));
+    memset(&flow->state.counts, 0, sizeof flow->state.counts);
+    if (then == QUIET && !journal->count) flow->telling = 0;
+    flow->is_open = then != CLOSE;
+    journal->count = 0;
+    direction->wants_look = 0;
+    unlock(forwarder);
 }

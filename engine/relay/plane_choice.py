@@ -21,7 +21,7 @@ def describe_choice(choice: PlaneChoice) -> tuple[str, str]:
     found = acceleration()
     if choice == "python":
         return "python", f"it was chosen; {found.reason}"
-    return "python" if found.forwarder is None else "accelerated", found.reason
+    return "python" if found.core is None else "accelerated", found.reason
 
 
 def choose_plane(choice: PlaneChoice) -> PythonPlane:
@@ -33,8 +33,8 @@ def choose_plane(choice: PlaneChoice) -> PythonPlane:
     found = acceleration()
     if choice == "python":
         return PythonPlane()
-    if found.forwarder is not None:
-        return AcceleratedPlane(found.forwarder)
+    if found.core is not None:
+        return AcceleratedPlane(found.core)
     if choice == "accelerated":
         raise ConfigurationError(f"the accelerated plane cannot run: {found.reason}; choose plane auto or python")
     _LOG.warning("packets are forwarded by the Python plane: %s", found.reason)

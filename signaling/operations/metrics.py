@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from triortc.engine.calls.call_events import CallEvent
+from triortc.signaling.operations.relay_latency import COUNTED, RelayLatency
 from triortc.signaling.operations.watching import CallTimes
 
 __all__ = ["METRICS_TYPE", "Metrics"]
@@ -18,7 +19,6 @@ __all__ = ["METRICS_TYPE", "Metrics"]
 METRICS_TYPE: Final = CONTENT_TYPE_LATEST
 
 _QUICK: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 15)
-_RELAYED: Final = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 _LATE: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 _TALK: Final = (10, 30, 60, 120, 300, 600, 1200, 2400, 3600, 7200)
 #: What rises and falls; everything else in `/health` only grows.
@@ -39,9 +39,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         ended = Counter("triortc_calls_ended", "calls by how they ended", ("outcome", "reason"), registry=self.registry)
         self.loop_lateness = self._histogram("loop_lateness", "how late the loop wakes a task that sleeps", _LATE)
-        self.relay_latency = self._histogram(
-            "relay_latency", "from a packet's arrival in the kernel until it is sent on, of a few", _RELAYED
-        )
+        self.relay_latency = RelayLatency(health)
+        self.registry.register(self.relay_latency)
         self._times = CallTimes(
             ring_timeout_s=ring_timeout_s,
             go_to_active=self._histogram("go_to_active", "from Go to the call that both see and hear", _QUICK),
@@ -89,6 +88,8 @@ def _numbers(prefix: str, values: Mapping[str, object]) -> Iterator[tuple[str, f
         name = f"{prefix}_{re.sub(r'[^a-z0-9]+', '_', str(key).lower())}"
         if isinstance(value, Mapping):
             yield from _numbers(name, value)
+        elif key in COUNTED:
+            continue  # a histogram's
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             yield name, float(value)
 

@@ -50,6 +50,9 @@ async def test_a_call_s_packets_arrive_whole_and_the_core_carries_nearly_all_of_
     if plane == "accelerated":
         assert counters["forwarder.handed_up"] < 0.2 * counters["udp.received"]
         assert counters["forwarder.hand_ups_lost"] == 0
+        timed = sum(value for name, value in counters.items() if name.startswith("forwarder.latency_us_"))
+        assert 0.8 * traffic.sent < timed <= traffic.sent
+        assert 0 < counters["forwarder.latency_sum_ns"] < timed * 1e9
 
 
 def threads_and_files() -> tuple[int, int]:
@@ -87,9 +90,9 @@ async def test_an_engine_that_is_cancelled_or_fails_leaves_no_thread_and_no_file
 
 
 async def test_datagrams_of_every_length_from_strangers_are_counted_and_nothing_is_answered() -> None:
-    module = acceleration().forwarder
-    assert module is not None
-    plane = AcceleratedPlane(module)
+    core = acceleration().core
+    assert core is not None
+    plane = AcceleratedPlane(core)
     lengths = [*range(2060), *range(2060, 65507, 1009), 65507]
     configuration = EndpointConfiguration(media_host=("127.0.0.1",))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:

@@ -61,7 +61,7 @@ def test_the_extension_is_in_the_wheel_where_there_is_a_compiler_and_its_types_a
     wheel: Path, request: pytest.FixtureRequest
 ) -> None:
     assert is_accelerated(wheel) == (request.node.callspec.params["wheel"] == "compiler")
-    assert "triortc/engine/relay/forwarder.pyi" in namelist(wheel)
+    assert "triortc/engine/relay/core.py" in namelist(wheel)
     # One file for every Python from 3.11 on.
     assert "cp311-abi3" in wheel.name
 
@@ -120,7 +120,7 @@ def test_installed_into_a_fresh_environment_every_module_imports_and_the_command
         "import codecs; codecs.lookup('utf-8')\n"
         "from triortc.engine.relay.acceleration import acceleration\n"
         "found = acceleration()\n"
-        f"assert (found.forwarder is not None) == {is_accelerated(wheel)}, found.reason\n"
+        f"assert (found.core is not None) == {is_accelerated(wheel)}, found.reason\n"
     )
     subprocess.run([python, "-c", program, *modules()], check=True, cwd=tmp_path)
     shown = subprocess.run(

@@ -30,7 +30,7 @@ class SimulatedCore:
     def attach(self, host: SessionHost) -> None:
         """Let this host's datagrams come by the core."""
         if host.address not in self._hosts:
-            self.plane.listen(host.address, 0)
+            self.plane.listen(host.address, -1 - len(self._hosts))  # it sends nothing itself
         self._hosts[host.address] = host
         host.core = self
 
@@ -55,7 +55,7 @@ def make_plane(name: str) -> tuple[PythonPlane, SimulatedCore | None]:
     """A plane by its name, and what its sessions' datagrams come by."""
     if name == "python":
         return PythonPlane(), None
-    module = acceleration().forwarder
-    assert module is not None, acceleration().reason
-    plane = AcceleratedPlane(module)
+    core = acceleration().core
+    assert core is not None, acceleration().reason
+    plane = AcceleratedPlane(core)
     return plane, SimulatedCore(plane)

@@ -53,9 +53,9 @@ def test_an_accelerated_plane_that_cannot_run_is_refused_in_words() -> None:
 def test_a_machine_without_libcrypto_or_with_another_one_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "LIBRARIES", ("libnothing-of-that-name.so.9", "libc.so.6"))
     found = acceleration.__wrapped__()
-    assert found.forwarder is None
-    assert "libnothing-of-that-name.so.9 lacks the library itself" in found.reason
-    assert "libc.so.6 lacks EVP_CIPHER_CTX_new" in found.reason
+    assert found.core is None
+    assert "libnothing-of-that-name.so.9: cannot open" in found.reason
+    assert "libc.so.6: undefined symbol: EVP_CIPHER_CTX_new" in found.reason
 
 
 def test_doctor_says_which_plane_runs_and_why(monkeypatch: pytest.MonkeyPatch) -> None:

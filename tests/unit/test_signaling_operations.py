@@ -160,6 +160,22 @@ def test_everything_that_health_counts_is_a_metric_of_a_valid_name() -> None:
     assert not any("words" in name or "draining" in name for name in seen)
 
 
+def test_the_latency_of_packets_that_the_accelerated_plane_has_timed_is_in_the_histogram() -> None:
+    health = {"forwarder": {"handed_up": 4, "latency_us_100": 5, "latency_us_200": 2, "latency_us_more": 1}}
+    health["forwarder"]["latency_sum_ns"] = 1_500_000_000
+    metrics = Metrics(lambda: health, ring_timeout_s=30)
+    metrics.relay_latency.observe(0.00015)
+    metrics.relay_latency.observe(0.5)
+    seen = samples(metrics.render().decode())
+    name = "triortc_relay_latency_seconds"
+    buckets = [seen[f"{name}_bucket/{bound}"] for bound in ("0.0001", "0.0002", "0.05", "0.1", "+Inf")]
+    assert buckets == [5, 8, 8, 8, 10]
+    assert seen[f"{name}_count"] == 10
+    assert seen[f"{name}_sum"] == pytest.approx(2.00015)
+    assert seen["triortc_forwarder_handed_up_total"] == 4
+    assert not any("latency_us" in key or "latency_sum" in key for key in seen)
+
+
 async def test_the_page_shows_calls_agents_and_why_their_colours_are_what_they_are() -> None:
     async with operated() as (house, operations), house.agent() as agent, house.visitor() as visitor:
         address = operations.addresses[0]
