@@ -28,6 +28,9 @@ __all__ = ["WebSocketChannel", "accept_websocket"]
 _MAX_MESSAGE_BYTES: Final = 128 * 1024
 #: More than any message has with its frames: a peer that sends this much without finishing one is not honest.
 _MAX_UNFINISHED_BYTES: Final = 1 << 20
+#: The same in frames, which take the same time however small they are; proxies cut a message into a few dozen at most.
+_MAX_UNFINISHED_FRAMES: Final = 256
+_CLOSE_OPCODE: Final = 0x8
 
 
 def accept_websocket(head: h11.Request, trailing: bytes, stream: trio.abc.Stream) -> tuple[bytes, WebSocketChannel]:
@@ -110,6 +113,7 @@ class WebSocketChannel:
         "_size",
         "_stream",
         "_unfinished",
+        "_unfinished_frames",
         "_unsent",
         "_writing",
         "heard_at",
@@ -124,6 +128,7 @@ class WebSocketChannel:
         self._rest = b""
         self._size = 0
         self._unfinished = 0
+        self._unfinished_frames = 0
         self._unsent = b""
         self._closed: tuple[int, str, str | None] | None = None
         self._writing = trio.Lock()
@@ -222,12 +227,18 @@ class WebSocketChannel:
             answers += self._fail(1009, "too many bytes without a whole message")
         return answers
 
+    def _finished(self) -> None:
+        self._unfinished = self._unfinished_frames = 0
+
     def _frame(self, data: bytes, at: int, end: int) -> bytes:
         payload = None if self._parts else _whole_text(data, at, end)
         if payload is not None:
             self._messages.append(payload)
-            self._unfinished = 0
+            self._finished()
             return b""
+        self._unfinished_frames += 1
+        if self._unfinished_frames > _MAX_UNFINISHED_FRAMES:
+            return self._fail(1009, "too many frames without a whole message")
         answers, connection = b"", self._connection
         connection.receive_data(data[at:end])
         for event in connection.events():
@@ -255,7 +266,8 @@ class WebSocketChannel:
         if event.message_finished:
             self._messages.append("".join(self._parts).encode())
             self._parts.clear()
-            self._size = self._unfinished = 0
+            self._size = 0
+            self._finished()
         return b""
 
     def _peer_closed(self, event: CloseConnection) -> bytes:
@@ -279,16 +291,23 @@ class WebSocketChannel:
                 self._closed = code, reason, None
                 await self._write(connection.send(CloseConnection(code, _short(reason))))
             if connection.state is ConnectionState.LOCAL_CLOSING:
-                connection.receive_data(self._rest)  # the beginning of a frame: the peer's answer comes behind its end
-            while connection.state is ConnectionState.LOCAL_CLOSING and self._unfinished <= _MAX_UNFINISHED_BYTES:
-                data = await self._read()
-                self._unfinished += len(data)
-                connection.receive_data(data)
-                for event in connection.events():
-                    if isinstance(event, CloseConnection):
-                        return  # or what is no WebSocket; nobody listens to anything else any more
+                await self._closed_by_peer()
         except ChannelClosedError:
             pass  # the peer has gone
+
+    async def _closed_by_peer(self) -> None:
+        """Wait for the peer's close frame. Nobody listens to anything else any more: other frames are passed over."""
+        data, at = self._rest, 0  # the beginning of a frame, perhaps
+        while self._unfinished <= _MAX_UNFINISHED_BYTES:
+            while (end := _frame_end(data, at)) is not None:
+                if data[at] & 0x0F == _CLOSE_OPCODE:
+                    return
+                at = end
+            # The next frame begins behind what is here, or is not all here yet.
+            data, at = data[at:], max(0, at - len(data))
+            piece = await self._read()
+            self._unfinished += len(piece)
+            data += piece
 
     def _end(self) -> ChannelClosedError:
         """Why nothing goes on here; if nobody has said so, the connection just went away."""

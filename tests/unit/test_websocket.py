@@ -106,6 +106,15 @@ async def test_5_4_a_peer_that_never_finishes_a_message_is_cut_off() -> None:
     assert (await received(peer.send(Ping(b"?" * 125)) * 9000))[1] == (1009, None)
 
 
+@pytest.mark.parametrize("opcode", [0x0, 0x9, 0xA])
+async def test_5_4_a_peer_that_sends_frames_and_no_message_is_cut_off(opcode: int) -> None:
+    empty = bytes((opcode | (0x80 if opcode else 0), 0x80, 0, 0, 0, 0))
+    begun = client().send(TextMessage(data="", message_finished=False))
+    end = b"\x80\x80\0\0\0\0" + client().send(TextMessage(data="next"))
+    assert await received((begun + empty * 200 + end) * 3) == (["", "next"] * 3, (1006, None))
+    assert await received(begun + empty * 10_000) == ([], (1009, None))
+
+
 async def test_a_binary_frame_is_not_part_of_the_protocol() -> None:
     assert (await received(client().send(BytesMessage(data=b"x"))))[1] == (4400, "proto.malformed")
 
