@@ -1,4 +1,5 @@
-"""Every run keeps a record of the rows that call control's tables took; a whole run fails if a row has no test.
+"""A run keeps records: of the rows that call control's tables took, and of the errors that servers answered. A whole
+run fails if a row or an error has no test.
 
 The extension is built anew when its sources are newer than it: a checkout that moved on tests what it holds.
 """
@@ -13,6 +14,7 @@ import pytest
 
 from support.browsers_alone import BrowsersAlone
 from support.calls_coverage import TableCoverage
+from support.error_codes import AnsweredErrors
 
 ROOT = Path(__file__).resolve().parent.parent
 RELAY = ROOT / "engine" / "relay"
@@ -26,6 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(TableCoverage(), "call-control-coverage")
+    config.pluginmanager.register(AnsweredErrors(), "answered-errors")
     config.pluginmanager.register(BrowsersAlone(), "browsers-alone")
     if not hasattr(config, "workerinput"):  # a worker's controller has done it
         build_extension()

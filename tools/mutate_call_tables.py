@@ -1,7 +1,8 @@
 """Does every row of call control's tables matter? Each is deleted, from one state at a time, and a test must fail.
 
 The call-control tests run once to learn which of them take which row; then, for every row and state, those tests run
-again without it until one fails. All in one process: a few seconds. The result is kept in docs/calls-mutations.md.
+again without it until one fails. All in one process: a few seconds. The result is kept in docs/calls-mutations.md, and
+which tests hold which number of the documentation in docs/calls-coverage.md.
 
     python tools/mutate_call_tables.py                     write the result; exit status 1 if a deletion goes unnoticed
     python tools/mutate_call_tables.py --calls-coverage    the same, and print which tests take which row
@@ -21,9 +22,11 @@ from _pytest.runner import runtestprotocol
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "docs" / "calls-mutations.md"
+NUMBERS = ROOT / "docs" / "calls-coverage.md"
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support.calls_coverage import CALL_CONTROL_TESTS, Entry, TableCoverage, entries, without  # noqa: E402
+from support.calls_coverage import CALL_CONTROL_TESTS, Entry, TableCoverage, entries, without  # noqa: E402 - after the path
+from support.calls_numbers import SEVERAL_NODES, numbers_with_tests  # noqa: E402 - after the path
 
 
 class Mutations:
@@ -80,6 +83,28 @@ def _write(noticed_by: dict[Entry, str | None], seconds: float) -> None:
     RESULT.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def _write_numbers(noticed_by: dict[Entry, str | None]) -> None:
+    lines = [
+        "# The numbers of calls and their tests",
+        "",
+        "Written by `make coverage-calls`. A test holds a number of [calls-numbers.md](calls-numbers.md) by its name,",
+        "its first lines, or as the one that notices when the row of [calls.md](calls.md) is deleted. At most three",
+        "are shown.",
+        "",
+        "| number | tests | among them |",
+        "|---|---|---|",
+    ]
+    noticing: dict[str, list[str]] = {}
+    for entry, test in noticed_by.items():
+        if test is not None:
+            noticing.setdefault(entry.number, []).append(test.removeprefix("tests/").partition("[")[0])
+    for number, tests in numbers_with_tests(noticing).items():
+        shown = ", ".join(f"`{test}`" for test in tests[:3])
+        absent = "several nodes only" if number in SEVERAL_NODES else "**none**"
+        lines.append(f"| {number} | {len(tests)} | {shown or absent} |")
+    NUMBERS.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def main() -> int:
     """Run; the exit status."""
     options = [argument for argument in sys.argv[1:] if argument.startswith("-")]
@@ -93,6 +118,7 @@ def main() -> int:
     print(f"{len(mutations.noticed_by)} deletions, {len(unnoticed)} unnoticed, {time.monotonic() - started:.0f} s")
     if mutations.noticed_by and not mutations.only:
         _write(mutations.noticed_by, time.monotonic() - started)
+        _write_numbers(mutations.noticed_by)
     return int(bool(unnoticed) or not mutations.noticed_by or status != 0)
 
 

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Final
 
-__all__ = ["NOT_YET", "documented_numbers", "naming_tests"]
+__all__ = ["SEVERAL_NODES", "documented_numbers", "naming_tests", "numbers_with_tests"]
 
 _TESTS: Final = Path(__file__).parents[1]
 _NUMBER: Final = re.compile(r"\b(S\d\.\d{1,2}[a-z]?|[VNLCPKDGRIA]\d{1,2}b?)\b")
 _RANGE: Final = re.compile(r"\b(S\d\.\d{1,2}|[VNLCPKDGRIA])(\d{0,2})([a-z]?)\s*(?:to|–)\s*\1?(\d{0,2})([a-z]?)\b")
 
-NOT_YET: Final = frozenset[str]()
-"""Numbers that docs/calls.md names and no test does yet."""
+SEVERAL_NODES: Final = frozenset({"C4", "C7"})
+"""Numbers that say something of several nodes only: no test names them."""
 
 
 def documented_numbers() -> set[str]:
@@ -78,3 +79,16 @@ def naming_tests() -> dict[str, list[str]]:
                 for number in [*named, *numbers_in(ast.get_docstring(node) or "")]:
                     found.setdefault(number, []).append(f"{path.parent.name}/{path.name}::{node.name}")
     return found
+
+
+def numbers_with_tests(further: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    """Every documented number with the tests that name it, then further ones (of rows, by number), each test once."""
+    named = naming_tests()
+    return {
+        number: list(dict.fromkeys([*named.get(number, ()), *further.get(number, ())]))
+        for number in sorted(documented_numbers(), key=_natural)
+    }
+
+
+def _natural(number: str) -> tuple[str | int, ...]:
+    return tuple(int(part) if part.isdigit() else part for part in re.split(r"(\d+)", number))
