@@ -29,6 +29,8 @@ __all__ = ["SIGNAL_PATH", "HttpCounters", "HttpServer", "UpgradeContext", "peer_
 
 _logger: Final = logging.getLogger("triortc.http")
 SIGNAL_PATH: Final = "/v1/signal"
+#: A body comes in as many pieces as there are chunks and segments; each takes the same time, however small it is.
+_MAX_BODY_PIECES: Final = 256
 #: What a host and a port are written with (RFC 3986 section 3.2.2; a name of other letters comes as punycode).
 _AUTHORITY: Final = re.compile(r"[A-Za-z0-9._~%:\[\]-]{1,255}")
 
@@ -216,13 +218,14 @@ class HttpServer:
         return event if isinstance(event, h11.Request) else None
 
     async def _body(self, connection: h11.Connection, stream: trio.abc.Stream) -> bytes:
-        body = bytearray()
+        body, pieces = bytearray(), 0
         while True:
             event = await self._next_event(connection, stream)
             if not isinstance(event, h11.Data):
                 return bytes(body)
             body += event.data
-            if len(body) > self._configuration.max_body_bytes:
+            pieces += 1
+            if len(body) > self._configuration.max_body_bytes or pieces > _MAX_BODY_PIECES:
                 raise _RefusedError(Response(413, b"too large\n"))
 
     # --- rules

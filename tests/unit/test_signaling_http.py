@@ -404,6 +404,16 @@ async def test_what_is_not_http_is_answered_with_an_error_and_closed(host: Signa
     assert b"connection: close" in answer.lower()
 
 
+async def test_a_body_of_thousands_of_tiny_chunks_is_not_read_to_its_end(host: SignalingHost) -> None:
+    head = b"POST /dev/token HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    head += b"transfer-encoding: chunked\r\n\r\n"
+    for chunks, status in ((200, b"400"), (2000, b"413")):
+        async with await open_stream(host) as stream:
+            await stream.send_all(head + b"1\r\nx\r\n" * chunks + b"0\r\n\r\n")
+            with trio.fail_after(5):
+                assert (await stream.receive_some()).split()[1] == status
+
+
 async def test_requests_on_one_connection_are_answered_in_turn(browser: Browser) -> None:
     for _ in range(3):
         assert (await browser.ask("GET", "/health"))[0] == 200
