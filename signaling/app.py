@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Final, Literal, Protocol
+from typing import Literal, Protocol
 
 import trio
 
@@ -23,7 +23,6 @@ from triortc.engine.calls.ports import HistoryPort, MediaPort, NoPush, PushPort,
 from triortc.engine.calls.quality import QualityConfiguration
 from triortc.engine.calls.store import StateStore
 from triortc.engine.calls.supervisor import CallSupervisor, open_call_supervisor
-from triortc.engine.udp import UdpSocket
 from triortc.errors import ConfigurationError, InvalidStateError
 from triortc.signaling.certificates import (
     SELF_SIGNED_DAYS,
@@ -35,7 +34,7 @@ from triortc.signaling.certificates import (
 from triortc.signaling.channel import ServedChannel
 from triortc.signaling.configuration import HttpConfiguration, SignalingConfiguration
 from triortc.signaling.http import SIGNAL_PATH, HttpCounters, HttpServer, UpgradeContext
-from triortc.signaling.listening import listen
+from triortc.signaling.listening import Listener, address_of, open_listeners
 from triortc.signaling.push.configuration import PushConfiguration
 from triortc.signaling.push.sender import PushSender, open_push_sender
 from triortc.signaling.push.web_push import public_key
@@ -61,9 +60,6 @@ class ObservableMedia(MediaPort, Protocol):
     def plane(self) -> Mapping[str, str]:
         """Which data plane runs, and why, for `/health`."""
 
-
-#: How often a TCP port that the system picked may be taken on UDP before we give up.
-_PORT_TRIES: Final = 8
 
 OpenMedia = Callable[[], AbstractAsyncContextManager[ObservableMedia]]
 OpenOutbox = Callable[[StateStore], AbstractAsyncContextManager[OutboxPort | None]]
@@ -299,8 +295,8 @@ async def open_server(
         scheme=scheme,
     )
     # Bound first: an address that is taken is an OSError, and not one inside the groups of the nurseries below.
-    listeners, sockets = await _open_listeners(configuration, tls)
-    addresses = tuple(_address(listener) for listener in listeners)
+    listeners, sockets = await open_listeners(configuration.host, configuration.port, configuration.webtransport, tls)
+    addresses = tuple(address_of(listener) for listener in listeners)
     try:
         if configuration.webtransport is not None:
             webtransport = WebTransportListener(
@@ -456,7 +452,7 @@ def _development_certificate(configuration: ServerConfiguration) -> ServerCertif
     return self_signed_certificate(configuration.host_names or (configuration.host,), now=datetime.now(UTC))
 
 
-async def _accept(http: HttpServer, listeners: Sequence[_Listener], connections: trio.Nursery) -> None:
+async def _accept(http: HttpServer, listeners: Sequence[Listener], connections: trio.Nursery) -> None:
     if listeners:
         await trio.serve_listeners(http.serve, list(listeners), handler_nursery=connections)
 
@@ -468,52 +464,3 @@ async def _renew_development_certificate(
     while True:
         await trio.sleep(SELF_SIGNED_DAYS * 24 * 3600 / 2)
         use(_development_certificate(configuration))
-
-
-_Listener = trio.SocketListener | trio.SSLListener[trio.SocketStream]
-
-
-async def _open_listeners(
-    configuration: ServerConfiguration, tls: ssl.SSLContext | None
-) -> tuple[list[_Listener], list[UdpSocket]]:
-    """Bind TCP, and UDP for WebTransport: at the same number, unless another one is configured."""
-    if configuration.port is None:
-        return [], []
-    webtransport = configuration.webtransport
-    tries = _PORT_TRIES if webtransport is not None and configuration.port == 0 and webtransport.port is None else 1
-    while True:
-        tries -= 1
-        plain = await listen(configuration.host, configuration.port)
-        try:
-            sockets = [] if webtransport is None else _open_udp(webtransport, [_address(one) for one in plain])
-        except OSError:
-            for listener in plain:
-                await trio.aclose_forcefully(listener)
-            if not tries:
-                raise
-            continue
-        if tls is None:
-            return list(plain), sockets
-        return [trio.SSLListener(listener, tls, https_compatible=True) for listener in plain], sockets
-
-
-def _open_udp(configuration: WebTransportConfiguration, bound: Sequence[tuple[str, int]]) -> list[UdpSocket]:
-    hosts = [host for host, _ in bound] if configuration.host is None else [configuration.host]
-    port = bound[0][1] if configuration.port is None else configuration.port
-    sockets: list[UdpSocket] = []
-    try:
-        for host in hosts:
-            sockets.append(UdpSocket(host, port, buffer_bytes=configuration.socket_buffer_bytes))
-            port = sockets[0].address[1]
-    except BaseException:
-        for socket in sockets:
-            socket.close()
-        raise
-    return sockets
-
-
-def _address(listener: _Listener) -> tuple[str, int]:
-    socket_listener = listener.transport_listener if isinstance(listener, trio.SSLListener) else listener
-    assert isinstance(socket_listener, trio.SocketListener)
-    name = socket_listener.socket.getsockname()
-    return name[0], name[1]

@@ -14,7 +14,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,21 +23,17 @@ from typing import Any, Final, Literal
 import msgspec
 import trio
 
-from triortc.engine.calls.store import ENTITIES, Change, Entity, Stored, StoreHealth, decode_row
+from triortc.engine.calls.store import ENTITIES, Change, Stored, StoreHealth, decode_row
 from triortc.errors import ConfigurationError, StoreError
 from triortc.signaling.journal import Journal, JournalFullError
+from triortc.signaling.sqlite_tables import Pending, apply, bring_up, collect, forget_older, load, rows_of
 
 __all__ = ["SqliteStore", "StoreConfiguration"]
 
 _logger: Final = logging.getLogger("triortc.store")
-_SCHEMA_VERSION: Final = 1
-_MIGRATIONS: Final[dict[int, str]] = {}
-"""SQL that leads from a version of the schema to the next. New tables need none: what is missing is made."""
 _DAY_MS: Final = 86_400_000
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Change]).decode
-
-_Pending = dict[tuple[str, tuple[str | int, ...]], bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +107,8 @@ class SqliteStore:
         self._database_free = trio.Lock()
         self._journal: Journal | None = None
         self._database: sqlite3.Connection | None = None
-        self._pending: _Pending = {}
-        self._missed: _Pending = {}
+        self._pending: Pending = {}
+        self._missed: Pending = {}
         self._wake = trio.Event()
         self._applied = trio.Event()
         self._sync_wanted = trio.Event()
@@ -183,32 +179,15 @@ class SqliteStore:
         self._database = database  # from here on whoever fails can close it
         database.execute("PRAGMA journal_mode = WAL")
         database.execute(f"PRAGMA synchronous = {self._configuration.synchronous}")
-        (version,) = database.execute("PRAGMA user_version").fetchone()
-        if version > _SCHEMA_VERSION:
-            raise StoreError(
-                f"{path} was written by a newer version of triortc (schema {version}, this one knows "
-                f"{_SCHEMA_VERSION}): use that version, or another directory"
-            )
-        database.execute("BEGIN IMMEDIATE")
-        for step in range(version or _SCHEMA_VERSION, _SCHEMA_VERSION):
-            for statement in filter(None, map(str.strip, _MIGRATIONS[step].split(";"))):
-                database.execute(statement)
-        database.execute(
-            "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID"
-        )
-        for entity in ENTITIES.values():
-            for statement in _table(entity):
-                database.execute(statement)
-        database.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-        database.execute("COMMIT")
+        bring_up(database, path)
         return database
 
     def _recover(self, journal: Journal, database: sqlite3.Connection) -> None:
         meta = dict(database.execute("SELECT name, value FROM meta"))
-        pending: _Pending = {}
+        pending: Pending = {}
         for record in journal.recover(meta.get("number", 0), meta.get("position", 0)):
-            _collect(pending, _decode(record.data))
-        _apply(database, pending, journal.number, journal.position)
+            collect(pending, _decode(record.data))
+        apply(database, pending, journal.number, journal.position)
         journal.release(journal.position)
 
     def _close(self) -> None:
@@ -217,7 +196,7 @@ class SqliteStore:
             return
         pending, self._pending = {**self._missed, **self._pending}, {}
         try:
-            _apply(database, pending, journal.number, journal.position)
+            apply(database, pending, journal.number, journal.position)
             if self._configuration.synchronous != "off":
                 database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
@@ -244,11 +223,11 @@ class SqliteStore:
         if self._missed:
             self._make_up(journal)
         if self._missed or not self._append(journal, changes):
-            _collect(self._missed, changes)
+            collect(self._missed, changes)
             self._unsaved += len(changes)
             return
         self._written += len(changes)
-        _collect(self._pending, changes)
+        collect(self._pending, changes)
         self._wake.set()
 
     def _append(self, journal: Journal, changes: Sequence[Change]) -> bool:
@@ -275,7 +254,7 @@ class SqliteStore:
             _logger.warning("the journal has room again: %d rows were made up for", len(changes))
             self._missed = {}
             self._written += len(changes)
-            _collect(self._pending, changes)
+            collect(self._pending, changes)
             self._wake.set()
 
     @property
@@ -349,7 +328,7 @@ class SqliteStore:
         async with self._database_free:
             try:
                 await trio.to_thread.run_sync(
-                    _forget_older, self._database, replies_ms, before_ms, limiter=self._limiter
+                    forget_older, self._database, replies_ms, before_ms, limiter=self._limiter
                 )
             except sqlite3.Error as error:
                 _logger.warning("what is too old stays a little longer: %s", error)
@@ -382,7 +361,7 @@ class SqliteStore:
             batch, self._pending = self._pending, {}
             number, position = journal.number, journal.position
             try:
-                await trio.to_thread.run_sync(_apply, database, batch, number, position, limiter=self._limiter)
+                await trio.to_thread.run_sync(apply, database, batch, number, position, limiter=self._limiter)
             except sqlite3.Error as error:
                 if self._trouble is None:
                     _logger.error("the database cannot be written (%s); the journal keeps all, calls go on", error)
@@ -401,10 +380,10 @@ class SqliteStore:
             self._make_up(journal)
         return True
 
-    def _take_back(self, batch: _Pending) -> None:
+    def _take_back(self, batch: Pending) -> None:
         """What was not sorted in waits again, below what came meanwhile."""
         newer, self._pending = self._pending, batch
-        _collect(self._pending, (Change(*row, data) for row, data in newer.items()))
+        collect(self._pending, (Change(*row, data) for row, data in newer.items()))
 
     def watch_fences(self, on_fenced: Callable[[str], None]) -> None:
         """Nobody else has the directory: the journal is locked."""
@@ -419,25 +398,10 @@ class SqliteStore:
         database, limits = self._database, self._configuration
         if database is None:
             raise StoreError("the store is not open: load inside `async with store.open()`")
-        stored = Stored()
         try:
-            meta = dict(database.execute("SELECT name, value FROM meta"))
-            stored.alive_ms = meta.get("alive_ms")
-            for name in ("agents", "devices", "sessions", "invitations", "timers", "replies"):
-                getattr(stored, name).extend(_rows(database, name, ""))
-            newest = f"WHERE {_CLOSED} ORDER BY {_BORN} DESC LIMIT {limits.conversations_loaded}"
-            stored.conversations = [
-                *reversed(_rows(database, "conversations", newest)),
-                *_rows(database, "conversations", f"WHERE {_STATE} IS NOT 'closed' ORDER BY {_BORN}"),
-            ]
-            known = "WHERE session IN (SELECT session FROM sessions) ORDER BY session, n"
-            stored.events = _rows(database, "events", known)
-            for name in ("history", "invitation_history"):
-                rows = _rows(database, name, f"ORDER BY {_ENDED} DESC LIMIT {limits.history_loaded}")
-                getattr(stored, name).extend(reversed(rows))
+            return load(database, limits.history_loaded, limits.conversations_loaded)
         except sqlite3.Error as error:
             raise StoreError(f"the database in {self.directory} cannot be read: {error}") from None
-        return stored
 
     async def rows(self, entity: str, *key: str | int, newest: int | None = None) -> list[Any]:
         """Rows of an entity whose key begins so, in the order of keys; of them the last `newest`."""
@@ -451,7 +415,7 @@ class SqliteStore:
         async with self._database_free:
             pending = {known: data for (name, known), data in self._pending.items() if name == entity}
             try:
-                read = await trio.to_thread.run_sync(_rows, database, entity, clause, key, limiter=self._limiter)
+                read = await trio.to_thread.run_sync(rows_of, database, entity, clause, key, limiter=self._limiter)
             except sqlite3.Error as error:
                 raise StoreError(f"the database in {self.directory} cannot be read: {error}") from None
         found = {row.key: row for row in read}
@@ -474,89 +438,3 @@ class SqliteStore:
         if trouble is None and not self.accepts:
             state, trouble = "full", "the database is too slow for what comes in"
         return StoreHealth("sqlite", state, trouble, len(self._pending), round(used, 4), self._written, self._unsaved)
-
-
-def _table(entity: Entity) -> list[str]:
-    columns = ", ".join(f"{name} {'INTEGER' if name == 'n' else 'TEXT'} NOT NULL" for name in entity.key)
-    key = ", ".join(entity.key)
-    statements = [
-        f"CREATE TABLE IF NOT EXISTS {entity.name} ({columns}, data TEXT NOT NULL, PRIMARY KEY ({key})) WITHOUT ROWID"
-    ]
-    if entity.at_ms is not None:
-        # Written as the queries write it: an index on an expression serves the same expression only.
-        age = f"json_extract(data, '{entity.at_ms}')"
-        statements.append(f"CREATE INDEX IF NOT EXISTS {entity.name}_age ON {entity.name} ({age})")
-    return statements
-
-
-def _collect(pending: _Pending, changes: Iterable[Change]) -> None:
-    """Of several changes of one row the last counts; of a row that is written once, the first."""
-    for entity, key, data in changes:
-        known = ENTITIES.get(entity)
-        if known is not None and known.once and (entity, key) in pending:
-            continue
-        pending[entity, key] = data
-
-
-def _apply(database: sqlite3.Connection, pending: _Pending, number: int, position: int) -> None:
-    """One transaction: the rows, and how far the journal is sorted in."""
-    groups: dict[tuple[str, bool], list[tuple[str | int, ...]]] = {}
-    for (entity, key), data in pending.items():
-        values = key if data is None else (*key, data.decode())
-        groups.setdefault((entity, data is None), []).append(values)
-    database.execute("BEGIN IMMEDIATE")
-    try:
-        for (name, gone), rows in groups.items():
-            database.executemany(_statement(name, gone), rows)
-        marks = [("number", number), ("position", position)]
-        database.executemany("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", marks)
-        database.execute("COMMIT")
-    except BaseException:
-        if database.in_transaction:
-            database.execute("ROLLBACK")
-        raise
-
-
-def _statement(name: str, gone: bool) -> str:
-    if name == "meta":
-        return "INSERT OR REPLACE INTO meta (name, value) VALUES (?, CAST(? AS INTEGER))"
-    entity = ENTITIES[name]
-    if gone:
-        return f"DELETE FROM {name} WHERE {' AND '.join(f'{column} = ?' for column in entity.key)}"
-    marks = ", ".join("?" for _ in range(len(entity.key) + 1))
-    verb = "INSERT OR IGNORE" if entity.once else "INSERT OR REPLACE"
-    return f"{verb} INTO {name} ({', '.join(entity.key)}, data) VALUES ({marks})"
-
-
-def _rows(database: sqlite3.Connection, name: str, clause: str, values: Sequence[str | int] = ()) -> list[Any]:
-    return [decode_row(name, data) for (data,) in database.execute(f"SELECT data FROM {name} {clause}", tuple(values))]
-
-
-def _forget_older(database: sqlite3.Connection, replies_ms: int, before_ms: int | None) -> None:
-    """Delete what is older than an instant. `before_ms` is for what has a retention; None: it has none."""
-    database.execute("BEGIN IMMEDIATE")
-    try:
-        database.execute("DELETE FROM replies WHERE json_extract(data, '$.at_ms') < ?", (replies_ms,))
-        if before_ms is not None:
-            for statement in _OLD:
-                database.execute(statement, (before_ms,))
-        database.execute("COMMIT")
-    except BaseException:
-        if database.in_transaction:
-            database.execute("ROLLBACK")
-        raise
-
-
-_BORN: Final = "json_extract(data, '$.zero_ms') + 1000 * json_extract(data, '$.conversation.created_at')"
-_STATE: Final = "json_extract(data, '$.conversation.state')"
-_CLOSED: Final = f"{_STATE} = 'closed'"
-_ENDED: Final = "json_extract(data, '$.record.ended_at')"
-_OLD: Final = (
-    f"DELETE FROM events WHERE session IN (SELECT session FROM history WHERE {_ENDED} < ?)",
-    f"DELETE FROM history WHERE {_ENDED} < ?",
-    f"DELETE FROM invitation_history WHERE {_ENDED} < ?",
-    "DELETE FROM messages WHERE json_extract(data, '$.message.sent_at') < ?",
-    f"DELETE FROM conversations WHERE {_CLOSED} AND {_BORN} < ? AND NOT EXISTS (SELECT 1 FROM messages "
-    "WHERE messages.org = conversations.org AND messages.conversation = conversations.conversation)",
-)
-"""In this order: an event log goes with its record, a closed conversation when its last message is gone."""
