@@ -81,8 +81,8 @@ async def main(url: str, film: str | None, folder: Path) -> None:
     await trio.Path(folder).mkdir(exist_ok=True)
     async with httpx.AsyncClient() as http:  # a product's agents bring the token of their own login
         asked = {"role": "agent", "sub": "machine", "did": "machine-1", "name": "Machine"}
-        token = (await http.post(f"{url}dev/token", json=asked)).json()["token"]
-    channel = partial(connect_websocket, url.replace("http", "ws", 1) + "v1/signal")
+        token = (await http.post(f"{url}/dev/token", json=asked)).json()["token"]
+    channel = partial(connect_websocket, url.replace("http", "ws", 1) + "/v1/signal")
     device = ClientDevice("machine-1")
     async with open_signal_client(channel, token=token, device=device) as signal, trio.open_nursery() as nursery:
         nursery.start_soon(answer_calls, signal, film, folder)
@@ -93,4 +93,5 @@ async def main(url: str, film: str | None, folder: Path) -> None:
 
 if __name__ == "__main__":
     arguments = [*sys.argv[1:], *[""] * 3]
-    trio.run(main, arguments[0] or "http://127.0.0.1:8080/", arguments[1] or None, Path(arguments[2] or "recordings"))
+    address = (arguments[0] or "http://127.0.0.1:8080").rstrip("/")
+    trio.run(main, address, arguments[1] or None, Path(arguments[2] or "recordings"))

@@ -66,6 +66,8 @@ async def main(target: Path, seconds: float, file: str | None) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
     trio.run(
         main,
         Path(sys.argv[1]),

@@ -26,7 +26,7 @@ async def token_of_a_visitor(url: str, conversation: str) -> str:
     """A development server gives tokens to whoever asks; in a product your own server signs them."""
     claims = {"role": "visitor", "sub": "robot", "did": "robot-1", "name": "Robot", "cv": [conversation]}
     async with httpx.AsyncClient() as http:
-        response = await http.post(f"{url}dev/token", json=claims)
+        response = await http.post(f"{url}/dev/token", json=claims)
         return str(response.raise_for_status().json()["token"])
 
 
@@ -44,7 +44,7 @@ async def main(url: str, source: MediaSource) -> None:
     """Call, and stay until the call is over."""
     conversation = f"cv_{secrets.token_hex(4)}"
     token = await token_of_a_visitor(url, conversation)
-    channel = partial(connect_websocket, url.replace("http", "ws", 1) + "v1/signal")
+    channel = partial(connect_websocket, url.replace("http", "ws", 1) + "/v1/signal")
     async with (
         open_signal_client(channel, token=token, device=ClientDevice("robot-1", "web")) as client,
         triortc.open_peer_connection(triortc.PeerConfiguration(triortc.EndpointConfiguration(loopback=True))) as leg,
@@ -71,5 +71,7 @@ async def main(url: str, source: MediaSource) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
     played = triortc.MediaFileSource(sys.argv[2], loop=True) if len(sys.argv) > 2 else triortc.TestCardSource()
-    trio.run(main, sys.argv[1], played)
+    trio.run(main, sys.argv[1].rstrip("/"), played)

@@ -169,7 +169,7 @@ async def serving() -> AsyncGenerator[triortc.Engine]:
 async def test_the_answering_machine_plays_and_records_and_waits_for_the_next_call(tmp_path: Path) -> None:
     async with (
         serving() as engine,
-        running("answering_machine.py", engine.url, "", str(tmp_path)) as program,
+        running("answering_machine.py", engine.url.rstrip("/"), "", str(tmp_path)) as program,
         connected(engine.url, "visitor", "lea", cv=["cv_1", "cv_2"]) as lea,
     ):
         await program.says("waiting for calls")
@@ -198,3 +198,11 @@ async def test_the_answering_machine_plays_and_records_and_waits_for_the_next_ca
             with av.open(recorded.group(2)) as film:
                 assert {stream.type for stream in film.streams} == {"audio", "video"}
                 assert next(film.decode(video=0)).width == 160
+
+
+async def test_a_program_that_lacks_its_arguments_says_how_it_is_called() -> None:
+    for name in ("robot_visitor.py", "play_and_record.py"):
+        ended = await trio.run_process([sys.executable, str(EXAMPLES / name)], capture_stderr=True, check=False)
+        assert ended.returncode == 1
+        assert f"python examples/{name} " in ended.stderr.decode()
+        assert "Traceback" not in ended.stderr.decode()
