@@ -4,6 +4,7 @@ import { uuid7 } from "./triortc-channel.js";
 import { permissions } from "./triortc-media.js";
 
 const APP_VERSION = "web-1";
+const TOKEN_TIMEOUT_MS = 10000;
 
 /**
  * A value that this tab keeps over a reload, or this browser over its end.
@@ -36,6 +37,7 @@ export async function fetchToken(claims) {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify(claims),
+    signal: AbortSignal.timeout(TOKEN_TIMEOUT_MS),
   });
   if (!response.ok) throw new Error(`Sign-in failed (${response.status}).`);
   return (await response.json()).token;

@@ -25,6 +25,7 @@ import { RacingSocket } from "./triortc-transport.js";
  * @property {(event: Message) => void} onEvent in order, each once
  * @property {(state: LinkState, detail: string) => void} onState
  * @property {typeof WebSocket} [WebSocket] another implementation, for tests
+ * @property {number} [openTimeoutMs] how long one try may take, token and `welcome` included
  * @property {() => number} [random] between 0 and 1; spreads the tries of many clients
  */
 
@@ -45,6 +46,8 @@ const UNAVAILABLE_TRIES = 3;
 const UNAVAILABLE_WAIT_MS = 500;
 /** Heartbeats of silence after which a connection counts as dead: 35 s at 15 s, 12 s at 5 s. */
 const DEAD_AFTER_BEATS = 2.3;
+/** From the wish to connect to `welcome`: whatever hangs on the way (a token, a socket, a server that says nothing), it is tried again. */
+const OPEN_TIMEOUT_MS = 12000;
 
 /** A refusal: `code` is stable, `details` say more. */
 export class CommandError extends Error {
@@ -81,6 +84,8 @@ export class Channel {
   /** @type {ReturnType<typeof setTimeout>|undefined} */ #ackTimer;
   /** @type {ReturnType<typeof setTimeout>|undefined} */ #beatTimer;
   /** @type {ReturnType<typeof setTimeout>|undefined} */ #retryTimer;
+  /** @type {ReturnType<typeof setTimeout>|undefined} */ #openTimer;
+  /** Which try to connect is the newest: what an older one brings is let go. */ #tries = 0;
   /** Ends what the page tells us. @type {AbortController|null} */ #listening = null;
   #greeted = false;
   #refused = false;
@@ -109,18 +114,25 @@ export class Channel {
     this.#stopped = false;
     this.#refused = false;
     this.#listen();
+    this.#tries += 1;
+    const mine = this.#tries;
+    clearTimeout(this.#openTimer);
+    this.#openTimer = setTimeout(() => {
+      this.#tries += 1;
+      this.#closed(SILENCE_CODE, "no answer");
+    }, this.options.openTimeoutMs ?? OPEN_TIMEOUT_MS);
     this.options.onState("connecting", "");
     let credentials;
     try {
       credentials = await this.options.credentials();
     } catch (error) {
-      if (!this.#stopped) this.#retryLater(error instanceof Error ? error.message : String(error));
+      if (!this.#stopped && mine === this.#tries) this.#retryLater(error instanceof Error ? error.message : String(error));
       return;
     }
-    if (this.#stopped) return;
+    if (this.#stopped || mine !== this.#tries) return;
     const Socket = this.options.WebSocket ?? RacingSocket;
-    const socket = /** @type {RacingSocket} */ (new Socket(this.options.url, SUBPROTOCOL));
     this.#drop();
+    const socket = /** @type {RacingSocket} */ (new Socket(this.options.url, SUBPROTOCOL));
     this.#socket = socket;
     socket.onopen = () => { if (socket === this.#socket) this.#hello(credentials); };
     socket.onmessage = (event) => { if (socket === this.#socket) this.#receive(JSON.parse(event.data)); };
@@ -145,6 +157,7 @@ export class Channel {
     this.#listening?.abort();
     this.#listening = null;
     clearTimeout(this.#retryTimer);
+    clearTimeout(this.#openTimer);
     if (this.open) this.#send({ t: "bye", p: { code: 4000, reason: "left" } });
     this.#drop();
     this.#giveUp("client.left", "this client has left");
@@ -209,15 +222,19 @@ export class Channel {
   #welcomed(p) {
     this.welcome = p;
     this.#greeted = true;
+    clearTimeout(this.#openTimer);
     this.#attempt = 0;
     if (p.hb_ms) this.#setHeartbeat(p.hb_ms);
     if (!p.resumed) {
       this.#lastSeq = 0;
       this.#ackedSeq = 0;
     }
-    if (p.snapshot) this.options.onSnapshot(p.snapshot, p);
-    this.options.onState("open", "");
-    for (const { message } of [...this.#unanswered.values()]) this.#send(message);
+    try {
+      if (p.snapshot) this.options.onSnapshot(p.snapshot, p);
+    } finally { // a fault of the page's own does not leave it without a link
+      this.options.onState("open", "");
+      for (const { message } of [...this.#unanswered.values()]) this.#send(message);
+    }
   }
 
   /** @param {Message} message */
@@ -303,6 +320,7 @@ export class Channel {
 
   /** @param {number} code @param {string} reason */
   #closed(code, reason) {
+    clearTimeout(this.#openTimer);
     this.#drop();
     if (this.#stopped) return;
     if (code === SUPERSEDED_CODE || this.#refused || code === AUTHENTICATION_CODE) {
@@ -321,6 +339,7 @@ export class Channel {
   #retryLater(reason) {
     const wait = RETRY_MS[Math.min(this.#attempt, RETRY_MS.length - 1)];
     this.#attempt += 1;
+    clearTimeout(this.#openTimer);
     this.options.onState("lost", reason);
     const random = this.options.random ?? Math.random;
     this.#retryTimer = setTimeout(() => { void this.connect(); }, wait + random() * SPREAD_MS);

@@ -65,6 +65,7 @@ export class RacingSocket {
   #running = 1;
   /** @type {ReturnType<typeof setTimeout>|undefined} */ #timer;
   #webSocketBegan = false;
+  #heard = false;
 
   /**
    * @param {string} url `wss://host/v1/signal`
@@ -90,6 +91,8 @@ export class RacingSocket {
   close(code = NORMAL_CODE, reason = "") {
     if (this.readyState >= 2) return;
     const link = this.#link;
+    // Open, and yet nothing came: a network or a proxy that lets packets through and streams not. The next try does without.
+    if (this.transport === "webtransport" && !this.#heard) webTransportFails = true;
     this.readyState = 2;
     this.#endLosers();
     if (link) link.close(code, reason);
@@ -107,6 +110,16 @@ export class RacingSocket {
     this.#endLosers();
     this.onopen?.();
     return true;
+  }
+
+  /** What a listener throws is its own fault, told as the browser tells it, and not the connection's. @param {string} data */
+  #received(data) {
+    this.#heard = true;
+    try {
+      this.onmessage?.({ data });
+    } catch (error) {
+      setTimeout(() => { throw error; });
+    }
   }
 
   #endLosers() {
@@ -145,7 +158,7 @@ export class RacingSocket {
         { send: (text) => socket.send(text), close: (code, reason) => socket.close(code, reason) }, "websocket");
       if (!won) lose();
     };
-    socket.onmessage = (event) => { if (won) this.onmessage?.({ data: event.data }); };
+    socket.onmessage = (event) => { if (won) this.#received(event.data); };
     socket.onclose = (event) => {
       this.#losers.delete(lose);
       if (won) this.#closed(event.code, event.reason);
@@ -211,7 +224,7 @@ export class RacingSocket {
     const reader = stream.readable.getReader();
     try {
       for (let part = await reader.read(); !part.done; part = await reader.read()) {
-        for (const data of frames.feed(part.value)) this.onmessage?.({ data });
+        for (const data of frames.feed(part.value)) this.#received(data);
       }
       // The server has said its last word: when it sees our end, too, it tells the code.
       await writer.close().catch(() => {});

@@ -23,13 +23,60 @@ beforeEach(async () => {
   await settled();
 });
 
-afterEach(() => channel.leave());
+afterEach(() => {
+  channel.leave();
+  assert.deepEqual(server.faults, []);
+});
 
 test("3.1 hello comes first on the subprotocol, and the snapshot before the link is open", () => {
   assert.equal(server.socket.protocol, "triortc.v1");
   assert.deepEqual(server.received[0].p, { token: "t", device: { id: "d1", platform: "web" }, features: [] });
   assert.deepEqual(seen.states, ["connecting", "open"]);
   assert.equal(seen.snapshots.length, 1);
+});
+
+test("a token, a socket or a welcome that does not come is given up, and tried again", async () => {
+  channel.leave();
+  seen.states.length = 0;
+  const never = new Promise(() => {});
+  let hang = "token";
+  const Silent = class extends server.WebSocket {
+    constructor(url, protocol) {
+      super(url, protocol);
+      if (hang === "socket") this.readyState = 1; // the fake opens only what is connecting
+    }
+    send(text) { if (hang !== "welcome") super.send(text); }
+  };
+  channel = new Channel({
+    url: "ws://server/v1/signal", WebSocket: Silent, random: () => 0, openTimeoutMs: 5000,
+    credentials: () => (hang === "token" ? never : Promise.resolve({ token: "t", device: { id: "d1" } })),
+    onSnapshot: () => {}, onEvent: () => {}, onState: (state) => seen.states.push(state),
+  });
+  void channel.connect();
+  for (const next of ["socket", "welcome", ""]) {
+    await clock.advance(4999);
+    assert.equal(seen.states.at(-1), "connecting");
+    hang = next;
+    await clock.advance(1);
+    assert.equal(seen.states.at(-1), next === "socket" ? "connecting" : "lost", next); // the first try again is at once
+    await clock.advance(next === "socket" ? 0 : next === "welcome" ? 300 : 1000);
+  }
+  assert.equal(seen.states.at(-1), "open");
+  await clock.advance(5000);
+  assert.equal(seen.states.at(-1), "open");
+});
+
+test("a page that fails over the snapshot has its link all the same", async () => {
+  channel.leave();
+  channel = new Channel({
+    url: "ws://server/v1/signal", WebSocket: server.WebSocket, random: () => 0,
+    credentials: async () => ({ token: "t", device: { id: "d1", platform: "web" } }),
+    onSnapshot: () => { throw new Error("on purpose"); }, onEvent: () => {}, onState: (state) => seen.states.push(state),
+  });
+  await channel.connect();
+  await settled();
+  assert.equal(seen.states.at(-1), "open");
+  assert.deepEqual(server.faults.splice(0), ["on purpose"]);
 });
 
 test("3.2 a command has its reply, and an error its code and details", async () => {

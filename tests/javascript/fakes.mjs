@@ -44,6 +44,7 @@ export async function settled() {
 export class FakeServer {
   sockets = [];
   received = [];
+  /** What was thrown by who listens. @type {string[]} */ faults = [];
   on = {};
   welcome = { resumed: false, snapshot: {} };
   refusing = false;
@@ -73,7 +74,14 @@ export class FakeServer {
         this.readyState = 3;
         queueMicrotask(() => this.onclose?.({ code, reason }));
       }
-      deliver(message) { if (this.readyState === 1) this.onmessage?.({ data: JSON.stringify(message) }); }
+      deliver(message) {
+        if (this.readyState !== 1) return;
+        try {
+          this.onmessage?.({ data: JSON.stringify(message) });
+        } catch (error) { // a browser writes it into its console
+          server.faults.push(error.message);
+        }
+      }
     };
   }
 
