@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -103,6 +105,44 @@ async def test_a_page_can_be_shown_light_and_dark() -> None:
                 assert await page.evaluate(scheme) is False
             async with open_browser("firefox", BrowserOptions(dark=True)) as browser:
                 assert await (await browser.open(url)).evaluate(scheme) is True
+
+
+KILLED = """
+import sys, trio
+from support.browser import open_browser
+async def main():
+    async with open_browser(sys.argv[1]) as browser:
+        print(browser.pid, browser.profile, flush=True)
+        await trio.sleep_forever()
+trio.run(main)
+"""
+
+
+@pytest.mark.parametrize("name", BROWSERS)
+async def test_a_test_that_is_killed_takes_its_browser_with_it(name: BrowserName) -> None:
+    with trio.fail_after(60):
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-c", KILLED, name],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        )
+        assert process.stdout is not None
+        said = b""
+        async for data in process.stdout:
+            said += data
+            if said.endswith(b"\n"):
+                break
+        group, profile = int(said.split()[0]), trio.Path(said.split()[1].decode())
+        assert group in _group_members(group)
+        process.kill()
+        await process.wait()
+        await process.stdout.aclose()
+        for _ in range(200):
+            if not _group_members(group) and not await profile.exists():
+                break
+            await trio.sleep(0.05)
+        assert _group_members(group) == []
+        assert not await profile.exists()
 
 
 async def test_leaving_by_an_error_ends_the_browser_too() -> None:
