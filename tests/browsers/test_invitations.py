@@ -117,13 +117,15 @@ async def test_s3_7_a_transfer_takes_the_invitation_back_and_another_agent_has_t
             assert await visitor.evaluate("document.querySelector('#accept-invitation')") is None
             await agent.wait_for("document.querySelector('#conversations').childElementCount === 0")
             await other.click("[data-conversation='cv_transferred'] .row")
-            await other.wait_for(f"document.querySelector('#thread').innerText.includes('{CHAT}')")
-            assert await other.evaluate(
-                "document.querySelector('#invite').offsetParent !== null"
-            )  # theirs to invite now
-            await other.fill("#message", "In green, and in blue.")
-            await other.press("Enter")
-            await visitor.wait_for("document.querySelector('#thread').innerText.includes('In green, and in blue.')")
+            await other.wait_for("document.querySelector('#visitor-name').innerText === 'Léa'")
+            await other.wait_for("document.querySelector('#invite').offsetParent")  # theirs to invite now
+            for writer, reader, text in (
+                (other, visitor, "In green, and in blue."),
+                (visitor, other, "In green, please."),
+            ):
+                await writer.fill("#message", text)
+                await writer.press("Enter")
+                await reader.wait_for(f"document.querySelector('#thread').innerText.includes('{text}')")
             assert [page.console_errors for page in (visitor, agent, other)] == [[], [], []]
 
 
