@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from triortc.bench.referee import Referee
-from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation, Principal
+from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation, Platform, Principal
 from triortc.engine.calls.commands import (
     CallAccept,
     CallCancel,
@@ -126,8 +126,9 @@ class _Agent(_Person):
     def begin(self) -> None:
         self.centre.happen(DeviceConnected(self.actor, DeviceInformation("desk", "desktop")))
         if self.phone is not None:
-            platform = self.centre.chance.choice(["ios", "android"])
-            self.centre.happen(DeviceConnected(self.phone, DeviceInformation("phone", platform)))  # type: ignore[arg-type]
+            platforms: tuple[Platform, ...] = ("ios", "android")
+            platform = self.centre.chance.choice(platforms)
+            self.centre.happen(DeviceConnected(self.phone, DeviceInformation("phone", platform)))
         for channel in CHANNELS:
             self.say(PresenceSet(channel, "available"))
 

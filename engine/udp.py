@@ -175,7 +175,7 @@ class UdpSocket:
         except OSError as error:
             self._socket.close()
             raise OSError(error.errno, f"cannot bind {host}, UDP port {port}: {error.strerror}") from error
-        except BaseException:
+        except BaseException:  # whatever it is goes on; the socket is closed first
             self._socket.close()
             raise
         self.address: Address = (host, self._socket.getsockname()[1])

@@ -77,7 +77,7 @@ def _open_udp(configuration: WebTransportConfiguration, bound: Sequence[tuple[st
         for host in hosts:
             sockets.append(UdpSocket(host, port, buffer_bytes=configuration.socket_buffer_bytes))
             port = sockets[0].address[1]
-    except BaseException:
+    except BaseException:  # whatever it is goes on; nothing stays bound
         for socket in sockets:
             socket.close()
         raise

@@ -163,7 +163,7 @@ class SqliteStore:
                 f"the database in {self.directory} cannot be used ({error}); nothing is lost: make room, or end who "
                 "locks it, and start again"
             ) from None
-        except BaseException:
+        except BaseException:  # whatever it is goes on; the files are closed first
             journal.close()
             self._disconnect()
             raise
@@ -368,7 +368,7 @@ class SqliteStore:
                 self._trouble = str(error)
                 self._take_back(batch)
                 return False
-            except BaseException:
+            except BaseException:  # goes on, below
                 # Cancelled before the thread began: `_close` has to sort it in, which marks the whole journal as done.
                 self._take_back(batch)
                 raise

@@ -96,7 +96,7 @@ def apply(database: sqlite3.Connection, pending: Pending, number: int, position:
         marks = [("number", number), ("position", position)]
         database.executemany("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", marks)
         database.execute("COMMIT")
-    except BaseException:
+    except BaseException:  # whatever it is goes on; nothing of it stays
         if database.in_transaction:
             database.execute("ROLLBACK")
         raise
@@ -127,7 +127,7 @@ def forget_older(database: sqlite3.Connection, replies_ms: int, before_ms: int |
             for statement in _OLD:
                 database.execute(statement, (before_ms,))
         database.execute("COMMIT")
-    except BaseException:
+    except BaseException:  # whatever it is goes on; nothing of it stays
         if database.in_transaction:
             database.execute("ROLLBACK")
         raise

@@ -324,6 +324,18 @@ def test_S1_7b_reminders_stop_when_the_conversation_is_put_away(house: House, op
     assert not house.told(ben, ConversationReminder)
 
 
+def test_S1_7b_an_agent_who_writes_again_has_not_forgotten_the_conversation(house: House) -> None:
+    ana, vic = house.agent(), house.visitor()
+    session, _, _ = house.active(vic, ana)
+    house.ok(ana, CallHangup(session))
+    house.ok(vic, ConversationMessageSend("cv_1", "One more thing"))
+    house.advance(30.0)
+    assert [item.n for item in house.told(ana, ConversationReminder)] == [1], "what the visitor writes is no sign of it"
+    house.ok(ana, ConversationMessageSend("cv_1", "Yes?"))
+    house.advance(10_000.0)
+    assert len(house.told(ana, ConversationReminder)) == 1
+
+
 def test_S1_7b_reminders_come_30_s_and_then_300_s_apart_to_the_device_of_the_call(house: House) -> None:
     ana, phone, vic = house.agent(), house.agent("ana", "phone", "ios"), house.visitor()
     session, _, _ = house.active(vic, phone)
@@ -466,7 +478,7 @@ def test_the_list_shows_what_its_filter_asks_for(house: House) -> None:
     assert listed(ConversationFilter(text="VICTOR")) == {"cv_1"}
 
 
-def test_reading_counts_down_what_is_unread_for_each_side(house: House) -> None:
+def test_K1_a_message_goes_to_the_other_side_and_reading_counts_down_what_is_unread(house: House) -> None:
     ana, vic = house.agent(), house.visitor()
     ids = [house.ok(vic, ConversationMessageSend("cv_1", text)).message for text in ("one", "two", "three")]
     assert house.told(ana, ConversationChanged)[-1].unread + len(thread(house).unread_by_agent) >= 3

@@ -381,7 +381,13 @@ def test_S1_5a_5c_and_5d_orange_from_the_ring_to_the_close(house: House) -> None
 
     busy, free = dict.fromkeys(CHANNELS, "busy"), dict.fromkeys(CHANNELS, "available")
     assert look() == free
-    session, _, _ = house.active(vic, ana)
+    requested = house.request(vic)
+    assert look() == busy, "from the ring on"
+    refused = house.request(house.visitor("wim", conversation="cv_2"), "cv_2")
+    assert (refused.state, refused.reason) == ("ended", "agent_busy")
+    session, leg = requested.session, house.ok(ana, CallAccept(requested.session)).leg
+    house.media(LegUp(requested.leg or ""))
+    house.media(LegUp(leg))
     assert look() == busy
     assert "in_video" in house.told(ana, PresenceChanged)[-1].reasons
     house.ok(vic, CallHangup(session))
