@@ -48,7 +48,17 @@ from triortc.engine.calls.session import LogRecord, Session, replay
 from triortc.engine.relay.gate import GateStatistics
 from triortc.errors import SdpError
 
-__all__ = ["ALL_CAPS", "FakeClients", "FakeMedia", "FakePush", "House", "agent_actor", "information", "visitor_actor"]
+__all__ = [
+    "ALL_CAPS",
+    "FakeClients",
+    "FakeMedia",
+    "FakePush",
+    "House",
+    "agent_actor",
+    "information",
+    "phone_of",
+    "visitor_actor",
+]
 
 ALL_CAPS = frozenset({"video.receive", "video.invite", "handoff", "presence", "history", "call.end"})
 NotificationT = TypeVar("NotificationT", bound=Notification)
@@ -390,3 +400,10 @@ class FakePush:
         if self.broken:
             raise RuntimeError("the gateway is broken, as the test wants it")
         self.sent.append((trio.current_time(), push))
+
+
+def phone_of(house: House, platform: Platform = "ios", camera: Permission = "granted", device: str = "phone") -> Actor:
+    """Another device of the agent ana, connected."""
+    actor = agent_actor("ana", device)
+    house.connect(actor, information(device, platform, camera))
+    return actor
