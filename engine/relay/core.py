@@ -66,6 +66,7 @@ _FUNCTIONS: Final = {
     ),
     "direction_settle": (None, (_POINTER, _POINTER, _U32, _INT, _POINTER)),
 }
+_NOTES_AT: Final = STATE.size + SETTLED.size
 _MAX_HAND_UPS: Final = 1 << 16
 #: (values of STATE, next transport-wide number, NOTEs one behind the other).
 Settled: TypeAlias = tuple[tuple[Any, ...], int, bytes]
@@ -156,6 +157,8 @@ class Forwarder:
         sources: list[bytes] = []
         self.library.forwarder_waiting(self.pointer, self._span)
         head, tail = self._span
+        if head == tail:
+            return taken, sources
         while head != tail and len(taken) < BATCH_DATAGRAMS:
             at = head % self._slots * HAND_UP_BYTES
             source, length, arrived_at = HAND_UP.unpack_from(self._ring, at)
@@ -302,8 +305,8 @@ class Direction:
         if then == CLOSE:
             del self._held[slot]
         number, notes = SETTLED.unpack_from(answer, STATE.size)
-        start = STATE.size + SETTLED.size
-        return STATE.unpack_from(answer), number, bytes(answer[start : start + notes * NOTE.size])
+        journal = bytes(answer[_NOTES_AT : _NOTES_AT + notes * NOTE.size]) if notes else b""
+        return STATE.unpack_from(answer), number, journal
 
 
 def _address_of(buffer: bytearray | memoryview) -> int:
