@@ -40,6 +40,14 @@ PAIRS: tuple[tuple[BrowserName, BrowserName], ...] = (
     ("chromium", "firefox"),
     ("firefox", "chromium"),
 )
+#: Beside the two tests at the end: every pair on each of them.
+OTHER_SERVERS: tuple[tuple[tuple[str, ...], BrowserName, BrowserName], ...] = (
+    (("--plane", "accelerated"), "chromium", "chromium"),
+    (("--plane", "accelerated"), "chromium", "firefox"),
+    (("--workers", "2"), "chromium", "chromium"),
+    (("--workers", "2"), "firefox", "chromium"),
+    (("--workers", "2", "--plane", "accelerated"), "firefox", "chromium"),
+)
 
 
 async def _assert_nothing_of_the_agent_was_seen(visitor: Page, agent: Page) -> None:
@@ -124,6 +132,13 @@ async def _assert_the_call_outlives_its_worker(url: str, visitor: Page, agent: P
     assert health == {"running": 2, "restarts": 1}
 
 
+async def _assert_what_serves(url: str, options: tuple[str, ...]) -> None:
+    async with httpx.AsyncClient() as http:
+        health = (await http.get(f"{url}/health")).json()
+    assert health["plane"]["name"] == ("accelerated" if "accelerated" in options else "python")
+    assert health.get("workers", {}).get("running", 0) == (2 if "--workers" in options else 0)
+
+
 async def _whole_call(
     visitor_browser: BrowserName,
     agent_browser: BrowserName,
@@ -146,6 +161,7 @@ async def _whole_call(
             open_browser(visitor_browser) as browser_of_visitor,
             open_browser(agent_browser) as browser_of_agent,
         ):
+            await _assert_what_serves(url, options)
             agent = await open_agent(browser_of_agent, url)
             visitor = await open_visitor(browser_of_visitor, url, "cv_routed")
             await become_available(agent)
@@ -175,6 +191,18 @@ async def test_a_routed_call_from_ring_to_close(visitor_browser: BrowserName, ag
     while len(calls) < CALLS_FOR_SPEED and (not calls or calls[-1]):
         calls.append(await _whole_call(visitor_browser, agent_browser))
     assert not calls[-1], calls
+
+
+@pytest.mark.parametrize(
+    ("options", "visitor_browser", "agent_browser"),
+    OTHER_SERVERS,
+    ids=["-".join((*options[1::2], visitor, agent)) for options, visitor, agent in OTHER_SERVERS],
+)
+async def test_a_routed_call_is_the_same_over_every_server(
+    options: tuple[str, ...], visitor_browser: BrowserName, agent_browser: BrowserName
+) -> None:
+    """Media both ways, the gate, Go, the handoff and the end; speeds are asked for on the default server."""
+    await _whole_call(visitor_browser, agent_browser, *options, grown=False)
 
 
 async def test_V47_a_call_through_media_processes_outlives_the_one_that_it_is_in() -> None:  # noqa: N802

@@ -176,10 +176,13 @@ def leftovers() -> dict[str, int]:
 
 
 async def settled() -> dict[str, int]:
-    """`leftovers` once they change no more: a connection is closed by both its ends, and each takes a few turns."""
+    """`leftovers` once they change no more: a connection is closed by both its ends, and each takes a few turns.
+
+    A thread at work (a slate is encoded) is waited for: it may take long on a busy machine.
+    """
     last: dict[str, int] = {}
     found = leftovers()
-    while found != last:
+    while found != last or found["threads"]:
         await trio.testing.wait_all_tasks_blocked(0.1)
         last, found = found, leftovers()
     return found
