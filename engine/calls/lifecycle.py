@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final, Literal
 
-from triortc.engine.calls import gates, invitations, queueing, threads, views
+from triortc.engine.calls import ending, gates, invitations, queueing, telling, threads
 from triortc.engine.calls.actor import DeviceAddress, Principal
 from triortc.engine.calls.call_events import CallEvent, event_name
 from triortc.engine.calls.conversation_table import Conversation, ConversationFacts
 from triortc.engine.calls.effects import (
-    AppendHistory,
     OpenLeg,
     Order,
     Report,
@@ -23,37 +23,23 @@ from triortc.engine.calls.effects import (
 from triortc.engine.calls.invitation_table import InvitationFacts
 from triortc.engine.calls.machine import SAME, Row
 from triortc.engine.calls.notifications import (
-    CallAccepted,
-    CallActive,
-    CallEnded,
-    CallPeer,
     HandoffFailed,
-    HandoffMoved,
-    HandoffStarted,
-    Identity,
-    Notice,
-    Notification,
-    RecordingChanged,
 )
 from triortc.engine.calls.ring_table import Ring, RingLeg
-from triortc.engine.calls.ringing import end_ring_leg, end_rings, ring_event, tell, tell_ringing, tell_state
+from triortc.engine.calls.ringing import end_ring_leg, ring_event, tell, tell_ringing, tell_state
 from triortc.engine.calls.session import LogRecord, Session, SessionEvent, step
-from triortc.engine.calls.session_table import ConversationOperation, Value
+from triortc.engine.calls.session_table import ConversationOperation
+from triortc.engine.calls.telling import Data
 from triortc.engine.calls.world import MediaStatus, RefusedError, World
 
 __all__ = ["Lifecycle"]
 
-Data = Mapping[str, Value]
 
 _FAILURES: Final[Mapping[str, Literal["timeout", "media", "cancelled"]]] = {
     "timeout": "timeout",
     "media": "media",
     "cancelled": "cancelled",
 }
-
-
-_AGENTS_OWN: Final = frozenset({"conversation_transferred", "conversation_snoozed", "conversation_closed"})
-"""Reasons to cancel that the agent gave by deciding on the conversation, which stays as the agent left it."""
 
 
 class Lifecycle:
@@ -67,28 +53,28 @@ class Lifecycle:
             "tell_queued": lambda session, data: queueing.tell_place(world, session),
             "end_missed_ring": self._end_missed_ring,
             "open_waiting": self._open_waiting,
-            "tell_waiting": self._tell_waiting,
+            "tell_waiting": partial(telling.tell_waiting, world),
             "join_visitor": self._join_visitor,
             "offer_ring": self._offer_ring,
             "tell_ringing": lambda session, data: tell_ringing(world, session),
             "commit": self._commit,
             "arm_gates": self._arm_gates,
             "end_other_rings": self._end_other_rings,
-            "tell_accepted": self._tell_accepted,
-            "tell_active": self._tell_active,
+            "tell_accepted": partial(telling.tell_accepted, world),
+            "tell_active": partial(telling.tell_active, world),
             "open_gates": self._open_gates,
             "freeze_gates": self._freeze_gates,
             "thaw_gates": self._thaw_gates,
-            "tell_reconnecting": self._tell_reconnecting,
-            "tell_resumed": self._tell_resumed,
+            "tell_reconnecting": partial(telling.tell_reconnecting, world),
+            "tell_resumed": partial(telling.tell_resumed, world),
             "add_pending": self._open_pending,
-            "tell_handoff_started": self._tell_handoff_started,
+            "tell_handoff_started": partial(telling.tell_handoff_started, world),
             "move_source": self._move_source,
-            "tell_moved": self._tell_moved,
+            "tell_moved": partial(telling.tell_moved, world),
             "close_pending": self._close_pending,
             "record": self._record,
             "end_record": self._end_record,
-            "tell_recording": self._tell_recording,
+            "tell_recording": partial(telling.tell_recording, world),
             "reopen_legs": lambda session, data: self.reopen_legs(session),
             "await_visitor": self._await_visitor,
             "await_agent": self._await_agent,
@@ -126,7 +112,7 @@ class Lifecycle:
         if before.state == "queued" != after.state:
             queueing.leave(world, after)
         if after.ended and not before.ended:
-            self._end(before, after, data)
+            ending.end(world, before, after, data)
         elif before.phase == after.phase == "in_call" and (
             before.state,
             before.agent_device,
@@ -197,20 +183,7 @@ class Lifecycle:
             world.touch(session.agent_principal)
         world.conversation_of(session).live_session = None
         world.notices.pop(session_id, None)
-        self._forget(session_id)
-
-    # --- telling
-
-    def _tell_side(self, session: Session, side: str, notification: Notification) -> None:
-        """Tell the side's device that is in the call; of the visitor, every tab."""
-        world = self._world
-        if side == "visitor":
-            devices = world.devices_of(session.visitor_principal)
-        else:
-            device = None if session.agent_address is None else world.devices.get(session.agent_address)
-            devices = [] if device is None else [device]
-        for device in devices:
-            tell(world, session, device, notification, Order.OTHER_SIDE)
+        ending.forget(world, session_id)
 
     # --- the beginning
 
@@ -233,10 +206,6 @@ class Lifecycle:
         if self._world.conversation_step(conversation, "int.video_rang", ConversationFacts()) is not None:
             conversation.video_icon = True
         threads.tell_changed(self._world, conversation)
-
-    def _tell_waiting(self, session: Session, data: Data) -> None:
-        for device in self._world.devices_of(session.agent_principal):
-            tell_state(self._world, session, device)
 
     # --- ringing
 
@@ -277,7 +246,7 @@ class Lifecycle:
         told = world.told[session.id]
         for device in world.devices_of(agent):
             if told.pop(device.address, "unknown") is None:
-                self._notify_ended(session, device.address, "no_answer", "ring_timeout")
+                telling.notify_ended(world, session, device.address, "no_answer", "ring_timeout")
         claim = world.claims.get(agent)
         if claim is not None:
             world.claims.release(agent, session.id, claim.epoch)
@@ -337,22 +306,6 @@ class Lifecycle:
             if leg is not None:
                 gates.gate_event(self._world, session, leg, event)
 
-    def _identity(self, session: Session) -> Identity:
-        agent = None if session.agent_principal is None else self._world.agents.get(session.agent_principal)
-        return Identity(None) if agent is None else Identity(agent.name, agent.avatar)
-
-    def _tell_accepted(self, session: Session, data: Data) -> None:
-        world = self._world
-        device = None if session.agent_address is None else world.devices.get(session.agent_address)
-        platform = None if device is None else device.information.platform
-        self._tell_side(session, "visitor", CallAccepted(session.id, self._identity(session), platform))
-        threads.tell_changed(world, world.conversation_of(session))
-
-    def _tell_active(self, session: Session, data: Data) -> None:
-        for side in ("agent", "visitor"):
-            self._tell_side(session, side, CallActive(session.id, self._world.unix_ms(self._world.now)))
-        threads.tell_changed(self._world, self._world.conversation_of(session))
-
     # --- a leg lost and found
 
     def _freeze_gates(self, session: Session, data: Data) -> None:
@@ -360,16 +313,6 @@ class Lifecycle:
 
     def _thaw_gates(self, session: Session, data: Data) -> None:
         gates.gate_event(self._world, session, self._world.legs[str(data["leg"])], "thaw")
-
-    def _tell_reconnecting(self, session: Session, data: Data) -> None:
-        remaining = round((session.grace[str(data["leg"])] - self._world.now) * 1000)
-        self._tell_side(session, _other(data["side"]), CallPeer(session.id, "reconnecting", deadline_ms=remaining))
-
-    def _tell_resumed(self, session: Session, data: Data) -> None:
-        # After a restart whoever came back last has not heard of the other, and both have waited for the whole.
-        both = bool(data.get("renewed")) and not session.grace
-        for side in ("agent", "visitor") if both else (_other(data["side"]),):
-            self._tell_side(session, side, CallPeer(session.id, "resumed"))
 
     # --- handoff
 
@@ -386,50 +329,11 @@ class Lifecycle:
         old = self._world.legs.get(session.leg_of(pending.side) or "")
         gates.inherit_mute(self._world, session, leg, old)
 
-    def _tell_handoff_started(self, session: Session, data: Data) -> None:
-        world = self._world
-        assert session.pending is not None
-        target = world.legs[session.pending.leg].address
-        source = session.agent_address if session.pending.side == "agent" else session.visitor_address
-        old, new = None if source is None else world.devices.get(source), world.devices.get(target)
-        if old is not None and new is not None:
-            tell(world, session, old, HandoffStarted(session.id, new.reference), Order.OTHER_SIDE)
-        world.told[session.id][target] = None
-
     def _move_source(self, session: Session, data: Data) -> None:
         world = self._world
         new = world.legs[str(data["leg"])]
         old = next((leg for leg in world.legs_in(session.id) if leg.side == new.side and leg is not new), None)
         gates.switch_source(world, session, new.side, new, old)
-
-    def _tell_moved(self, session: Session, data: Data) -> None:
-        world = self._world
-        new = world.legs[str(data["leg"])]
-        device = world.devices.get(new.address)
-        old = world.devices.get(DeviceAddress(*new.address.principal, str(data["from"])))
-        notices = world.notices.setdefault(session.id, {})
-        notices.pop(new.address, None)
-        if device is not None:
-            tell(
-                world,
-                session,
-                device,
-                CallActive(session.id, world.unix_ms(session.active_at or 0.0)),
-                Order.OTHER_SIDE,
-            )
-            if session.recording is not None:
-                changed = RecordingChanged(session.id, True, views.recorded_by(session.recording_by or "system"))
-                tell(world, session, device, changed, Order.OTHER_SIDE)
-        if new.side == "visitor":
-            if old is not None:
-                tell_state(world, session, old)
-        elif device is not None:
-            address = DeviceAddress(*new.address.principal, str(data["from"]))
-            notices[address] = Notice("session_moved", session.id, device.reference, True)
-            if old is not None:
-                moved = HandoffMoved(session.id, "session_moved", device.reference, True)
-                tell(world, session, old, moved, Order.LOSERS)
-        self._tell_side(session, _other(new.side), CallPeer(session.id, "device_changed"))
 
     def _close_pending(self, session: Session, data: Data) -> None:
         world = self._world
@@ -466,11 +370,6 @@ class Lifecycle:
     def _end_record(self, session: Session, data: Data) -> None:
         self._world.emit(Order.CLOSE_GATES, StopRecording(session.id))
 
-    def _tell_recording(self, session: Session, data: Data) -> None:
-        changed = RecordingChanged(session.id, session.recording is not None, views.recorded_by(str(data["by"])))
-        for side in ("agent", "visitor"):
-            self._tell_side(session, side, changed)
-
     # --- taken over from a process that died
 
     def reopen_legs(self, session: Session) -> None:
@@ -491,99 +390,3 @@ class Lifecycle:
     def _await_agent(self, session: Session, data: Data) -> None:
         world = self._world
         world.set_session_timer(session, "T_agent_gone", world.now + world.configuration.leg_grace_s)
-
-    # --- the end
-
-    def _end(self, before: Session, session: Session, data: Data) -> None:
-        world = self._world
-        assert session.outcome is not None
-        gates.seal_session(world, session)
-        end_rings(world, session, data.get("device") if session.outcome == "declined" else None)
-        if before.pending is not None:
-            target = world.devices.get(world.legs[before.pending.leg].address)
-            if target is not None:
-                tell(world, session, target, HandoffFailed(session.id, "ended"), Order.LOSERS)
-        conversation = world.conversation_of(session)
-        conversation.live_session = None
-        world.touch(conversation.assignee_principal)  # an open chat again, whoever was to take the video
-        invitations.session_ended(world, session)
-        self._release(before, session)
-        self._tell_ended(session)
-        if before.state != "new":
-            threads.video_ended(world, conversation, session)
-            threads.tell_changed(world, conversation)
-            world.emit(Order.RELEASE, SessionEnded(session.id))
-        world.emit(Order.HISTORY, AppendHistory(views.session_record(world, session)))
-        world.notices.pop(session.id, None)
-        world.ended.append(session.id)
-        if len(world.ended) > world.configuration.ended_sessions_kept:
-            self._forget(world.ended.popleft())
-
-    def _release(self, before: Session, session: Session) -> None:
-        world = self._world
-        agent = session.agent_principal
-        if agent is None:
-            return
-        conversation = world.conversation_of(session)
-        world.claims.release(agent, session.id, session.epoch)
-        world.agent(agent).idle_since = world.now
-        world.touch(agent)
-        if session.outcome == "cancelled" and session.was_unassigned and session.reason not in _AGENTS_OWN:
-            threads.unclaim_conversation(world, conversation, rang=True)
-        elif (
-            session.origin == "routed"
-            and before.answered
-            and world.configuration.hold_channels_until == "conversation_closed"
-        ):
-            conversation.held_by_video = True
-
-    def _tell_ended(self, session: Session) -> None:
-        world = self._world
-        assert session.outcome is not None
-        assert session.reason is not None
-        for address in world.told[session.id]:
-            device = world.devices.get(address)
-            if device is None:
-                continue
-            outcome, reason = session.outcome, session.reason
-            if address.role == "visitor":
-                outcome, reason = views.visitor_outcome(world, outcome, reason)
-            self._notify_ended(session, address, outcome, reason)
-
-    def _notify_ended(self, session: Session, address: DeviceAddress, outcome: str, reason: str) -> None:
-        listed = address.role == "agent" and session.answered_at is None
-        ended = CallEnded(
-            session=session.id,
-            outcome=outcome,
-            reason=reason,
-            by=views.ended_by(reason),
-            talk_ms=session.talk_ms,
-            conversation=session.conversation,
-            conversation_state=self._world.conversation_of(session).state,
-            next="conversation_list" if listed else "conversation",
-        )
-        self._world.notify(Order.OTHER_SIDE, address, ended)
-
-    def _forget(self, session_id: str) -> None:
-        """Ended long ago: no idempotent answers any more."""
-        world = self._world
-        for leg in world.legs_in(session_id):
-            world.legs.pop(leg.id, None)
-        for ring in views.rings_of(world, session_id):
-            world.session_of_ring.pop(ring.id, None)
-        for table in (
-            world.sessions,
-            world.rings,
-            world.rings_before,
-            world.logs,
-            world.told,
-            world.media,
-            world.gate_intervals,
-            world.legs_of_session,
-            world.used_devices,
-        ):
-            table.pop(session_id, None)
-
-
-def _other(side: Value) -> str:
-    return "visitor" if side == "agent" else "agent"

@@ -6,12 +6,13 @@ Field names are those of the wire, except `from_` (`from` is a Python keyword). 
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar, Final, Literal, TypeAlias
 
 from triortc.engine.calls.commands import IceCandidate
 from triortc.engine.calls.value import ValueStruct, value
 
 __all__ = [
+    "COALESCED",
     "CallAccepted",
     "CallActive",
     "CallEnded",
@@ -458,6 +459,9 @@ class DeviceChanged(ValueStruct, frozen=True):
     wire_type: ClassVar[str] = "device.changed"
     devices: tuple[DeviceView, ...]
 
+
+#: Those of which a newer one may replace an older one.
+COALESCED: Final = (ConversationChanged, PresenceChanged, MediaChanged, MediaQuality)
 
 Notification: TypeAlias = (
     CallState

@@ -7,10 +7,16 @@ from triortc.engine.calls.actor import Actor, Principal
 from triortc.engine.calls.availability import agents_of_group, candidate, recompute_presence
 from triortc.engine.calls.conversation_table import Conversation, ConversationFacts
 from triortc.engine.calls.effects import KeepMessage, Order
-from triortc.engine.calls.notifications import ConversationMessage, ConversationReminder, ConversationRemoved, LastVideo
+from triortc.engine.calls.notifications import (
+    ConversationChanged,
+    ConversationMessage,
+    ConversationReminder,
+    ConversationRemoved,
+    LastVideo,
+)
 from triortc.engine.calls.ports import RouterPort
 from triortc.engine.calls.session import Session
-from triortc.engine.calls.views import conversation_changed
+from triortc.engine.calls.views import conversation_changed, live_session_view
 from triortc.engine.calls.world import RefusedError, World
 
 __all__ = [
@@ -70,11 +76,18 @@ def open_conversation(world: World, visitor: Principal, conversation_id: str, gr
 
 
 def tell_changed(world: World, conversation: Conversation) -> None:
-    """A new version of the conversation for the assignee's devices and the visitor's."""
+    """A new version of the conversation for the assignee's devices and the visitor's.
+
+    One value for all devices of one side that see the same, so that it is encoded once.
+    """
     conversation.version += 1
-    devices = world.devices_of(conversation.visitor_principal) + world.devices_of(conversation.assignee_principal)
-    for device in devices:
-        world.notify(Order.CONVERSATION, device.address, conversation_changed(world, conversation, device))
+    for principal in (conversation.visitor_principal, conversation.assignee_principal):
+        shown: ConversationChanged | None = None
+        for device in world.devices_of(principal):
+            live = live_session_view(world, conversation, device)
+            if shown is None or shown.live_session != live:
+                shown = conversation_changed(world, conversation, device, live)
+            world.notify(Order.CONVERSATION, device.address, shown)
 
 
 def _set_assignee(world: World, conversation: Conversation, sub: str | None) -> None:
@@ -132,8 +145,9 @@ def unclaim_conversation(world: World, conversation: Conversation, *, rang: bool
     if world.conversation_step(conversation, "int.claim_undone", ConversationFacts()) is not None:
         former = world.devices_of(conversation.assignee_principal) if rang else []
         _set_assignee(world, conversation, None)
+        removed = ConversationRemoved(conversation.id, "unassigned")
         for device in former:
-            world.notify(Order.CONVERSATION, device.address, ConversationRemoved(conversation.id, "unassigned"))
+            world.notify(Order.CONVERSATION, device.address, removed)
 
 
 def refuse_unassignable(world: World, agent: Principal) -> None:

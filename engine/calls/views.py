@@ -40,6 +40,7 @@ __all__ = [
     "invitation_changed",
     "invitation_view",
     "listed_conversations",
+    "live_session_view",
     "live_sessions_of",
     "place_in_list",
     "recorded_by",
@@ -161,7 +162,8 @@ def ring_offer(world: World, session: Session, ring: Ring, device: Device) -> Ri
     )
 
 
-def _live_session(world: World, conversation: Conversation, device: Device) -> LiveSession | None:
+def live_session_view(world: World, conversation: Conversation, device: Device) -> LiveSession | None:
+    """The conversation's running session as this device sees it."""
     session = world.live_session(conversation)
     if session is None or (device.address.role == "agent" and device.address.sub in session.missed_by):
         return None  # for an agent who missed it the session has ended
@@ -181,15 +183,20 @@ def _live_session(world: World, conversation: Conversation, device: Device) -> L
 
 def conversation_view(world: World, conversation: Conversation, device: Device) -> ConversationView:
     """The conversation as this device sees it."""
-    return _conversation_as(ConversationView, world, conversation, device)
+    live = live_session_view(world, conversation, device)
+    return _conversation_as(ConversationView, world, conversation, device, live)
 
 
-def conversation_changed(world: World, conversation: Conversation, device: Device) -> ConversationChanged:
-    """The conversation as this device sees it, as an event."""
-    return _conversation_as(ConversationChanged, world, conversation, device)
+def conversation_changed(
+    world: World, conversation: Conversation, device: Device, live: LiveSession | None
+) -> ConversationChanged:
+    """The conversation as this device sees it, as an event. `live`: its `live_session_view`."""
+    return _conversation_as(ConversationChanged, world, conversation, device, live)
 
 
-def _conversation_as(made: type[ViewT], world: World, conversation: Conversation, device: Device) -> ViewT:
+def _conversation_as(
+    made: type[ViewT], world: World, conversation: Conversation, device: Device, live: LiveSession | None
+) -> ViewT:
     unread = conversation.unread_by_visitor if device.address.role == "visitor" else conversation.unread_by_agent
     return made(
         conversation=conversation.id,
@@ -203,7 +210,7 @@ def _conversation_as(made: type[ViewT], world: World, conversation: Conversation
         version=conversation.version,
         snoozed_until_at=world.optional_unix_ms(conversation.snoozed_until),
         last_video=_last_video(world, conversation, device),
-        live_session=_live_session(world, conversation, device),
+        live_session=live,
     )
 
 

@@ -19,7 +19,7 @@ from triortc.engine.calls.event_log import EventLogPort
 from triortc.engine.calls.gate_table import Gate
 from triortc.engine.calls.invitation_table import Invitation
 from triortc.engine.calls.machine import Row
-from triortc.engine.calls.notifications import ChannelStatus, DeviceReference, Notice, Notification
+from triortc.engine.calls.notifications import COALESCED, ChannelStatus, DeviceReference, Notice, Notification
 from triortc.engine.calls.ports import Candidate, Kind, RecordingPolicyPort, Side
 from triortc.engine.calls.presence import CHANNELS, Channel, Declared
 from triortc.engine.calls.push_planner import PushRules, ring_route
@@ -391,12 +391,10 @@ def _newest_views(effects: list[Effect]) -> list[Effect]:
     last: dict[tuple[DeviceAddress, tuple[str, ...]], int] = {}
     older: set[int] = set()
     for place, effect in enumerate(effects):
-        if not isinstance(effect, Notify):
-            continue
-        key = getattr(effect.notification, "coalesce_key", None)
-        if key is not None:
-            before = last.setdefault((effect.address, key), place)
-            if before != place:
+        if isinstance(effect, Notify) and isinstance(effect.notification, COALESCED):
+            key = (effect.address, effect.notification.coalesce_key)
+            before = last.get(key)
+            if before is not None:
                 older.add(before)
-                last[effect.address, key] = place
+            last[key] = place
     return [effect for place, effect in enumerate(effects) if place not in older] if older else effects
