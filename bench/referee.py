@@ -12,6 +12,7 @@ from triortc.engine.calls.actor import DeviceAddress, Principal
 from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.effects import AppendHistory, Effect, Notify, OpenLeg, SetGate
 from triortc.engine.calls.gate_table import GateState
+from triortc.engine.calls.history_records import SessionRecord
 from triortc.engine.calls.notifications import (
     CallActive,
     CallEnded,
@@ -21,7 +22,6 @@ from triortc.engine.calls.notifications import (
     PresenceChanged,
     RingEnded,
     RingOffer,
-    SessionRecord,
 )
 
 __all__ = ["Referee"]

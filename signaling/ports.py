@@ -8,9 +8,9 @@ from typing import Protocol
 
 from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation
 from triortc.engine.calls.commands import Command
-from triortc.engine.calls.notifications import Snapshot
 from triortc.engine.calls.replies import Reply
 from triortc.engine.calls.store import ReplyRow
+from triortc.engine.calls.view_values import Snapshot
 
 __all__ = ["CallControl", "Keeper", "SignalCounters"]
 

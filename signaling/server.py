@@ -15,10 +15,11 @@ import trio
 
 from triortc.engine.calls.actor import Actor, DeviceAddress
 from triortc.engine.calls.commands import Command as EngineCommand
-from triortc.engine.calls.notifications import Notification, Snapshot
+from triortc.engine.calls.notifications import Notification
 from triortc.engine.calls.quality import QualityConfiguration
 from triortc.engine.calls.replies import CallFault, Ok, Reply
 from triortc.engine.calls.store import ReplyRow
+from triortc.engine.calls.view_values import Snapshot
 from triortc.engine.deadlines import DeadlineClock
 from triortc.signaling.book import SessionBook
 from triortc.signaling.channel import ServedChannel

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from triortc.engine.calls.notifications import ChannelStatus, Snapshot
 from triortc.engine.calls.replies import (
     AcceptedPayload,
     CallRequestedPayload,
@@ -24,6 +23,7 @@ from triortc.engine.calls.replies import (
     RingOpenedPayload,
     SdpAnswerPayload,
 )
+from triortc.engine.calls.view_values import ChannelStatus, Snapshot
 from triortc.signaling.wire_values import Count, Payload
 
 __all__ = ["REPLIES", "Refreshed", "reply_payload", "roles_of"]

@@ -8,11 +8,12 @@ from typing import Final, Literal
 
 from triortc.engine.calls.actor import Principal
 from triortc.engine.calls.effects import Order, SendPush
-from triortc.engine.calls.notifications import ChannelStatus, PresenceChanged
+from triortc.engine.calls.notifications import PresenceChanged
 from triortc.engine.calls.ports import Candidate
 from triortc.engine.calls.presence import CHANNELS, Channel, Declared, PresenceFacts, effective_status
 from triortc.engine.calls.push_planner import notice_endpoint
 from triortc.engine.calls.push_values import NoticePush
+from triortc.engine.calls.view_values import ChannelStatus
 from triortc.engine.calls.world import Agent, World
 
 __all__ = [

@@ -8,7 +8,6 @@ from typing import Final
 from triortc.engine.calls.actor import DeviceAddress, Principal
 from triortc.engine.calls.conversation_table import Conversation
 from triortc.engine.calls.invitation_table import Invitation
-from triortc.engine.calls.notifications import Notice
 from triortc.engine.calls.ports import Side
 from triortc.engine.calls.ring_table import Ring
 from triortc.engine.calls.session import Session
@@ -27,6 +26,7 @@ from triortc.engine.calls.store import (
     put,
 )
 from triortc.engine.calls.tracked import TrackedDict
+from triortc.engine.calls.view_values import Notice
 from triortc.engine.calls.world import Agent, Device, Leg, MediaStatus, World
 
 __all__ = ["VOLATILE_TIMERS", "Capture"]

@@ -76,7 +76,7 @@ from triortc.engine.calls.history import MemoryHistory
 from triortc.engine.calls.inviting import Inviting
 from triortc.engine.calls.lifecycle import Lifecycle
 from triortc.engine.calls.mediating import Mediating
-from triortc.engine.calls.notifications import ConversationMessage, Snapshot
+from triortc.engine.calls.notifications import ConversationMessage
 from triortc.engine.calls.people import People
 from triortc.engine.calls.ports import HistoryPort, RecordingPolicyPort, RouterPort
 from triortc.engine.calls.replies import CallFault, Ok, Reply
@@ -85,6 +85,7 @@ from triortc.engine.calls.restoring import restore, take_over
 from triortc.engine.calls.routing import LongestIdleRouter
 from triortc.engine.calls.session import LogRecord
 from triortc.engine.calls.store import Stored
+from triortc.engine.calls.view_values import Snapshot
 from triortc.engine.calls.world import RefusedError, World
 
 __all__ = ["CallControl"]

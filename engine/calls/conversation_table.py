@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 
 from triortc.engine.calls.actor import Principal
 from triortc.engine.calls.machine import SAME, Machine, Row
-from triortc.engine.calls.notifications import ConversationMessage, LastVideo
+from triortc.engine.calls.notifications import ConversationMessage
+from triortc.engine.calls.view_values import LastVideo
 
 __all__ = ["CONVERSATIONS", "Conversation", "ConversationFacts"]
 

@@ -13,7 +13,8 @@ from triortc.engine.calls.actor import DeviceAddress
 from triortc.engine.calls.call_events import CallEvent
 from triortc.engine.calls.commands import IceCandidate
 from triortc.engine.calls.gate_table import GateState
-from triortc.engine.calls.notifications import ConversationMessage, InvitationRecord, Notification, SessionRecord
+from triortc.engine.calls.history_records import InvitationRecord, SessionRecord
+from triortc.engine.calls.notifications import ConversationMessage, Notification
 from triortc.engine.calls.ports import Kind, Side, View
 from triortc.engine.calls.push_values import Push
 from triortc.engine.calls.replies import Reply

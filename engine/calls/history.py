@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from triortc.engine.calls.notifications import InvitationRecord, SessionRecord
+from triortc.engine.calls.history_records import InvitationRecord, SessionRecord
 
 __all__ = ["MemoryHistory"]
 

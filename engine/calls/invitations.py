@@ -7,9 +7,9 @@ from typing import Final
 from triortc.engine.calls.actor import Principal
 from triortc.engine.calls.conversation_table import Conversation
 from triortc.engine.calls.effects import AppendInvitation, Order
+from triortc.engine.calls.history_records import InvitationRecord
 from triortc.engine.calls.invitation_table import INVITATIONS, Invitation, InvitationFacts
 from triortc.engine.calls.machine import SAME, Row
-from triortc.engine.calls.notifications import InvitationRecord
 from triortc.engine.calls.session import Session
 from triortc.engine.calls.views import invitation_changed
 from triortc.engine.calls.world import World

@@ -24,7 +24,7 @@ from triortc.engine.calls.commands import (
     PresenceSet,
 )
 from triortc.engine.calls.effects import KeepMessage
-from triortc.engine.calls.notifications import InvitationRecord, SessionRecord
+from triortc.engine.calls.history_records import InvitationRecord, SessionRecord
 from triortc.engine.calls.replies import CallFault
 from triortc.engine.calls.store import (
     Change,

@@ -22,9 +22,7 @@ from triortc.engine.calls.effects import (
 )
 from triortc.engine.calls.invitation_table import InvitationFacts
 from triortc.engine.calls.machine import SAME, Row
-from triortc.engine.calls.notifications import (
-    HandoffFailed,
-)
+from triortc.engine.calls.notifications import HandoffFailed
 from triortc.engine.calls.ring_table import Ring, RingLeg
 from triortc.engine.calls.ringing import end_ring_leg, ring_event, tell, tell_ringing, tell_state
 from triortc.engine.calls.session import LogRecord, Session, SessionEvent, step

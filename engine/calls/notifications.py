@@ -1,4 +1,4 @@
-"""What devices are told: one struct per event of the protocol, and the views that snapshots are made of.
+"""What devices are told: one struct per event of the protocol.
 
 Field names are those of the wire, except `from_` (`from` is a Python keyword). `None` means: leave the field out.
 `wire_type` is the message type; `coalesce_key` names the older event that a newer one may replace in a full queue.
@@ -10,6 +10,16 @@ from typing import ClassVar, Final, Literal, TypeAlias
 
 from triortc.engine.calls.commands import IceCandidate
 from triortc.engine.calls.value import ValueStruct, value
+from triortc.engine.calls.view_values import (
+    ChannelStatus,
+    ConversationView,
+    DeviceReference,
+    DeviceView,
+    Identity,
+    InvitationView,
+    RingView,
+    SessionView,
+)
 
 __all__ = [
     "COALESCED",
@@ -18,238 +28,27 @@ __all__ = [
     "CallEnded",
     "CallPeer",
     "CallState",
-    "ChannelStatus",
     "ConversationChanged",
     "ConversationMessage",
     "ConversationReminder",
     "ConversationRemoved",
-    "ConversationView",
     "DeviceChanged",
-    "DeviceReference",
-    "DeviceView",
     "HandoffFailed",
     "HandoffMoved",
     "HandoffStarted",
     "HandoffSuggested",
-    "Identity",
     "InvitationChanged",
-    "InvitationRecord",
-    "InvitationView",
-    "LastVideo",
-    "LiveSession",
     "LocalIceCandidates",
     "MediaChanged",
     "MediaGateChanged",
     "MediaQuality",
-    "Notice",
     "Notification",
-    "PermissionView",
     "PresenceChanged",
     "RecordingChanged",
     "RestartIce",
     "RingEnded",
-    "RingLegRecord",
     "RingOffer",
-    "RingView",
-    "SessionRecord",
-    "SessionView",
-    "Snapshot",
-    "VisitorView",
 ]
-
-
-# --- values inside events
-
-
-class DeviceReference(ValueStruct, frozen=True):
-    """A device as another device may know it (`by`, `to`, `from`)."""
-
-    platform: str
-    name: str | None = None
-
-
-class Identity(ValueStruct, frozen=True):
-    """The identity that the server asserts for an agent."""
-
-    display_name: str | None
-    avatar: str | None = None
-
-
-class VisitorView(ValueStruct, frozen=True):
-    name: str | None = None
-    avatar: str | None = None
-    page: str | None = None
-    locale: str | None = None
-    online: bool | None = None
-
-
-class PermissionView(ValueStruct, frozen=True):
-    """`action`: what the app does before "Go" can work: `none`, `prompt`, `open_settings`."""
-
-    camera: str
-    mic: str
-    action: str
-
-
-class LastVideo(ValueStruct, frozen=True):
-    session: str
-    outcome: str
-
-
-class LiveSession(ValueStruct, frozen=True):
-    """A conversation's running session as the receiving device sees it; `device` is the committed one."""
-
-    session: str
-    state: str
-    can_pull: bool
-    device: DeviceReference | None = None
-
-
-@value(slots=True, frozen=True)
-class Notice:
-    """Something a device must show until it is out of date, here: the call moved to another device."""
-
-    kind: Literal["session_moved"]
-    session: str
-    to: DeviceReference
-    can_pull_back: bool
-
-
-# --- views
-
-
-class ChannelStatus(ValueStruct, frozen=True):
-    agent: str
-    channel: str
-    declared: str
-    effective: str
-    color: str
-    api: str
-    reasons: tuple[str, ...]
-    version: int
-    by: Literal["system"] | None = None
-
-
-class SessionView(ValueStruct, frozen=True):
-    session: str
-    conversation: str
-    origin: str
-    state: str
-    version: int
-    leg: str | None = None
-    alerting: bool | None = None
-    position: int | None = None
-    in_other_tab: bool | None = None
-    recording: bool | None = None
-    ttl_ms: int | None = None
-
-
-class RingView(ValueStruct, frozen=True):
-    ring: str
-    session: str
-    conversation: str
-    kind: str
-    ttl_ms: int
-    expires_at: int
-    visitor: VisitorView
-    preview: bool
-    permission: PermissionView
-    media: dict[str, bool]
-
-
-class InvitationView(ValueStruct, frozen=True):
-    invitation: str
-    conversation: str
-    state: str
-    version: int
-    session: str | None = None
-    reason: str | None = None
-
-
-class ConversationView(ValueStruct, frozen=True):
-    conversation: str
-    state: str
-    assignee: str | None
-    group: str | None
-    video_icon: bool
-    unread: int
-    tags: tuple[str, ...]
-    visitor: VisitorView
-    version: int
-    snoozed_until_at: int | None = None
-    last_video: LastVideo | None = None
-    live_session: LiveSession | None = None
-
-
-class DeviceView(ValueStruct, frozen=True):
-    device: str
-    platform: str
-    name: str | None
-    app_state: str
-    perms: dict[str, str]
-    signaling: str
-
-
-@value(slots=True, frozen=True)
-class RingLegRecord:
-    device: str
-    platform: str
-    state: str
-    reason: str | None
-
-
-@value(slots=True, frozen=True)
-class SessionRecord:
-    """One line of history: written once, when the session ends. `*_at` are unix milliseconds."""
-
-    session: str
-    conversation: str
-    org: str
-    origin: str
-    agent: str | None
-    visitor: str
-    outcome: str
-    reason: str
-    by: str
-    requested_at: int
-    ring_at: int | None
-    answered_at: int | None
-    active_at: int | None
-    ended_at: int
-    talk_ms: int
-    ring_legs: tuple[RingLegRecord, ...] = ()
-    devices: tuple[str, ...] = ()
-    gate_intervals: tuple[tuple[str, str, int, int], ...] = ()
-    event_count: int = 0
-    recordings: tuple[str, ...] = ()
-
-
-@value(slots=True, frozen=True)
-class InvitationRecord:
-    """One line of history: written once, when an invitation is over. `*_at` are unix milliseconds."""
-
-    invitation: str
-    conversation: str
-    org: str
-    agent: str
-    visitor: str
-    state: str
-    reason: str
-    sent_at: int
-    ended_at: int
-    session: str | None = None
-
-
-@value(slots=True, frozen=True)
-class Snapshot:
-    presence: tuple[ChannelStatus, ...] = ()
-    rings: tuple[RingView, ...] = ()
-    sessions: tuple[SessionView, ...] = ()
-    invitations: tuple[InvitationView, ...] = ()
-    conversations: tuple[ConversationView, ...] = ()
-    notices: tuple[Notice, ...] = ()
-    devices: tuple[DeviceView, ...] = ()
-    next: str | None = None
 
 
 # --- events

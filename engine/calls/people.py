@@ -20,7 +20,7 @@ from triortc.engine.calls.availability import declare, recompute_presence
 from triortc.engine.calls.commands import DeviceRevoke, DeviceUpdate, PresenceGet, PresenceSet, SyncGet
 from triortc.engine.calls.effects import Order, RemoveDevice
 from triortc.engine.calls.lifecycle import Lifecycle
-from triortc.engine.calls.notifications import DeviceChanged, Snapshot
+from triortc.engine.calls.notifications import DeviceChanged
 from triortc.engine.calls.presence import CHANNELS
 from triortc.engine.calls.renewing import ask_to_renegotiate
 from triortc.engine.calls.replies import Ok, PresencePayload
@@ -28,6 +28,7 @@ from triortc.engine.calls.ring_table import RingLeg
 from triortc.engine.calls.ringing import alerting_changed, ring_event
 from triortc.engine.calls.session import Session
 from triortc.engine.calls.session_table import Value
+from triortc.engine.calls.view_values import Snapshot
 from triortc.engine.calls.world import Device, RefusedError, World
 
 __all__ = ["People"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from triortc.engine.calls.actor import Permission, Platform
-from triortc.engine.calls.notifications import PermissionView
+from triortc.engine.calls.view_values import PermissionView
 
 __all__ = ["Action", "missing_permissions", "permission_view", "settings_url"]
 

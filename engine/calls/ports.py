@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 from triortc.engine.calls.actor import DeviceAddress, PushKind
-from triortc.engine.calls.notifications import InvitationRecord, Notification, SessionRecord
+from triortc.engine.calls.history_records import InvitationRecord, SessionRecord
+from triortc.engine.calls.notifications import Notification
 from triortc.engine.calls.push_values import Push
 from triortc.engine.relay.gate import GateState, GateStatistics
 

@@ -10,14 +10,9 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from triortc.engine.calls.notifications import (
-    ChannelStatus,
-    ConversationView,
-    InvitationRecord,
-    SessionRecord,
-    Snapshot,
-)
+from triortc.engine.calls.history_records import InvitationRecord, SessionRecord
 from triortc.engine.calls.value import ValueStruct, value
+from triortc.engine.calls.view_values import ChannelStatus, ConversationView, Snapshot
 
 __all__ = [
     "FAULT_CODES",

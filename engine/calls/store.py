@@ -18,14 +18,11 @@ import msgspec
 from triortc.engine.calls.actor import DeviceAddress
 from triortc.engine.calls.call_events import CallEvent
 from triortc.engine.calls.conversation_table import Conversation
+from triortc.engine.calls.history_records import InvitationRecord, SessionRecord
 from triortc.engine.calls.invitation_table import Invitation
-from triortc.engine.calls.notifications import (
-    ConversationMessage,
-    InvitationRecord,
-    Notice,
-    SessionRecord,
-)
+from triortc.engine.calls.notifications import ConversationMessage
 from triortc.engine.calls.session import LogRecord, Session
+from triortc.engine.calls.view_values import Notice
 from triortc.engine.calls.world import Agent, Device, MediaStatus
 from triortc.errors import StoreError
 

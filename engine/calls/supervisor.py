@@ -50,7 +50,6 @@ from triortc.engine.calls.media_events import (
     RecordingStopped,
 )
 from triortc.engine.calls.memory_store import MemoryStore
-from triortc.engine.calls.notifications import Snapshot
 from triortc.engine.calls.observing import Observers, OutboxPort
 from triortc.engine.calls.performing import INTERNAL_FAULT, OnReply, Performer, reply_to_offer
 from triortc.engine.calls.ports import (
@@ -66,6 +65,7 @@ from triortc.engine.calls.replies import Reply
 from triortc.engine.calls.session import LogRecord
 from triortc.engine.calls.session_lives import SessionLives, Task
 from triortc.engine.calls.store import ReplyRow, StateStore, Stored
+from triortc.engine.calls.view_values import Snapshot
 from triortc.errors import CallError
 
 __all__ = ["CallSupervisor", "open_call_supervisor"]

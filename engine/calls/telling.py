@@ -14,14 +14,13 @@ from triortc.engine.calls.notifications import (
     CallPeer,
     HandoffMoved,
     HandoffStarted,
-    Identity,
-    Notice,
     Notification,
     RecordingChanged,
 )
 from triortc.engine.calls.ringing import tell, tell_state
 from triortc.engine.calls.session import Session
 from triortc.engine.calls.session_table import Value
+from triortc.engine.calls.view_values import Identity, Notice
 from triortc.engine.calls.world import World
 
 __all__ = [

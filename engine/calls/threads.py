@@ -12,10 +12,10 @@ from triortc.engine.calls.notifications import (
     ConversationMessage,
     ConversationReminder,
     ConversationRemoved,
-    LastVideo,
 )
 from triortc.engine.calls.ports import RouterPort
 from triortc.engine.calls.session import Session
+from triortc.engine.calls.view_values import LastVideo
 from triortc.engine.calls.views import conversation_changed, live_session_view
 from triortc.engine.calls.world import RefusedError, World
 

@@ -6,28 +6,24 @@ from typing import Literal, TypeVar
 
 from triortc.engine.calls.actor import Actor, Principal
 from triortc.engine.calls.conversation_table import Conversation
+from triortc.engine.calls.history_records import RingLegRecord, SessionRecord
 from triortc.engine.calls.invitation_table import Invitation
-from triortc.engine.calls.notifications import (
-    CallState,
-    ConversationChanged,
+from triortc.engine.calls.notifications import CallState, ConversationChanged, InvitationChanged, RingOffer
+from triortc.engine.calls.permissions import permission_view
+from triortc.engine.calls.ring_table import Ring
+from triortc.engine.calls.session import Session
+from triortc.engine.calls.view_values import (
     ConversationView,
     DeviceReference,
     DeviceView,
-    InvitationChanged,
     InvitationView,
     LastVideo,
     LiveSession,
-    RingLegRecord,
-    RingOffer,
     RingView,
-    SessionRecord,
     SessionView,
     Snapshot,
     VisitorView,
 )
-from triortc.engine.calls.permissions import permission_view
-from triortc.engine.calls.ring_table import Ring
-from triortc.engine.calls.session import Session
 from triortc.engine.calls.world import Device, World
 
 __all__ = [

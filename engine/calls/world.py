@@ -19,13 +19,14 @@ from triortc.engine.calls.event_log import EventLogPort
 from triortc.engine.calls.gate_table import Gate
 from triortc.engine.calls.invitation_table import Invitation
 from triortc.engine.calls.machine import Row
-from triortc.engine.calls.notifications import COALESCED, ChannelStatus, DeviceReference, Notice, Notification
+from triortc.engine.calls.notifications import COALESCED, Notification
 from triortc.engine.calls.ports import Candidate, Kind, RecordingPolicyPort, Side
 from triortc.engine.calls.presence import CHANNELS, Channel, Declared
 from triortc.engine.calls.push_planner import PushRules, ring_route
 from triortc.engine.calls.replies import FAULT_CODES, CallFault
 from triortc.engine.calls.ring_table import Ring
 from triortc.engine.calls.session import LogRecord, Session
+from triortc.engine.calls.view_values import ChannelStatus, DeviceReference, Notice
 from triortc.errors import CallError
 
 __all__ = ["KINDS", "Agent", "Device", "Leg", "MediaStatus", "RefusedError", "World"]

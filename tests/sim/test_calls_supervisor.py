@@ -27,6 +27,7 @@ from triortc.engine.calls.commands import (
 )
 from triortc.engine.calls.gate_table import GateState
 from triortc.engine.calls.history import MemoryHistory
+from triortc.engine.calls.history_records import SessionRecord
 from triortc.engine.calls.media_events import (
     LegLost,
     LegUp,
@@ -36,14 +37,7 @@ from triortc.engine.calls.media_events import (
     OfferAnswered,
     OfferRefused,
 )
-from triortc.engine.calls.notifications import (
-    CallEnded,
-    CallState,
-    LocalIceCandidates,
-    Notification,
-    RingOffer,
-    SessionRecord,
-)
+from triortc.engine.calls.notifications import CallEnded, CallState, LocalIceCandidates, Notification, RingOffer
 from triortc.engine.calls.push_values import WithdrawPush
 from triortc.engine.calls.replies import CallFault, Ok, Reply
 from triortc.engine.calls.supervisor import CallSupervisor, open_call_supervisor

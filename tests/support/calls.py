@@ -39,12 +39,13 @@ from triortc.engine.calls.events import CommandReceived, DeviceConnected, Device
 from triortc.engine.calls.gate_table import GateState
 from triortc.engine.calls.history import MemoryHistory
 from triortc.engine.calls.media_events import ControlEvent, LegReady, LegUp
-from triortc.engine.calls.notifications import Notification, RingOffer, Snapshot
+from triortc.engine.calls.notifications import Notification, RingOffer
 from triortc.engine.calls.ports import Kind, Side, View
 from triortc.engine.calls.presence import CHANNELS
 from triortc.engine.calls.push_values import Push
 from triortc.engine.calls.replies import AcceptedPayload, CallFault, CallRequestedPayload, HandoffPayload, Ok, Reply
 from triortc.engine.calls.session import LogRecord, Session, replay
+from triortc.engine.calls.view_values import Snapshot
 from triortc.engine.relay.gate import GateStatistics
 from triortc.errors import SdpError
 

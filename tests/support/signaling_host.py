@@ -14,9 +14,10 @@ import trio
 
 from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation
 from triortc.engine.calls.commands import Command
-from triortc.engine.calls.notifications import PermissionView as Permission
-from triortc.engine.calls.notifications import RingOffer, Snapshot, VisitorView
+from triortc.engine.calls.notifications import RingOffer
 from triortc.engine.calls.replies import Ok, Reply
+from triortc.engine.calls.view_values import PermissionView as Permission
+from triortc.engine.calls.view_values import Snapshot, VisitorView
 from triortc.engine.udp import UdpSocket
 from triortc.signaling.certificates import ServerCertificate, self_signed_certificate
 from triortc.signaling.channel import MemoryChannel, MessageChannel, ServedChannel, memory_channel_pair

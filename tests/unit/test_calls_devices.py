@@ -33,7 +33,6 @@ from triortc.engine.calls.media_events import LegLost, LegReady, LegUp
 from triortc.engine.calls.notifications import (
     CallEnded,
     CallState,
-    ConversationView,
     DeviceChanged,
     HandoffMoved,
     PresenceChanged,
@@ -42,6 +41,7 @@ from triortc.engine.calls.notifications import (
 )
 from triortc.engine.calls.presence import CHANNELS, PresenceFacts, effective_status
 from triortc.engine.calls.push_values import NoticePush
+from triortc.engine.calls.view_values import ConversationView
 
 APNS = PushEndpoint("apns", token="t")
 HOUR_S = 3600.0

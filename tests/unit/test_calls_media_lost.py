@@ -12,13 +12,7 @@ from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.effects import OpenLeg, SetGate, SetSource
 from triortc.engine.calls.gate_table import GateState
 from triortc.engine.calls.media_events import LegUp, MediaLost
-from triortc.engine.calls.notifications import (
-    CallEnded,
-    CallPeer,
-    HandoffFailed,
-    MediaGateChanged,
-    RecordingChanged,
-)
+from triortc.engine.calls.notifications import CallEnded, CallPeer, HandoffFailed, MediaGateChanged, RecordingChanged
 
 DIED = "media worker 1 ended"
 

@@ -12,7 +12,7 @@ import pytest
 
 from triortc.engine.calls import commands as calls
 from triortc.engine.calls import notifications as told
-from triortc.engine.calls import replies
+from triortc.engine.calls import replies, view_values
 from triortc.engine.calls.actor import PushEndpoint
 from triortc.errors import ProtocolError
 from triortc.signaling.mapping import ENGINE_COMMANDS, device_information, engine_command
@@ -211,16 +211,20 @@ def test_candidates_are_objects_on_the_wire() -> None:
 
 
 def test_3_10_9_an_unassigned_conversation_has_the_assignee_null() -> None:
-    view = told.ConversationView("cv_9", "open", None, "default", False, 0, (), told.VisitorView(name="Léa"), 1)
+    view = view_values.ConversationView(
+        "cv_9", "open", None, "default", False, 0, (), view_values.VisitorView(name="Léa"), 1
+    )
     assert plain(view)["assignee"] is None
     assert "last_video" not in plain(view)
 
 
 def test_a_snapshot_of_call_control_is_the_snapshot_of_the_protocol() -> None:
-    snapshot = told.Snapshot(
-        presence=(told.ChannelStatus("ana", "video", "available", "busy", "orange", "UNAVAILABLE_FORCED", ("x",), 3),),
-        notices=(told.Notice("session_moved", "vs_1", told.DeviceReference("ios", "Ana's phone"), True),),
-        devices=(told.DeviceView("d1", "ios", None, "foreground", {"camera": "granted"}, "live"),),
+    snapshot = view_values.Snapshot(
+        presence=(
+            view_values.ChannelStatus("ana", "video", "available", "busy", "orange", "UNAVAILABLE_FORCED", ("x",), 3),
+        ),
+        notices=(view_values.Notice("session_moved", "vs_1", view_values.DeviceReference("ios", "Ana's phone"), True),),
+        devices=(view_values.DeviceView("d1", "ios", None, "foreground", {"camera": "granted"}, "live"),),
         next="c",
     )
     assert as_json(msgspec.convert(plain(snapshot), WireSnapshot)) == plain(snapshot)

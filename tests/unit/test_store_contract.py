@@ -12,8 +12,9 @@ import pytest
 from support.calls import agent_actor, information
 from triortc.engine.calls.actor import DeviceAddress, Principal, PushEndpoint
 from triortc.engine.calls.conversation_table import Conversation
+from triortc.engine.calls.history_records import SessionRecord
 from triortc.engine.calls.memory_store import MemoryStore
-from triortc.engine.calls.notifications import ConversationMessage, SessionRecord
+from triortc.engine.calls.notifications import ConversationMessage
 from triortc.engine.calls.session import LogRecord, Session
 from triortc.engine.calls.store import (
     AgentRow,
