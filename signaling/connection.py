@@ -217,7 +217,10 @@ class Connection:
         with self._writing:
             try:
                 while not link.finished or self._begun or self._refused:
-                    batch, self._refused = self._refused or self._batch(), []
+                    if self._begun or self._refused:  # before more is taken from the queue: that is what bounds it
+                        batch, self._refused = self._refused, []
+                    else:
+                        batch = self._batch()
                     if not batch and not self._begun:
                         await self._something_to_write()
                         continue

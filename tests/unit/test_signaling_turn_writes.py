@@ -135,6 +135,18 @@ async def test_3_7_what_a_slow_reader_does_not_take_is_queued_and_comes_in_order
         nursery.cancel_scope.cancel()
 
 
+async def test_3_7_no_more_is_taken_from_the_queue_while_the_channel_has_begun_with_what_it_has() -> None:
+    async with trio.open_nursery() as nursery:
+        scene = Scene(nursery, queue=1)
+        client = await scene.greeted()
+        await scene.tell(40)
+        link = scene.handler.session.link
+        assert link is not None
+        assert len(link._queue) == 40 - 32  # one batch
+        assert await numbers(client, 40) == list(range(40))
+        nursery.cancel_scope.cancel()
+
+
 async def test_3_7_a_reader_that_has_stopped_is_closed_with_4008_by_the_step_that_finds_no_room() -> None:
     async with trio.open_nursery() as nursery:
         scene = Scene(nursery, queue=1)
