@@ -149,14 +149,15 @@ export class RacingSocket {
     this.#webSocketBegan = true;
     clearTimeout(this.#timer);
     const socket = new WebSocket(this.url, this.protocol);
-    const lose = () => { socket.onclose = null; socket.close(); };
+    // Closed before it is open, it would be an error in Firefox's console: it may open, and says nothing.
+    const lose = () => { socket.onclose = socket.onmessage = null; socket.onopen = () => socket.close(); };
     this.#losers.add(lose);
     let won = false;
     socket.onopen = () => {
       this.#losers.delete(lose);
       won = this.#opened(
         { send: (text) => socket.send(text), close: (code, reason) => socket.close(code, reason) }, "websocket");
-      if (!won) lose();
+      if (!won) socket.close();
     };
     socket.onmessage = (event) => { if (won) this.#received(event.data); };
     socket.onclose = (event) => {

@@ -67,8 +67,19 @@ async def shown(page: Page, words: str) -> dict[str, str]:
 
 async def _ring_and_withdrawal(browser: Browser, url: str, visitor: Page, wake: Callable[[], Awaitable[None]]) -> None:
     """From the visitor's call to its end, with the agent's page closed; `wake` brings the next push to the browser."""
+
+    async def pass_on() -> None:
+        while True:  # a ring is repeated until somebody looks
+            await wake()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pass_on)
+        await _ring_answered_by_a_look(browser, url, visitor)
+        nursery.cancel_scope.cancel()
+
+
+async def _ring_answered_by_a_look(browser: Browser, url: str, visitor: Page) -> None:
     await visitor.click("#start-video")
-    await wake()
     ring = await shown(visitor, "calling by video")
     assert "Calling an adviser…" in await visitor.text(".stage-status")  # nobody's screen has shown it yet
     # The notification leads to the agent's page, and there to the Incoming screen.
@@ -79,7 +90,6 @@ async def _ring_and_withdrawal(browser: Browser, url: str, visitor: Page, wake: 
     await visitor.wait_for("document.querySelector('.stage-status').innerText.includes('Ringing an adviser…')")
     await agent.close()
     await visitor.click("#cancel")
-    await wake()
     await shown(visitor, "missed")
     assert len(await visitor.evaluate(SHOWN)) == 1, "it has taken the place of the ring"
     assert "You stopped calling." in await visitor.text("#notice")
