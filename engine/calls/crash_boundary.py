@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 __all__ = ["CrashBoundary", "OnCrash"]
 
-OnCrash: TypeAlias = Callable[[str | None, Exception], None]
-"""Told of a failure: the session that is to blame (None: none is), and what was thrown."""
+OnCrash: TypeAlias = Callable[[str | None, Exception], str]
+"""Told of a failure: the session to blame (None: none is), and what was thrown. Returns what the log calls it."""
 
 
 class CrashBoundary:
@@ -20,11 +20,13 @@ class CrashBoundary:
         session: who is to blame, or how to find out once it is known that somebody is.
     """
 
-    __slots__ = ("_on_crash", "_session")
+    __slots__ = ("_on_crash", "_session", "incident")
 
     def __init__(self, on_crash: OnCrash, session: str | Callable[[], str | None] | None) -> None:
         self._on_crash = on_crash
         self._session = session
+        #: What the log calls the failure; empty while there is none.
+        self.incident = ""
 
     def __enter__(self) -> CrashBoundary:
         return self
@@ -34,5 +36,5 @@ class CrashBoundary:
     ) -> bool:
         if not isinstance(error, Exception):
             return False
-        self._on_crash(self._session() if callable(self._session) else self._session, error)
+        self.incident = self._on_crash(self._session() if callable(self._session) else self._session, error)
         return True

@@ -41,11 +41,14 @@ from triortc.engine.calls.session_lives import SessionLives
 from triortc.engine.sdp.negotiated import SdpUnsupportedError
 from triortc.errors import SdpError
 
-__all__ = ["INTERNAL_FAULT", "OnReply", "Performer", "reply_to_offer"]
-
-INTERNAL_FAULT: Final = CallFault("server.internal", "the command failed inside the server", retryable=True)
+__all__ = ["OnReply", "Performer", "internal_fault", "reply_to_offer"]
 
 OnReply = Callable[[Reply], None]
+
+
+def internal_fault(incident: str) -> CallFault:
+    """The reply to a command that failed inside the server; `incident` is what the log calls it."""
+    return CallFault("server.internal", "the command failed inside the server", {"incident": incident}, retryable=True)
 
 
 class Performer:
@@ -126,6 +129,7 @@ class Performer:
         answer: Reply | None = None
         awaited: AnswerOffer | None = None
         crashed: set[str] = set()
+        incident = ""
         outside, inside, notify = self._outside, self._inside, self.held.notify
         for effect in effects:
             kind = type(effect)
@@ -136,7 +140,7 @@ class Performer:
                     reply = effect.reply
                     self.held.hold(address, awaited.leg, awaited.neg, reply, on_reply)
                     continue
-                reply = INTERNAL_FAULT if crashed else with_answer(effect.reply, answer)
+                reply = internal_fault(incident) if crashed else with_answer(effect.reply, answer)
                 if on_reply is not None:
                     on_reply(reply)
             elif kind in outside:
@@ -159,7 +163,7 @@ class Performer:
                         inside[kind](effect)
                 except Exception as error:  # noqa: BLE001 - V44: a port may throw anything; it ends this session
                     crashed.add(session)
-                    self._on_crash(session, error)
+                    incident = self._on_crash(session, error)
         return reply
 
     def _tell(self, address: DeviceAddress, notification: Notification) -> None:

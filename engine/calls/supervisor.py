@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -51,7 +52,7 @@ from triortc.engine.calls.media_events import (
 )
 from triortc.engine.calls.memory_store import MemoryStore
 from triortc.engine.calls.observing import Observers, OutboxPort
-from triortc.engine.calls.performing import INTERNAL_FAULT, OnReply, Performer, reply_to_offer
+from triortc.engine.calls.performing import OnReply, Performer, internal_fault, reply_to_offer
 from triortc.engine.calls.ports import (
     ClientPort,
     HistoryPort,
@@ -158,10 +159,10 @@ class CallSupervisor:
         event = CommandReceived(actor, command, now if rx_time is None else rx_time)
         self._drain_before(self._session_of(actor, command), event.rx_time)
         reply: Reply | None = None
-        with CrashBoundary(self._crashed, lambda: self._session_of(actor, command)):
+        with CrashBoundary(self._crashed, lambda: self._session_of(actor, command)) as boundary:
             reply = self._step(event, on_reply)
         if reply is None:
-            reply = INTERNAL_FAULT
+            reply = internal_fault(boundary.incident)
             if on_reply is not None:
                 on_reply(reply)
         return reply
@@ -383,16 +384,17 @@ class CallSupervisor:
         if not self._lives and self.control.world.draining:
             self._all_over.set()
 
-    def _crashed(self, session: str | None, error: Exception) -> None:
+    def _crashed(self, session: str | None, error: Exception) -> str:
         """V44: log, count, end the session. If even that fails, its tasks are ended at least."""
         self.crashes_total += 1
-        _logger.error("a failure was contained in session %s", session or "(none)", exc_info=error)
+        incident = f"in_{secrets.token_hex(6)}"
+        _logger.error("%s: a failure was contained in session %s", incident, session or "(none)", exc_info=error)
         self.control.world.drop_effects()
-        if session is None:
-            return
-        with CrashBoundary(self._crashed, None):
-            self._step(SessionCrashed(session))
-        self._lives.end(session)
+        if session is not None:
+            with CrashBoundary(self._crashed, None):
+                self._step(SessionCrashed(session))
+            self._lives.end(session)
+        return incident
 
     def drain(self) -> None:
         """Take no new calls; those that ring or run go on (R24). `wait_until_idle` returns when the last has ended."""

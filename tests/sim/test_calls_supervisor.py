@@ -266,7 +266,7 @@ async def test_V44_a_media_port_that_fails_ends_the_session_before_a_gate_opens(
 
 
 async def test_V44_a_failure_half_way_into_a_request_leaves_no_agent_claimed(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     clients, media = FakeClients(), FakeMedia()
 
@@ -281,6 +281,7 @@ async def test_V44_a_failure_half_way_into_a_request_leaves_no_agent_claimed(
             reply = supervisor.command(vic, CallRequest("cv_vic"))
         assert isinstance(reply, CallFault)
         assert reply.code == "server.internal"
+        assert f"{reply.details['incident']}: a failure was contained in session" in caplog.text
         assert len(supervisor.control.world.claims) == 0
         assert supervisor.running_sessions == 0
         supervisor.command(stage.ana, ConversationClose("cv_vic"))
@@ -307,6 +308,7 @@ async def test_a_failure_outside_of_sessions_is_answered_and_counted(
             supervisor.device_connected(agent_actor("ana", "pad"), information("pad"))
         assert isinstance(reply, CallFault)
         assert (reply.code, reply.retryable) == ("server.internal", True)
+        assert str(reply.details["incident"]).startswith("in_")
         assert supervisor.crashes_total == 2
         assert stage.state(session) == "active"
 
