@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
-from triortc.engine.calls import availability, session
+from triortc.engine.calls import availability, session, telling
 from triortc.engine.calls.gate_table import Gate
 from triortc.engine.calls.lifecycle import Lifecycle
 
@@ -58,13 +58,13 @@ def _told_twice() -> AbstractContextManager[None]:
     """Everybody is told twice that a call has ended."""
 
     def make(tell: Any) -> Any:
-        def tell_again(self: Lifecycle, state: Any) -> None:
-            tell(self, state)
-            tell(self, state)
+        def tell_again(world: Any, state: Any) -> None:
+            tell(world, state)
+            tell(world, state)
 
         return tell_again
 
-    return _replaced(Lifecycle, "_tell_ended", make)
+    return _replaced(telling, "tell_ended", make)
 
 
 def _deaf_mute() -> AbstractContextManager[None]:
