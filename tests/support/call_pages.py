@@ -71,11 +71,17 @@ PICTURES = """new Promise(resolve => {
 })"""
 
 MORE = """new Promise((resolve, reject) => {
-  const video = document.querySelector('.remote');
   let before = null, shown = 0, done = false; // Firefox counts no frames of a stream itself
+  let video = null, source = null;
   const count = () => { shown += 1; if (!done) video.requestVideoFrameCallback(count); };
-  count();
+  const follow = () => { // a new connection brings a new stream, and Firefox forgets who waits for the old one's frames
+    if (video === document.querySelector('.remote') && video.srcObject === source) return;
+    video = document.querySelector('.remote');
+    source = video.srcObject;
+    video.requestVideoFrameCallback(count);
+  };
   const look = async () => {
+    follow();
     const found = (await triortc.stats())?.in ?? {};
     const now = [found.video?.framesDecoded, found.audio?.packetsReceived, found.audio?.totalAudioEnergy, shown];
     if (now.every(Number.isFinite)) {
