@@ -29,6 +29,8 @@ export class Leg {
   #offersTaken = 0;
   #sentBatch = false;
   #neg = 0;
+  /** @type {Set<() => void>} who waits for statistics */
+  #asked = new Set();
   closed = false;
 
   /** @param {MediaStream} stream the own camera and microphone @param {LegOptions} options */
@@ -164,23 +166,41 @@ export class Leg {
 
   /** Another connection under the same leg: the server takes it as a page that was loaded again. */
   async #rebuild() {
-    this.pc.onconnectionstatechange = null;
-    this.pc.close();
+    this.#abandon();
     this.#sentBatch = false;
     this.#batch = [];
     [this.pc, this.#video] = this.#open();
     await this.#negotiate(false);
   }
 
-  /** What `getStats` knows of this leg, in short. */
-  async stats() { return summarize(this.pc); }
+  /**
+   * What `getStats` knows of this leg, in short. A connection that is closed meanwhile need not answer (Firefox does not):
+   * the one that takes its place is asked, and nobody where the leg has ended.
+   * @returns {Promise<LegStatistics|null>}
+   */
+  async stats() {
+    if (this.closed) return null;
+    /** @type {LegStatistics|null} */
+    const found = await new Promise((resolve, reject) => {
+      const giveUp = () => resolve(null);
+      this.#asked.add(giveUp);
+      summarize(this.pc).then(resolve, reject).finally(() => this.#asked.delete(giveUp));
+    });
+    return found ?? this.stats();
+  }
 
   close() {
     this.closed = true;
     clearTimeout(this.#batchTimer);
     clearTimeout(this.#restartTimer);
+    this.#abandon();
+  }
+
+  #abandon() {
     this.pc.onconnectionstatechange = null;
     this.pc.close();
+    for (const giveUp of this.#asked) giveUp();
+    this.#asked.clear();
   }
 
   #stateChanged() {

@@ -161,6 +161,25 @@ test("V47 a new beginning that the server did not answer is tried again", async 
   assert.equal(FakeConnection.made.length, made);
 });
 
+test("who asks a connection for statistics while another takes its place hears from the other, and of an ended leg nothing", async () => {
+  await leg.negotiate();
+  answers["sdp.offer"] = (p) => {
+    if (p.ice_restart) throw refusal("sdp.unsupported");
+    return { answer: "answer" };
+  };
+  let found;
+  leg.pc.getStats = () => new Promise(() => {}); // as Firefox, where it is closed meanwhile
+  leg.stats().then((stats) => { found = stats; });
+  leg.pc.becomes("failed");
+  await clock.advance(0);
+  await settled();
+  assert.equal(found?.connection, "new", "the first one has failed");
+  leg.pc.getStats = () => new Promise(() => {});
+  const asked = leg.stats();
+  leg.close();
+  assert.equal(await asked, null);
+});
+
 test("a camera that is switched off leaves its sender without a track, and a closed leg says nothing more", async () => {
   await leg.negotiate();
   await leg.setVideoTrack(null);

@@ -9,8 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import trio
+
+from support.browser_wire import BrowserError
+
 __all__ = ["Browser", "BrowserName", "BrowserOptions", "Page"]
 
+PATIENCE_S = 60  # nothing that a test waits for takes longer on a busy machine; a ring takes 30 s
 BrowserName = Literal["chromium", "firefox"]
 
 # People click when they see the thing: another page may know of a change before this one has drawn it.
@@ -34,6 +39,17 @@ CENTRE_OF = """(selector => new Promise((resolve, reject) => {
   };
   again();
 }))(%s)"""
+
+SHOWN = """(async () => ({
+  at: location.href,
+  state: window.triortc?.state?.(),
+  stats: await Promise.race([window.triortc?.stats?.(), new Promise(resolve => setTimeout(resolve, 1000))]),
+  stage: document.querySelector('#stage')?.cloneNode(false).outerHTML,
+  status: document.querySelector('.stage-status')?.innerText,
+  link: document.querySelector('#link')?.innerText,
+  videos: [...document.querySelectorAll('video')].map(({className, readyState, paused, currentTime, hidden}) =>
+    ({className, readyState, paused, currentTime, hidden})),
+}))()"""
 
 WATCH = """new Promise(resolve => {
   const look = () => { let found = false; try { found = (%s); } catch { found = false; }
@@ -115,7 +131,17 @@ class Page(ABC):
 
     async def wait_for(self, expression: str) -> Any:
         """Wait until the expression is truthy in the page (it looks every 20 ms) and return its value."""
-        return await self.evaluate(WATCH % expression)
+        return await self.wait_for_promise(WATCH % expression)
+
+    async def wait_for_promise(self, expression: str) -> Any:
+        """Evaluate an expression that waits for something; BrowserError with all that the page shows after a minute."""
+        with trio.move_on_after(PATIENCE_S):
+            return await self.evaluate(expression)
+        shown: object = "nothing: it does not answer"
+        with trio.move_on_after(5):
+            shown = await self.evaluate(SHOWN)
+        errors = self.console_errors
+        raise BrowserError(f"a page waited {PATIENCE_S} s for {expression}\nit shows {shown}\nits console: {errors}")
 
     async def text(self, selector: str) -> str:
         """The visible text of an element, '' where there is none."""

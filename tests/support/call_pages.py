@@ -97,7 +97,7 @@ MORE = """new Promise((resolve, reject) => {
 
 async def wait_for_pictures(page: Page, *, fewer_than: int = 1 << 30) -> None:
     """Wait until pictures come, through a connection that has decoded fewer than that: not the one from before."""
-    await page.evaluate(PICTURES % fewer_than)
+    await page.wait_for_promise(PICTURES % fewer_than)
 
 
 async def open_agent(
@@ -151,7 +151,7 @@ async def talk(visitor: Page, agent: Page) -> None:
 async def see_and_hear(*pages: Page) -> None:
     """Wait until each page has shown more pictures, and played more sound that is none, than it had when asked."""
     for page in pages:
-        await page.evaluate(MORE % SEEN_FRAMES)
+        await page.wait_for_promise(MORE % SEEN_FRAMES)
 
 
 async def wait_for_withheld(agent: Page, packets: int) -> dict[str, int]:
@@ -160,13 +160,13 @@ async def wait_for_withheld(agent: Page, packets: int) -> dict[str, int]:
     Returns:
         `sent` and `dropped` (`gate.dropped` of `/health`).
     """
-    found: dict[str, int] = await agent.evaluate(WITHHELD % packets)
+    found: dict[str, int] = await agent.wait_for_promise(WITHHELD % packets)
     return found
 
 
 async def wait_for_size(page: Page, width: int, height: int) -> None:
     """Wait until the pictures that arrive have that size: encoders begin small and grow with their estimate."""
-    await page.evaluate(FULL_SIZE % (width, height))
+    await page.wait_for_promise(FULL_SIZE % (width, height))
 
 
 async def stats(page: Page) -> dict[str, Any]:
