@@ -22,13 +22,21 @@ class Timed:
     Args:
         next_deadline: when to be woken (seconds, monotonic), infinity: never.
         on_time: called with the time when that has come.
+        on_failure: told what either of them raised when it was woken: it is not woken again until `watch` is called for
+            it, and the others are. Must not raise.
     """
 
-    __slots__ = ("next_deadline", "on_time", "wake_at")
+    __slots__ = ("next_deadline", "on_failure", "on_time", "wake_at")
 
-    def __init__(self, next_deadline: Callable[[], float], on_time: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        next_deadline: Callable[[], float],
+        on_time: Callable[[float], None],
+        on_failure: Callable[[Exception], None],
+    ) -> None:
         self.next_deadline = next_deadline
         self.on_time = on_time
+        self.on_failure = on_failure
         self.wake_at = math.inf
 
 
@@ -78,8 +86,11 @@ class DeadlineClock:
                     self._void -= 1
                     continue
                 timed.wake_at = math.inf
-                timed.on_time(trio.current_time())
-                self.watch(timed)
+                try:
+                    timed.on_time(trio.current_time())
+                    self.watch(timed)
+                except Exception as error:  # noqa: BLE001 - what is thrown is its owner's; it harms no other
+                    timed.on_failure(error)
                 woken += 1
                 if woken % _AT_ONCE == 0:
                     await trio.lowlevel.checkpoint()

@@ -93,7 +93,7 @@ class Connection:
         self._configuration = configuration
         self._clock = clock
         self._writes = writes
-        self._timed = Timed(self._deadline, self._on_time)
+        self._timed = Timed(self._deadline, self._on_time, self.failed)
         self._link = Link(configuration, trio.current_time(), wall_ms, self._changed, self._rescheduled)
         self._session: SignalingSession | None = None
         self._wake = trio.Event()
@@ -102,6 +102,8 @@ class Connection:
         self._checking_token = False
         self._held: deque[tuple[Incoming, float]] = deque()
         self._writing = trio.CancelScope()
+        self._serving = trio.CancelScope()
+        self._failure: Exception | None = None
         #: Whether the writer waits for something to write.
         self._idle = False
         #: Whether the channel has begun with messages that it could not send at once.
@@ -206,10 +208,13 @@ class Connection:
 
     async def _serve(self, session: SignalingSession) -> None:
         self._rescheduled()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._read, session, nursery)
-            await self._write()
-            nursery.cancel_scope.cancel()
+        with self._serving:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._read, session, nursery)
+                await self._write()
+                nursery.cancel_scope.cancel()
+        if self._failure is not None:
+            raise self._failure
 
     async def _write(self) -> None:
         """Write what is queued, until the connection has to close or is gone."""
@@ -256,6 +261,11 @@ class Connection:
                 self._wake.set()
                 return
             self._written()
+
+    def failed(self, error: Exception) -> None:
+        """Our code raised in a task that serves all connections: it is raised again in this one's own, and ends it."""
+        self._failure = self._failure or error
+        self._serving.cancel()
 
     def _written(self) -> None:
         self._begun = False

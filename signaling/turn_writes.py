@@ -3,6 +3,7 @@
 A step of call control tells several devices several things, and in one turn of the loop there are often several steps.
 To wake a task for each connection costs as much as the write, and more; to write from each step wakes the peers one
 by one while the loop still works, which costs the kernel more than the task would have. So one task is woken, once.
+What goes wrong in one connection is handed back to it: the task belongs to all of them, and has to go on.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ class Writer(Protocol):
 
     def write_now(self) -> None:
         """Write what is queued, as far as that needs no wait, and see to it that the rest is written."""
+
+    def failed(self, error: Exception) -> None:
+        """`write_now` raised this: end in the connection's own task, and with it. Must not raise."""
 
 
 class TurnWrites:
@@ -53,4 +57,7 @@ class TurnWrites:
     def _write(self) -> None:
         waiting, self._waiting = self._waiting, {}
         for writer in waiting:
-            writer.write_now()
+            try:
+                writer.write_now()
+            except Exception as error:  # noqa: BLE001 - raised again in the task of that connection
+                writer.failed(error)

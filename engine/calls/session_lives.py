@@ -127,7 +127,10 @@ class SessionLives:
                 with CrashBoundary(self._on_crash, session):
                     self._on_deadline(session, deadline)
 
-        return Timed(next_deadline, on_time)
+        def on_failure(error: Exception) -> None:
+            self._on_crash(session, error)
+
+        return Timed(next_deadline, on_time, on_failure)
 
     async def _run(self, session: str, life: _Life, over: trio.Event) -> None:
         """One session's nursery, from its first task to its end."""

@@ -248,6 +248,29 @@ async def test_V44_a_crash_in_one_session_ends_it_and_no_other(autojump_clock: M
             supervisor.start_in_session(first, broken)
 
 
+async def test_V44_a_session_whose_deadline_fails_ends_and_the_clock_of_all_goes_on(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients, media = FakeClients(), FakeMedia()
+    async with open_call_supervisor(media, clients=clients) as supervisor:
+        stage = Stage(supervisor, media, clients)
+        first, _ = stage.ring(stage.visitor("vic"))
+        ben = agent_actor("ben", "phone")
+        supervisor.device_connected(ben, information("phone"))
+        supervisor.command(ben, PresenceSet("video", "available"))
+        second, _ = stage.ring(stage.visitor("wim"))
+
+        def next_deadline(session: str | None) -> float | None:
+            if session == first:
+                raise ZeroDivisionError(session)
+            return supervisor.control.next_deadline(session)
+
+        monkeypatch.setattr(supervisor._lives, "_next_deadline", next_deadline)
+        await trio.sleep(40.0)
+        assert (stage.reason(first), stage.reason(second)) == ("internal_error", "ring_timeout")
+        assert supervisor.crashes_total == 1
+
+
 async def test_V44_a_media_port_that_fails_ends_the_session_before_a_gate_opens(autojump_clock: MockClock) -> None:
     clients, media = FakeClients(), FakeMedia()
     async with open_call_supervisor(media, clients=clients) as supervisor:

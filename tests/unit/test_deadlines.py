@@ -14,7 +14,8 @@ class Sleeper:
     def __init__(self, clock: DeadlineClock, deadline: float) -> None:
         self.deadline = deadline
         self.woken: list[float] = []
-        self.timed = Timed(lambda: self.deadline, self._on_time)
+        self.failures: list[Exception] = []
+        self.timed = Timed(lambda: self.deadline, self._on_time, self.failures.append)
         clock.watch(self.timed)
 
     def _on_time(self, now: float) -> None:
@@ -48,6 +49,18 @@ async def test_what_is_over_is_not_woken_and_does_not_stay(autojump_clock: MockC
         await trio.sleep(40)
         nursery.cancel_scope.cancel()
     assert (len(last.woken), sleeper.woken, len(clock)) == (1, [], 0)
+
+
+async def test_one_that_fails_is_told_and_woken_no_more_and_the_others_are(autojump_clock: MockClock) -> None:
+    clock, start = DeadlineClock(), trio.current_time()
+    faulty, other = Sleeper(clock, start + 1), Sleeper(clock, start + 2)
+    faulty.timed.on_time = lambda now: [][0]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(clock.run)
+        await trio.sleep(3)
+        nursery.cancel_scope.cancel()
+    assert [type(error) for error in faulty.failures] == [IndexError]
+    assert (other.woken, other.failures) == ([start + 2], [])
 
 
 async def test_many_that_are_due_at_once_let_others_run_between(autojump_clock: MockClock) -> None:

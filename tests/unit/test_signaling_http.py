@@ -17,12 +17,15 @@ import pytest
 import trio
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
-from support.signaling_host import SignalingHost, hello, open_signaling_host, receive
-from triortc.signaling.channel import ChannelClosedError
+from support.signaling_host import SignalingHost, address, hello, open_signaling_host, receive
+from triortc.engine.calls.notifications import ConversationReminder
+from triortc.signaling.channel import ChannelClosedError, MessageChannel
 from triortc.signaling.client import connect_websocket
 from triortc.signaling.configuration import HttpConfiguration, SignalingConfiguration
+from triortc.signaling.connection import Connection
 from triortc.signaling.origin import HostPort, host_is_known, origin_is_allowed, parse_authority
 from triortc.signaling.pages import load_pages
+from triortc.signaling.session import SignalingSession
 from triortc.signaling.site import Request, Site
 from triortc.signaling.tokens import DevelopmentIssuer
 
@@ -142,6 +145,50 @@ async def test_a_fault_of_ours_ends_the_connection_that_met_it_and_no_other(
         await other.send(b'{"t":"ping","p":{"n":1}}')
         assert (await receive(other)).t == "pong"
     assert [record.message for record in caplog.records if record.exc_info] == ["a connection failed inside the server"]
+
+
+@pytest.mark.parametrize(
+    ("code", "method", "configuration"),
+    [
+        pytest.param(Connection, "write_now", SignalingConfiguration(), id="written for"),
+        pytest.param(SignalingSession, "handle_timeout", SignalingConfiguration(heartbeat_ms=20), id="woken"),
+    ],
+)
+async def test_a_fault_in_a_task_that_serves_all_connections_ends_the_one_that_met_it(
+    code: type, method: str, configuration: SignalingConfiguration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = getattr(code, method)
+
+    def fail(met: Any, *arguments: Any) -> None:
+        session = met._session if isinstance(met, Connection) else met
+        assert session is not None
+        if session.address.device == "d1":
+            raise ZeroDivisionError(method)
+        right(met, *arguments)
+
+    async with (
+        open_signaling_host("websocket", configuration=configuration, expected_faults=1) as host,
+        host.open_channel() as faulty,
+        host.open_channel() as other,
+    ):
+        await hello(host, faulty)
+        await hello(host, other, did="d2")
+        monkeypatch.setattr(code, method, fail)
+        for did in ("d1", "d2"):
+            host.server.notify(address("ana", did), ConversationReminder("cv_9", "close_after_video", 1))
+        with pytest.raises(ChannelClosedError):
+            await until(faulty, "a message that never comes")
+        for n in (1, 2):  # the tasks that serve all go on
+            host.server.notify(address("ana", "d2"), ConversationReminder("cv_9", "close_after_video", n))
+            await until(other, "conversation.reminder")
+            await until(other, "ping") if code is SignalingSession else None
+        assert host.server.counters.open_connections == 1
+
+
+async def until(channel: MessageChannel, t: str) -> None:
+    """Read until such a message has come."""
+    while (await receive(channel)).t != t:
+        pass
 
 
 async def test_a_connection_whose_client_did_not_take_a_whole_answer_ends(autojump_clock: MockClock) -> None:
