@@ -34,7 +34,7 @@ class AudioEncoder(ABC):
         self._context: AudioCodecContext | None = None
         self._resampler = self._new_resampler()
         self._next_timestamp: int | None = None
-        self._buffered = 0
+        self._buffered = Fraction(0)
         self._encoded = 0  # samples given to the encoder since it was opened
 
     def encode(self, frame: av.AudioFrame, timestamp: int) -> list[EncodedFrame]:
@@ -53,8 +53,9 @@ class AudioEncoder(ABC):
         """
         self._follow(timestamp)
         frame.pts = None  # the resampler must not fill gaps by itself
-        # What waits in the resampler is counted in ticks of our clock, to tell a jump from a run.
-        self._buffered += frame.samples * self.clock_rate // frame.sample_rate
+        # What waits in the resampler is counted in ticks of our clock, to tell a jump from a run; in fractions of them,
+        # which whole ones would lose: at 44100 Hz a packet's worth of them in 40 s.
+        self._buffered += Fraction(frame.samples * self.clock_rate, frame.sample_rate)
         packets = []
         try:
             context = self._opened()
@@ -80,7 +81,7 @@ class AudioEncoder(ABC):
     def _restart(self) -> None:
         self._resampler = self._new_resampler()
         self._next_timestamp = None
-        self._buffered = 0
+        self._buffered = Fraction(0)
 
     def _new_resampler(self) -> av.AudioResampler:
         layout = "stereo" if self.channels == 2 else "mono"
@@ -88,7 +89,7 @@ class AudioEncoder(ABC):
 
     def _follow(self, timestamp: int) -> None:
         if self._next_timestamp is not None:
-            ahead = (timestamp - self._next_timestamp - self._buffered) % _TIMESTAMPS
+            ahead = (timestamp - self._next_timestamp - round(self._buffered)) % _TIMESTAMPS
             if self.frame_samples < ahead < _TIMESTAMPS - self.frame_samples:
                 self._restart()
         if self._next_timestamp is None:

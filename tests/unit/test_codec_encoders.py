@@ -247,6 +247,15 @@ def test_sound_of_another_rate_becomes_packets_of_20_ms_in_a_row(name: str, cloc
     assert decoder.errors == 0
 
 
+def test_long_sound_of_another_rate_has_no_holes() -> None:
+    encoder, tone = audio_encoder_for("PCMU"), Tone(sample_rate=44_100)
+    packets: list[EncodedFrame] = []
+    for start in range(0, 6 * 44_100, 1_024):  # what MP3 and AAC have: 185.76 ticks of 8000 Hz
+        packets += encoder.encode(tone.sound(start, 1_024), round(start * 8_000 / 44_100))
+    assert [packet.timestamp for packet in packets] == [160 * i for i in range(len(packets))]
+    assert len(packets) > 295
+
+
 def test_an_audio_encoder_follows_a_timestamp_that_jumps() -> None:
     encoder = OpusEncoder()
     tone = Tone()
