@@ -248,10 +248,17 @@ class Outlet:
             return False
         self._restart = False
         same_source = self._fed_by is stream.run
+        self._follow_format(self._payload_types[header[PAYLOAD_TYPE]][0])
         self._rewriter.restart(header[SEQUENCE_NUMBER], header[TIMESTAMP], now, same_source=same_source)
         self._fed_by = stream.run
         self.stream.follow(stream, self._rewriter.timestamp_shift, gate.clock_offset)
         return True
+
+    def _follow_format(self, payload_type: int) -> None:
+        """What begins is by the clock of its format; the time since the last packet is told in it."""
+        entry = self.negotiated.codec_of(payload_type)
+        if entry is not None:
+            self._rewriter.clock_rate = entry.codec.clock_rate
 
     def _may_begin(
         self, gate: Gate, stream: InboundStream, header: RtpHeader, codec_name: str, payload: memoryview, now: float
@@ -308,6 +315,7 @@ class Outlet:
             sequence_number = self.own_packets & 0xFFFF
             if self._fed_by is not feeder:
                 self._fed_by = feeder
+                self._follow_format(payload_type)
                 self._rewriter.restart(sequence_number, timestamp, now, same_source=False)
                 clock_offset = None if source is None or self.source is None else self.source.clock_offset
                 self.stream.follow(source, self._rewriter.timestamp_shift, clock_offset)

@@ -17,13 +17,12 @@ class StreamRewriter:
     belong to what was not to be forwarded.
 
     Arguments:
-        clock_rate: RTP clock of the stream in hertz.
+        clock_rate: RTP clock of the stream in hertz; may be changed before a restart.
         sequence_number: the first number to be sent.
         timestamp: the first timestamp to be sent.
     """
 
     __slots__ = (
-        "_clock_rate",
         "_floor",
         "_highest_in",
         "_last_at",
@@ -35,11 +34,12 @@ class StreamRewriter:
         "_sequence_shift",
         "_started",
         "_tl0_shift",
+        "clock_rate",
         "timestamp_shift",
     )
 
     def __init__(self, *, clock_rate: int, sequence_number: int, timestamp: int) -> None:
-        self._clock_rate = clock_rate
+        self.clock_rate = clock_rate
         self._last_sequence_number = (sequence_number - 1) & 0xFFFF
         self._last_timestamp = timestamp
         self._last_at: float | None = None
@@ -63,7 +63,7 @@ class StreamRewriter:
         self._floor = self._highest_in = sequence_number
         if not self._started or not same_source:
             elapsed = 0.0 if self._last_at is None else max(0.0, now - self._last_at)
-            step = 0 if self._last_at is None else max(1, round(elapsed * self._clock_rate))
+            step = 0 if self._last_at is None else max(1, round(elapsed * self.clock_rate))
             self.timestamp_shift = (self._last_timestamp + step - timestamp) & 0xFFFFFFFF
         self._picture_id_shift = self._tl0_shift = -1
         self._started = True

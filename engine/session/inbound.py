@@ -9,7 +9,7 @@ from typing import Protocol
 from triortc.codecs.payload.formats import Depacketizer, depacketizer_for
 from triortc.codecs.registry import MediaKind
 from triortc.engine.rtp.header import PAYLOAD_TYPE, SEQUENCE_NUMBER, TIMESTAMP, RtpHeader
-from triortc.engine.rtp.sequence import MAXIMUM_DROPOUT, MAXIMUM_MISORDER
+from triortc.engine.rtp.sequence import MAXIMUM_DROPOUT, MAXIMUM_MISORDER, sequence_is_newer
 from triortc.engine.sdp.negotiated import NegotiatedMedia
 from triortc.engine.streams.configuration import KeyframeConfiguration, NackConfiguration
 from triortc.engine.streams.keyframe_requests import KeyframeRequestThrottle
@@ -55,6 +55,7 @@ class InboundStream:
     __slots__ = (
         "_depacketizers",
         "_names",
+        "_payload_type",
         "clock",
         "deliver",
         "flow",
@@ -85,6 +86,7 @@ class InboundStream:
         clock_rate = section.codecs[0].codec.clock_rate if entry is None else entry.codec.clock_rate
         self.statistics = ReceiveStatistics(ssrc, clock_rate)
         self.clock = ClockMapping(clock_rate)
+        self._payload_type = payload_type
         asks = any("nack" in codec.feedback for codec in section.codecs)
         self.nack = NackGenerator(nack) if asks else None
         self.keyframes = KeyframeRequestThrottle(keyframes) if section.kind == "video" else None
@@ -123,6 +125,8 @@ class InboundStream:
 
     def receive(self, header: RtpHeader, packet: memoryview, payload: memoryview, now: float) -> None:
         """A packet in time: count it, look for gaps before it, pass it on."""
+        if header[PAYLOAD_TYPE] != self._payload_type:
+            self._follow_format(header)
         extended = self.statistics.note(header[SEQUENCE_NUMBER], header[TIMESTAMP], now, len(payload))
         if extended > self.newest:
             if extended - self.newest > MAXIMUM_DROPOUT:
@@ -131,6 +135,18 @@ class InboundStream:
         elif extended < 0:
             return
         self._take(header, packet, payload, now)
+
+    def _follow_format(self, header: RtpHeader) -> None:
+        """The sender goes on in another format, whose clock may be another one: nothing known of the first fits it."""
+        entry = self.section.codec_of(header[PAYLOAD_TYPE])
+        is_late = self.newest >= 0 and not sequence_is_newer(header[SEQUENCE_NUMBER], self.newest & 0xFFFF)
+        if entry is None or is_late:
+            return
+        self._payload_type = header[PAYLOAD_TYPE]
+        clock_rate = entry.codec.clock_rate
+        if clock_rate != self.clock.clock_rate:
+            self.statistics.change_clock_rate(clock_rate)
+            self.clock = ClockMapping(clock_rate)
 
     def receive_retransmission(self, header: RtpHeader, packet: memoryview, payload: memoryview, now: float) -> None:
         """A packet of the retransmission stream (RFC 4588): restore the original and pass it on.
@@ -169,6 +185,8 @@ class InboundStream:
         self.superseded = True
         if self.keyframes is not None:
             self.keyframes.keyframe_arrived()
+        if self.nack is not None:
+            self.nack.pause(inf)
 
     def due_at(self) -> float:
         """When a request for packets or for a keyframe is due; infinity if none is. Runs for every packet."""

@@ -75,6 +75,7 @@ class OutboundStream:
     __slots__ = (
         "_abs_send_time_id",
         "_follows",
+        "_payload_type",
         "_rtx",
         "_sender",
         "_source_offset",
@@ -105,6 +106,7 @@ class OutboundStream:
         self.unprotected = 0
         self._sender = sender
         self._transport_cc_id = self._abs_send_time_id = 0
+        self._payload_type = -1
         self._follows: InboundStream | None = None
         self._timestamp_shift = 0
         self._source_offset: Callable[[], float | None] | None = None
@@ -200,6 +202,8 @@ class OutboundStream:
         """
         if self._sender.flow is not None:
             self._sender.flow.close()
+        if payload_type != self._payload_type:
+            self._follow_format(payload_type)
         second = payload_type | 0x80 if marker else payload_type
         if self._transport_cc_id and not elements:
             # What nearly every packet is like, in one go; as what the next branch builds.
@@ -228,6 +232,13 @@ class OutboundStream:
             else:
                 # Without RTX the same packet goes out again, and SRTP never protects one number twice.
                 self.history.store(sequence_number, b"", protected, now)
+
+    def _follow_format(self, payload_type: int) -> None:
+        """From this packet on, timestamps are by the clock of its format (RFC 7160 section 4)."""
+        entry = self.section.codec_of(payload_type)
+        if entry is not None:
+            self._payload_type = payload_type
+            self.clock_rate = self.statistics.clock_rate = entry.codec.clock_rate
 
     def _own_element(self, now: float) -> bytes:
         if self._transport_cc_id:

@@ -106,6 +106,12 @@ class ReceiveStatistics:
         self.last_packet_at = now
         return extended
 
+    def change_clock_rate(self, clock_rate: int) -> None:
+        """The packets to come are by another clock, as their format is another one (RFC 7160 section 4)."""
+        self._jitter *= clock_rate / self.clock_rate
+        self.clock_rate = clock_rate
+        self.last_packet_at = None
+
     @property
     def run(self) -> tuple[int, float, int, float]:
         """(newest extended number, jitter in ticks, last timestamp, time of the last packet) for `note_run`.

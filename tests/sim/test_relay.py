@@ -275,6 +275,21 @@ def test_i5_i19_a_handoff_switches_at_once_and_leaves_no_seam() -> None:
     assert [(b - a) & 0x7FFF for a, b in itertools.pairwise(pictures)] == [1] * (len(pictures) - 1)
 
 
+def test_rfc_7160_4_the_time_between_two_sources_is_told_by_the_clock_of_their_format() -> None:
+    call = Call(agents=2)
+    for number, agent in enumerate(call.agents):
+        call.join(f"agent{number + 1}")
+        call.gates(f"agent{number + 1}", OPEN, "audio")
+        sent = agent.host.session.media.outbound("audio")
+        assert sent is not None
+        for n in range(10):
+            sent.send(False, 0, (sent.first_sequence_number + n) & 0xFFFF, 160 * n, b"", bytes(160), call.network.now)
+            call.network.run_for(0.02)
+        call.network.run_for(2.0)
+    first, second = call.seen("audio")[9:11]
+    assert (second.timestamp - first.timestamp) & 0xFFFFFFFF == pytest.approx(2.02 * 8000, rel=0.01)
+
+
 def test_v36_the_device_that_took_over_sees_the_visitor_from_a_keyframe_that_is_asked_for_at_once() -> None:
     call = Call(agents=2)
     call.join("agent1")

@@ -141,6 +141,26 @@ def test_rfc_3550_reports_give_both_sides_the_round_trip_time() -> None:
     assert client.session.media.rtt.rtt_s == pytest.approx(0.06, abs=0.005)
 
 
+def test_rfc_7160_4_a_stream_that_goes_on_in_another_format_is_reported_by_its_clock_on_both_sides() -> None:
+    network = VirtualNetwork(conditions=Conditions(delay_s=0.03))
+    client, server = two(network)
+    collect(server.session)
+    assert connect(network, client, server)
+    sent = client.session.media.outbound("audio")
+    assert sent is not None
+    first, at = sent.first_sequence_number, 0.0
+    for n in range(400):
+        payload_type, clock_rate = (111, 48_000) if n < 20 else (0, 8_000)
+        at = network.now
+        sent.send(False, payload_type, first + n, clock_rate // 50 * n, b"", bytes(160), at)
+        network.run_for(0.02)
+    [stream] = server.session.media.inbound.values()
+    assert (stream.clock.clock_rate, stream.statistics.clock_rate, sent.statistics.clock_rate) == (8_000,) * 3
+    assert stream.statistics.jitter_s < 0.001
+    captured_at = stream.clock.unix_time_s(8_000 // 50 * 399)
+    assert captured_at == pytest.approx(at, abs=0.001)
+
+
 def test_a_closed_session_tells_its_peer_by_bye_and_close_notify() -> None:
     network = VirtualNetwork()
     client, server = two(network)
@@ -431,3 +451,22 @@ def test_more_sources_than_allowed_replace_the_oldest_not_the_newest() -> None:
     assert len(server.session.media.inbound) == 16
     server.session.media.request_keyframe(network.now)
     assert [s.ssrc for s in server.session.media.inbound.values() if s.keyframes and s.keyframes.waiting] == [1019]
+
+
+def test_a_source_that_another_has_taken_the_place_of_is_asked_for_nothing_more() -> None:
+    network = VirtualNetwork(conditions=Conditions(delay_s=0.02))
+    client, server = two(network)
+    collect(server.session)
+    assert connect(network, client, server)
+    stream = client.session.media.outbound("video")
+    assert stream is not None
+    for n in (0, 1, 5):
+        send_video(client, 1, network.now, first=n)
+    stream.ssrc = 1000
+    send_video(client, 1, network.now, first=6)
+    network.run_for(0.05)
+    missing = {
+        source.ssrc: source.nack.missing_packets for source in server.session.media.inbound.values() if source.nack
+    }
+    assert set(missing.values()) == {0}
+    assert len(missing) == 2

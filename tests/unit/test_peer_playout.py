@@ -72,6 +72,14 @@ def test_another_codec_starts_a_new_buffer_and_late_packets_of_the_old_one_are_d
     assert (frame.codec_name, frame.clock_rate, frame.frame.duration) == ("pcmu", 8000, 160)
 
 
+def test_a_late_packet_of_the_format_before_does_not_bring_its_clock_back() -> None:
+    source = stream("audio", (OPUS, 111), (PCMU, 0))
+    whole = memoryview(bytearray(172))
+    for payload_type, number in ((111, 10), (0, 12), (111, 11), (99, 13)):
+        source.receive(header(payload_type, number, 0), whole, whole[12:], 1.0)
+    assert (source.clock.clock_rate, source.statistics.clock_rate) == (8_000, 8_000)
+
+
 def test_bytes_that_are_no_packet_of_the_codec_count_as_lost_sound() -> None:
     playout = AudioPlayout(stream("audio", (OPUS, 111)), AudioJitterConfiguration())
     playout.insert(header(111, 1, 0), memoryview(b"\x03\x00"), 100.0)
