@@ -2,7 +2,8 @@
 
 A set is kept and read again when it is old, or when a token names a key that is not in it: then at most every
 `retry_s`, however many such tokens come, and once for all that wait. A set that cannot be read leaves the one before in
-force for `stale_s`: an issuer's outage keeps nobody out who would have come in.
+force for `stale_s`: an issuer's outage keeps nobody out who would have come in. A key that is not known while its set
+cannot be read may be a new one: nobody is refused for good because of that.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import httpx
 import trio
 
 from triortc.errors import ConfigurationError
-from triortc.signaling.tokens import KeySet, VerificationKey
+from triortc.signaling.tokens import KeySet, KeysUnavailableError, VerificationKey
 
 __all__ = ["CachedKeys", "JwksCacheConfiguration", "JwksFile", "JwksSource", "JwksUrl"]
 
@@ -147,7 +148,11 @@ class CachedKeys:
             self._sets.setdefault(source.issuer, []).append(_CachedSet(source, chosen, clock))
 
     async def find(self, kid: str, issuer: str) -> VerificationKey | None:
-        """The key of that id among those of the issuer. What is known in one set does not wait for another."""
+        """The key of that id among those of the issuer. What is known in one set does not wait for another.
+
+        Raises:
+            KeysUnavailableError: it is in none that could be read, and not all could.
+        """
         sets = self._sets.get(issuer, ())
         for cached in sets:
             key = cached.known(kid)
@@ -157,6 +162,8 @@ class CachedKeys:
             key = await cached.find(kid)
             if key is not None:
                 return key
+        if any(cached.unreadable for cached in sets):
+            raise KeysUnavailableError
         return None
 
     async def load(self) -> list[str]:
@@ -188,6 +195,8 @@ class _CachedSet:
         self._loaded_at = _NEVER
         self._tried_at = _NEVER
         self._loading = trio.Lock()
+        #: Whether the last try to read it failed.
+        self.unreadable = False
 
     def known(self, kid: str) -> VerificationKey | None:
         """A key that nobody has to wait for: its set is young, or somebody reads it anew already."""
@@ -217,9 +226,11 @@ class _CachedSet:
         except (OSError, httpx.HTTPError, httpx.InvalidURL, trio.TooSlowError, ConfigurationError) as error:
             failure = f"the keys of {source.issuer}: {error or type(error).__name__}"
             _logger.warning("%s", failure)
+            self.unreadable = True
             return failure
         except trio.Cancelled:
             self._tried_at = before  # whoever asked has gone; whoever waits behind it asks for itself
             raise
         self._loaded_at = self._clock()
+        self.unreadable = False
         return None

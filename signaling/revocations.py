@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from triortc.errors import ConfigurationError
-from triortc.signaling.tokens import CLOCK_SKEW_S, MAX_LIFETIME_S, Claims
+from triortc.signaling.tokens import CLOCK_SKEW_S, MAX_LIFETIME_S, Claims, Seconds
 from triortc.signaling.wire_values import Subject, Word
 
 __all__ = ["RevocationList"]
@@ -21,6 +21,7 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     org: Word
     jti: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
     sub: Subject | None = None
+    at: Seconds | None = None
 
     def __post_init__(self) -> None:
         if (self.jti is None) == (self.sub is None):
@@ -71,10 +72,13 @@ class RevocationList:
         return self.is_revoked(claims)
 
     def read(self, document: bytes) -> None:
-        """Revoke what a JSON document names: `{"revocations": [{"org", "jti"} or {"org", "sub"}]}`.
+        """Revoke what a JSON document names: `{"revocations": [{"org", "jti"} or {"org", "sub"}, each with "at"?]}`.
+
+        `at` is when it was revoked, in unix seconds. Without, it is when this process first read the entry: another
+        process, or this one started anew, then means all tokens that were issued until it has read it.
 
         Raises:
-            ConfigurationError: it is not such a document.
+            ConfigurationError: it is not such a document, or a time in it has not come yet.
         """
         try:
             entries = msgspec.json.decode(document, type=_Document).revocations
@@ -83,11 +87,13 @@ class RevocationList:
         if len(entries) > _MAX_ENTRIES:
             raise ConfigurationError(f"a list of revocations has {_MAX_ENTRIES} entries at most")
         now = self._wall_s()
+        if any(entry.at is not None and entry.at > now + self._clock_skew_s for entry in entries):
+            raise ConfigurationError("a revocation is of the future: its `at` is unix seconds, when it was decided")
         for entry in entries:
-            if entry.jti is not None:
-                self._tokens.setdefault((entry.org, entry.jti), now)
-            elif entry.sub is not None:
-                self._people.setdefault((entry.org, entry.sub), now)
+            known, name = (self._people, entry.sub) if entry.jti is None else (self._tokens, entry.jti)
+            key = entry.org, name or ""
+            known[key] = known.get(key, now) if entry.at is None else max(entry.at, known.get(key, 0.0))
+        self._tokens, self._people = _by_time(self._tokens), _by_time(self._people)
         self._forget()
 
     def _add(self, entries: dict[tuple[str, str], float], entry: tuple[str, str]) -> None:
@@ -100,3 +106,8 @@ class RevocationList:
         for entries in (self._tokens, self._people):
             while entries and (next(iter(entries.values())) < oldest or len(entries) > _MAX_ENTRIES):
                 del entries[next(iter(entries))]
+
+
+def _by_time(entries: dict[tuple[str, str], float]) -> dict[tuple[str, str], float]:
+    """In the order in which they are forgotten."""
+    return dict(sorted(entries.items(), key=lambda entry: entry[1]))

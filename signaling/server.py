@@ -148,7 +148,9 @@ class SignalServer:
         except TokenError as error:
             self.counters.refused += 1
             _logger.info("a token was refused", extra={"device": hello.device.id, "reason": error.code})
-            raise RefusedError(error.code, error.message, CloseCode.AUTHENTICATION) from None
+            again = error.code == "server.unavailable"
+            close_code = CloseCode.RESTART if again else CloseCode.AUTHENTICATION
+            raise RefusedError(error.code, error.message, close_code, retryable=again) from None
         if foreign_origin is not None and self._origin_allowed and not self._origin_allowed(claims.org, foreign_origin):
             self.counters.refused += 1
             raise RefusedError("auth.forbidden", "a page of this origin may not connect", CloseCode.AUTHENTICATION)

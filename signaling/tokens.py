@@ -24,6 +24,7 @@ __all__ = [
     "DevelopmentIssuer",
     "KeyPort",
     "KeySet",
+    "KeysUnavailableError",
     "NoRevocations",
     "RevocationPort",
     "TokenError",
@@ -51,14 +52,21 @@ class TokenError(SignalingError):
     """A token is not acceptable.
 
     Attributes:
-        code: `auth.invalid`, `auth.expired` or `auth.device_mismatch`. The message does not say more than the client
-            may know.
+        code: `auth.invalid`, `auth.expired` or `auth.device_mismatch`; `server.unavailable` where it may come again as
+            it is. The message does not say more than the client may know.
     """
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+class KeysUnavailableError(TokenError):
+    """Whether a key is there cannot be told now: the same token may be right later."""
+
+    def __init__(self) -> None:
+        super().__init__("server.unavailable", "the keys of the token's issuer cannot be read at the moment")
 
 
 Words = Annotated[tuple[Word, ...], Meta(max_length=64)]
@@ -142,6 +150,9 @@ class KeyPort(Protocol):
 
         The issuer is what the token says before it is verified: it only tells whose keys to look at, so that one issuer
         cannot put its own key in the place of another's of the same id.
+
+        Raises:
+            KeysUnavailableError: the key is not known, and the issuer's keys cannot be read.
         """
 
 
@@ -247,7 +258,7 @@ class TokenVerifier:
         """Check signature, key, tenant, audience, times and revocation.
 
         Raises:
-            TokenError: `auth.invalid` or `auth.expired`.
+            TokenError: `auth.invalid` or `auth.expired`; `server.unavailable` while the issuer's keys cannot be read.
         """
         try:
             header = jwt.get_unverified_header(token)

@@ -138,6 +138,25 @@ async def test_3_3_a_hello_whose_token_cannot_be_checked_in_time_may_come_again(
         assert closed.value.code == 1012  # elsewhere, or again: not one of those after which a client gives up
 
 
+async def test_3_8_a_token_whose_issuer_cannot_be_reached_may_come_again_in_a_hello_and_in_a_refresh() -> None:
+    further = CachedKeys([JwksUrl("http://127.0.0.1:9/nobody-listens", ISSUER, ("dev",))])
+    async with open_signaling_host("memory", further_keys=further) as host:
+        async with host.open_channel() as channel:
+            refused = await hello(host, channel, token=foreign_token())
+            assert (refused.re, refused.p["code"], refused.p["retryable"]) == ("hello", "server.unavailable", True)
+            assert (await receive(channel)).t == "bye"
+            with pytest.raises(ChannelClosedError) as closed:
+                await receive(channel)
+            assert closed.value.code == 1012
+        async with host.open_channel() as channel:
+            await hello(host, channel)
+            await say(channel, "auth.refresh", "refresh", token=foreign_token())
+            refused = await receive(channel)
+            assert (refused.re, refused.p["code"], refused.p["retryable"]) == ("refresh", "server.unavailable", True)
+            await say(channel, "presence.get", "presence")  # the connection goes on
+            assert (await receive(channel)).t == "ok"
+
+
 async def test_3_7_what_waits_for_a_check_counts_as_unanswered_and_more_is_not_read(autojump_clock: object) -> None:
     keys = NoAnswer()
     configuration = SignalingConfiguration(max_inflight=4)

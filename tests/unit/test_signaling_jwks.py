@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from triortc.errors import ConfigurationError
 from triortc.signaling.jwks import CachedKeys, JwksCacheConfiguration, JwksFile, JwksUrl
 from triortc.signaling.revocations import RevocationList
-from triortc.signaling.tokens import Claims, TokenError, TokenVerifier
+from triortc.signaling.tokens import Claims, KeysUnavailableError, TokenError, TokenVerifier
 
 ONE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 TWO = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
@@ -175,8 +175,26 @@ async def test_an_issuer_that_is_down_keeps_nobody_out_for_a_day(failure: Except
     clock.now = 23 * 3600.0
     assert await keys.find("a", source.issuer) is not None
     clock.now = 24 * 3600.0
-    assert await keys.find("a", source.issuer) is None
+    with pytest.raises(KeysUnavailableError):
+        await keys.find("a", source.issuer)
     assert len(await keys.load()) == 1
+
+
+async def test_a_key_that_is_not_known_while_the_set_cannot_be_read_is_no_wrong_key() -> None:
+    source, other, clock = Source(document(a=ONE)), Source(document(b=TWO)), Clock()
+    keys = CachedKeys([source, other], clock=clock)
+    verifier = TokenVerifier(keys, wall_s=lambda: NOW)
+    source.failure = httpx.ConnectError("down")
+    with pytest.raises(TokenError) as error:
+        await verifier.verify(token(ONE, "a", iss=source.issuer, org="acme"))
+    assert error.value.code == "server.unavailable"
+    assert (await verifier.verify(token(TWO, "b", iss=source.issuer, org="acme"))).sub == "v"  # the other set has it
+    source.failure, clock.now = None, 31.0
+    assert (await verifier.verify(token(ONE, "a", iss=source.issuer, org="acme"))).sub == "v"
+    clock.now = 62.0
+    with pytest.raises(TokenError) as error:
+        await verifier.verify(token(ONE, "made-up", iss=source.issuer, org="acme"))
+    assert error.value.code == "auth.invalid"
 
 
 async def test_a_set_that_became_nonsense_leaves_the_one_before_in_force() -> None:
@@ -306,7 +324,8 @@ async def test_the_authorities_of_tls_are_not_read_on_the_loop_that_media_runs_o
 async def test_answers_that_are_no_set_are_words_and_nothing_else(answer: bytes | None) -> None:
     async with web(lambda: answer) as url:
         keys = CachedKeys([JwksUrl(url, "i", ("acme",), timeout_s=0.3)])
-        assert await keys.find("a", "i") is None
+        with pytest.raises(KeysUnavailableError):
+            await keys.find("a", "i")
         failures = await keys.load()
     assert len(failures) == 1
     assert failures[0].startswith("the keys of i: ")
@@ -395,10 +414,53 @@ def test_a_document_of_revocations_is_read_and_read_again() -> None:
     assert revocations.is_revoked(claims())
 
 
+def test_3_8_a_revocation_means_what_was_issued_until_its_time_and_without_one_until_it_was_read() -> None:
+    now = NOW
+
+    def started() -> RevocationList:
+        revocations = RevocationList(wall_s=lambda: now, clock_skew_s=0.0)
+        revocations.read(
+            b'{"revocations": [{"org": "acme", "sub": "ana", "at": %d}, {"org": "acme", "sub": "ben"}]}' % NOW
+        )
+        return revocations
+
+    now = NOW + 100
+    first = started()
+    first.read(b'{"revocations": [{"org": "acme", "sub": "ben"}]}')
+    now = NOW + 1000
+    first.read(b'{"revocations": [{"org": "acme", "sub": "ben"}]}')
+    anew = started()
+    until = {
+        (sub, name): max(iat for iat in range(0, 2000, 100) if known.is_revoked(claims(sub=sub, iat=NOW + iat)))
+        for sub in ("ana", "ben")
+        for name, known in (("first", first), ("anew", anew))
+    }
+    assert until == {("ana", "first"): 0, ("ana", "anew"): 0, ("ben", "first"): 100, ("ben", "anew"): 1000}
+
+
+def test_a_revocation_is_forgotten_by_its_own_time_in_whatever_order_the_document_has_them() -> None:
+    now = NOW
+    revocations = RevocationList(wall_s=lambda: now)
+    text = b'{"revocations": [{"org": "acme", "sub": "ana", "at": %d}, {"org": "acme", "sub": "ben", "at": %d}]}'
+    revocations.read(text % (NOW, NOW - 2000))
+    now += 3600 + 600 - 1000
+    revocations.revoke_token("acme", "j1")
+    assert revocations.is_revoked(claims(sub="ana", jti="j2"))
+    assert len(revocations) == 2
+
+
+def test_a_revocation_of_the_future_is_refused_in_words() -> None:
+    with pytest.raises(ConfigurationError, match="unix seconds"):
+        RevocationList(wall_s=lambda: NOW).read(
+            b'{"revocations": [{"org": "acme", "sub": "ana", "at": %d}]}' % (NOW * 1000)
+        )
+
+
 @pytest.mark.parametrize(
     "text",
     [b"", b"[]", b'{"revocations": 5}', b'{"revocations": [{"org": "acme"}]}', b'{"revoked": []}', b"\xff",
-     b'{"revocations": [{"org": "acme", "jti": "a", "sub": "b"}]}'],
+     b'{"revocations": [{"org": "acme", "jti": "a", "sub": "b"}]}',
+     b'{"revocations": [{"org": "acme", "jti": "a", "at": "2026-11-28"}]}'],
 )  # fmt: skip
 def test_what_is_no_list_of_revocations_is_refused(text: bytes) -> None:
     with pytest.raises(ConfigurationError):
