@@ -79,7 +79,13 @@ async def _serve(directory: str | None) -> None:
         calls=CallConfiguration(requests_per_minute=1_000_000),
         # Programs are faster than people: limits of a device are tested elsewhere.
         signaling=SignalingConfiguration(
-            rate_burst=1_000_000, rate_per_s=1e6, signal_burst=1_000_000, signal_per_s=1e6, max_handshakes=10_000
+            rate_burst=1_000_000,
+            rate_per_s=1e6,
+            offer_burst=1_000_000,
+            offers_per_s=1e6,
+            signal_burst=1_000_000,
+            signal_per_s=1e6,
+            max_handshakes=10_000,
         ),
         http=HttpConfiguration(max_connections=20_000),
     )

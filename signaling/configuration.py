@@ -31,6 +31,8 @@ class SignalingConfiguration:
         max_inflight: commands of a connection whose replies are not on their way yet; more are not read.
         rate_burst, rate_per_s: the token bucket of commands.
         urgent_burst, urgent_per_s: a second bucket for hang-up, cancel and decline when the first is empty.
+        offer_burst, offers_per_s: a bucket of commands that carry an offer, which cost the server a hundred times what
+            others do; each takes a token of the first bucket, too.
         signal_burst, signal_per_s: the bucket of `ping`, `pong`, `ack`; who empties it is closed with 4029.
         ignored_limits, ignored_limits_per_s: commands refused for their rate, at once and a second; a client that has
             more refused does not listen and is closed with 4029.
@@ -64,6 +66,8 @@ class SignalingConfiguration:
     rate_per_s: float = 50.0
     urgent_burst: int = 16
     urgent_per_s: float = 2.0
+    offer_burst: int = 20
+    offers_per_s: float = 2.0
     signal_burst: int = 200
     signal_per_s: float = 100.0
     ignored_limits: int = 100

@@ -32,7 +32,7 @@ from triortc.signaling.wire import (
     encode_signal,
     parse_incoming,
 )
-from triortc.signaling.wire_commands import AuthRefresh
+from triortc.signaling.wire_commands import AuthRefresh, SdpOffer
 
 __all__ = ["AFTER_EXPIRY", "BESIDE_A_TOKEN_CHECK", "URGENT", "SignalingSession"]
 
@@ -100,6 +100,7 @@ class SignalingSession:
         self._wall_ms = wall_ms
         self._bucket = TokenBucket(configuration.rate_burst, configuration.rate_per_s, now)
         self._urgent = TokenBucket(configuration.urgent_burst, configuration.urgent_per_s, now)
+        self._offers = TokenBucket(configuration.offer_burst, configuration.offers_per_s, now)
         self._patience = TokenBucket(configuration.ignored_limits, configuration.ignored_limits_per_s, now)
         self._signals = TokenBucket(configuration.signal_burst, configuration.signal_per_s, now)
         self._buffer: deque[BufferedEvent] = deque()
@@ -299,14 +300,18 @@ class SignalingSession:
         return True
 
     def _within_rate(self, link: Link, incoming: Incoming, id: str, now: float) -> bool:
-        if self._bucket.take(now) or (incoming.type in URGENT and self._urgent.take(now)):
-            return True
+        short = self._bucket
+        if short.take(now) or (incoming.type in URGENT and self._urgent.take(now)):
+            if not _has_offer(incoming) or self._offers.take(now):
+                return True
+            short = self._offers
         self.counters.rate_limited += 1
         if not self._patience.take(now):
             link.close(CloseCode.RATE_LIMITED, "the rate limit was ignored", error="rate.limited", reply_to=id)
             return False
-        wait_ms = max(1, round(self._bucket.wait_s() * 1000))
-        link.refuse(id, "rate.limited", "too many commands", retryable=True, retry_after_ms=wait_ms)
+        wait_ms = max(1, round(short.wait_s() * 1000))
+        many = "too many offers" if short is self._offers else "too many commands"
+        link.refuse(id, "rate.limited", many, retryable=True, retry_after_ms=wait_ms)
         return False
 
     # --- replies
@@ -421,3 +426,8 @@ class SignalingSession:
             self.push_event("session.ice_servers", {"ice_servers": self._renewed_ice()})
         if now >= self._expires_at and not self.busy:
             link.close(CloseCode.AUTHENTICATION, "the token has run out", error="auth.expired")
+
+
+def _has_offer(command: Incoming) -> bool:
+    """Whether the answer takes an answer to an offer, alone or inside of another command."""
+    return isinstance(command.payload, SdpOffer) or getattr(command.payload, "offer", None) is not None

@@ -245,6 +245,25 @@ async def test_i41_hang_up_is_not_refused_when_the_bucket_is_empty(autojump_cloc
         assert decode_message(await channel.receive()).t == "ok"
 
 
+async def test_3_6_offers_have_a_limit_of_their_own_and_other_commands_go_on(autojump_clock: MockClock) -> None:
+    async with open_signaling_host() as host, host.open_channel() as channel:
+        await hello(host, channel)
+
+        async def ask(t: str, id: str, **payload: object) -> tuple[str, object]:
+            await channel.send(encode_message(t, payload, id=id))
+            answer = decode_message(await channel.receive())
+            return answer.p.get("code", answer.t), answer.p.get("retry_after_ms")
+
+        first = [await ask("sdp.offer", f"o{neg}", leg="leg_1", neg=neg, sdp="v=0\r\n") for neg in range(1, 22)]
+        assert first == [("ok", None)] * 20 + [("rate.limited", 500)]
+        assert await ask("call.accept", "a1", session="vs_1", offer="v=0\r\n") == ("rate.limited", 500)
+        assert await ask("presence.get", "p1") == ("ok", None)
+        await trio.sleep(0.5)
+        again = [await ask("sdp.offer", f"o{neg}", leg="leg_1", neg=neg, sdp="v=0\r\n") for neg in (21, 22)]
+        assert again == [("ok", None), ("rate.limited", 500)]
+        assert await ask("call.accept", "a2", session="vs_1") == ("ok", None)
+
+
 async def test_3_6_who_ignores_the_rate_limit_is_closed_with_4029(autojump_clock: MockClock) -> None:
     async with open_signaling_host() as host, host.open_channel() as channel:
         await hello(host, channel)
