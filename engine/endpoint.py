@@ -301,6 +301,7 @@ class Endpoint:
             if session is not None and self._scheduled.get(session) == deadline:
                 del self._scheduled[session]
                 session.handle_timeout(now)
+                self._schedule(session)
         self.flush(now)  # a session that has had its time is woken by that
 
     async def run(self, plane: AcceleratedPlane | None = None) -> None:

@@ -19,6 +19,7 @@ The rule, applied to one rate in this order (after draft-ietf-rmcat-gcc-02):
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from typing import Final
 
@@ -48,6 +49,10 @@ _REFERENCE_TICK_S: Final = REFERENCE_TIME_US / 1_000_000
 _TICK_S: Final = TICK_US / 1_000_000
 
 
+def _nothing() -> None:
+    """Nobody sends beside us."""
+
+
 class SendSideEstimator:
     """The estimate for one transport. `on_sent` runs for every packet; everything else a few times a second."""
 
@@ -72,6 +77,7 @@ class SendSideEstimator:
         "_waiting_since",
         "loss",
         "rtt_s",
+        "settle_sent",
     )
 
     def __init__(self, configuration: CongestionConfiguration | None = None) -> None:
@@ -99,6 +105,8 @@ class SendSideEstimator:
         """The last sample of loss, 0 to 1."""
         self.rtt_s = _DEFAULT_RTT_S
         """From receiver reports, in seconds."""
+        self.settle_sent: Callable[[], None] = _nothing
+        """Called before one looks at how much was sent: whoever sends beside us counts it then by `note_sent`."""
 
     @property
     def target_bps(self) -> int:
@@ -137,7 +145,10 @@ class SendSideEstimator:
         return self._history
 
     def note_sent(self, size_bytes: int, now: float) -> None:
-        """Count bytes of packets that were sent; those with transport-wide numbers are in `sent` already."""
+        """Count bytes of packets that were sent; those with transport-wide numbers are in `sent` already.
+
+        Whoever sends beside us may tell of them late, but in order.
+        """
         self._sent.add(size_bytes, now)
         if self._waiting_since is None:
             self._waiting_since = now
@@ -190,7 +201,7 @@ class SendSideEstimator:
         if self._feedback_seen:
             return
         self.loss = fraction_lost
-        sent_bps = self._sent.rate_bps(now)
+        sent_bps = self._sent_bps(now)
         received_bps = None if sent_bps is None else sent_bps * (1 - fraction_lost)
         if fraction_lost > self._configuration.high_loss:
             self._fall_by_loss(received_bps, now)
@@ -239,9 +250,13 @@ class SendSideEstimator:
         self._sampled_at = now
         return True
 
+    def _sent_bps(self, now: float) -> float | None:
+        self.settle_sent()
+        return self._sent.rate_bps(now)
+
     def _is_application_limited(self, acknowledged_bps: float, now: float) -> bool:
         """Tell whether little of the rate is used and all of it gets through."""
-        sent_bps = self._sent.rate_bps(now)
+        sent_bps = self._sent_bps(now)
         if sent_bps is None:
             return False
         return sent_bps < _APPLICATION_LIMITED * self._rate_bps and acknowledged_bps > _GETS_THROUGH * sent_bps
@@ -258,7 +273,7 @@ class SendSideEstimator:
     def _fall_by_loss(self, acknowledged_bps: float | None, now: float) -> None:
         self._lossy_at = now
         wanted = self._rate_bps * (1 - self.loss / 2)
-        sent_bps = self._sent.rate_bps(now)
+        sent_bps = self._sent_bps(now)
         if acknowledged_bps is not None and sent_bps is not None and sent_bps < _APPLICATION_LIMITED * self._rate_bps:
             wanted = max(wanted, acknowledged_bps)
         if self._decrease_to(wanted, now) and acknowledged_bps is not None:
@@ -266,7 +281,7 @@ class SendSideEstimator:
 
     def _hold(self, now: float) -> None:
         self._grown_at = now
-        sent_bps = self._sent.rate_bps(now)
+        sent_bps = self._sent_bps(now)
         if sent_bps is None or sent_bps < _APPLICATION_LIMITED * self._rate_bps:
             return
         rate_bps = self._trial.note_moderate_loss(self._rate_bps, now, self.rtt_s)

@@ -11,12 +11,12 @@ from triortc.engine.rtp.sequence import sequence_difference
 
 __all__ = ["NOTHING", "SENT", "SENT_BYTES", "SentHistory"]
 
-#: A packet in the ring: when it left, its number, its bytes.
-SENT: Final = Struct("=dII")
+#: A packet in the ring: its number, its bytes, when it left.
+SENT: Final = Struct("=IId")
 SENT_BYTES: Final = SENT.size
 #: In the place of a number: there is no packet, or feedback has spoken of it.
 NOTHING: Final = 0xFFFFFFFF
-_EMPTY: Final = SENT.pack(0.0, NOTHING, 0)
+_EMPTY: Final = SENT.pack(NOTHING, 0, 0.0)
 _MAXIMUM_PACKETS: Final = 0x8000
 
 
@@ -38,7 +38,7 @@ class SentHistory:
 
     def store(self, sequence_number: int, size_bytes: int, now: float) -> None:
         """Remember a packet."""
-        SENT.pack_into(self.ring, (sequence_number & self.mask) * SENT_BYTES, now, sequence_number, size_bytes)
+        SENT.pack_into(self.ring, (sequence_number & self.mask) * SENT_BYTES, sequence_number, size_bytes, now)
 
     def take_groups(self, base: int, received: Sequence[tuple[int, int]]) -> tuple[int, list[tuple[float, int, int]]]:
         """Take packets in the order of their numbers; those that left at one time are a group.
@@ -65,11 +65,11 @@ class SentHistory:
             records = [SENT.unpack_from(ring, ((base + offset) & mask) * SENT_BYTES) for offset, _ in received]
         arrival = known = size_bytes = latest = 0
         group_at = -inf
-        for (offset, delta), (sent_at, number, size) in zip(received, records, strict=True):
+        for (offset, delta), (number, size, sent_at) in zip(received, records, strict=True):
             arrival += delta
             if number != (base + offset) & 0xFFFF:
                 if whole and number != NOTHING:
-                    SENT.pack_into(ring, (number & mask) * SENT_BYTES, sent_at, number, size)  # another one's place
+                    SENT.pack_into(ring, (number & mask) * SENT_BYTES, number, size, sent_at)  # another one's place
                 continue
             if not whole:
                 ring[(number & mask) * SENT_BYTES : (number & mask) * SENT_BYTES + SENT_BYTES] = _EMPTY
@@ -89,7 +89,7 @@ class SentHistory:
         """How many of these numbers were sent and not acknowledged."""
         mask, ring, read = self.mask, self.ring, SENT.unpack_from
         return sum(
-            [read(ring, (number & mask) * SENT_BYTES)[1] == number & 0xFFFF for number in range(first, first + count)]
+            [read(ring, (number & mask) * SENT_BYTES)[0] == number & 0xFFFF for number in range(first, first + count)]
         )
 
     def newly_reported(self, base: int, count: int) -> tuple[int, int]:

@@ -15,15 +15,15 @@ from triortc.engine.address import Address
 from triortc.engine.datagrams import DatagramBatch
 from triortc.engine.relay.core import Direction, Forwarder, History, Settled
 from triortc.engine.relay.core_layout import (
+    ARRIVAL,
     CLOSE,
     GAP_BEHIND,
     GO_ON,
-    NO_NUMBER,
     NOTE,
     NUMBERS,
     QUIET,
     RECEIVED,
-    SENT,
+    SENT_BYTES,
     STATE,
 )
 from triortc.engine.relay.gate import Gate
@@ -78,31 +78,18 @@ class Link:
             flow.close()
             flow.want_again()
 
-    def note(self, journal: bytes, number: int, ssrc: int) -> None:
+    def note(self, arrivals: bytes, notes: bytes, number: int, ssrc: int) -> None:
         """What came and what went: for the estimates of both sides, and for NACK."""
         sender = self.target.sender
         estimator = sender.estimator
-        arrivals: list[tuple[int, float]] = []
-        size_bytes, sent_at = 0, 0.0
-        for at, transport_number, kind in NOTE.iter_unpack(journal):
-            if kind < SENT:
-                if kind < GAP_BEHIND:
-                    arrivals.append((transport_number, at))
-                else:
-                    self._note_gap(kind, transport_number, at)
+        for value, kind, at in NOTE.iter_unpack(notes):
+            if kind != SENT_BYTES:
+                self._note_gap(kind, value, at)
             elif estimator is not None:
-                if at != sent_at:
-                    if size_bytes:
-                        estimator.note_sent(size_bytes, sent_at)
-                    size_bytes, sent_at = 0, at
-                size_bytes += kind - SENT
-                if transport_number != NO_NUMBER:
-                    estimator.sent.store(transport_number, kind - SENT, at)
-        if size_bytes and estimator is not None:
-            estimator.note_sent(size_bytes, sent_at)
+                estimator.note_sent(value, at)
         sender.transport_sequence_number = number
         if arrivals:
-            self.source.media.note_transport_sequence_numbers(arrivals, ssrc)
+            self.source.media.note_transport_sequence_numbers(list(ARRIVAL.iter_unpack(arrivals)), ssrc)
 
     def _note_gap(self, kind: int, sequence_number: int, at: float) -> None:
         """A flow has told of the last packet before a gap, or of one since."""
@@ -226,7 +213,7 @@ class AcceleratedFlow:
         nack = self._stream.nack
         while self._is_telling and nack is not None and nack.newest >= 0:
             settled = self._link.direction.settle(self.slot, QUIET)
-            self._is_telling = bool(settled[2])
+            self._is_telling = bool(settled[3])
             self._take_back(settled)
 
     def settle_numbers(self) -> None:
@@ -264,7 +251,7 @@ class AcceleratedFlow:
             link.close()  # they share the numbering
 
     def _take_back(self, settled: Settled) -> None:
-        state, number, journal = settled
+        state, number, arrivals, notes = settled
         in_index, out_index, timestamp_in, timestamp_out, picture_id, tl0_index, picture_shift, tl0_shift = state[:8]
         jitter, at, packets, advance, size_bytes, replayed, forged = state[8:]
         stream, rewriter, session = self._stream, self._rewriter, self._gate.session
@@ -272,7 +259,7 @@ class AcceleratedFlow:
         if srtp_in is not None:
             srtp_in.dropped_replay += replayed
             srtp_in.dropped_authentication += forged
-        self._link.note(journal, number, stream.ssrc)
+        self._link.note(arrivals, notes, number, stream.ssrc)
         if not packets:
             return
         self._inbound.highest = max(self._inbound.highest, in_index)

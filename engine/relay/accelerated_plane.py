@@ -155,7 +155,8 @@ class AcceleratedPlane(PythonPlane):
             return None
         if path_in[0] not in self._sockets or path_out[0] not in self._sockets:
             return None
-        key = path_in, path_out, srtp_in, srtp_out, target.sender.estimator is not None
+        estimator = target.sender.estimator
+        key = path_in, path_out, srtp_in, srtp_out, estimator
         link = self._links.get((source, receiver))
         if link is not None and link.key == key:
             return link
@@ -168,7 +169,7 @@ class AcceleratedPlane(PythonPlane):
             pack_address(self._sockets[path_out[0]], path_out[1]),
             Cipher(self._crypto, srtp_in.profile, srtp_in.keys, sending=False),
             Cipher(self._crypto, srtp_out.profile, srtp_out.keys, sending=True),
-            notes_sent=target.sender.estimator is not None,
+            sent=None if estimator is None else estimator.sent.ring,
         )
         link = self._links[source, receiver] = self._links_from[source_address] = Link(direction, source, target, key)
         return link

@@ -31,6 +31,7 @@ from triortc.engine.relay.core_layout import (
     MAX_DATAGRAM_BYTES,
     MAX_FLOWS,
     NOTE,
+    NOTES_AT,
     NUMBERS,
     SENT_PACKET,
     SETTLED,
@@ -58,7 +59,7 @@ _FUNCTIONS: Final = {
     "history_store": (None, (_POINTER, _POINTER, _U16, _BYTES, _U32, _BYTES, _U32, _DOUBLE)),
     "history_find": (_U32, (_POINTER, _POINTER, _U16, _POINTER)),
     "history_clear": (None, (_POINTER, _POINTER)),
-    "direction_new": (_POINTER, (_POINTER, _BYTES, _BYTES, _BYTES, _BYTES, _INT)),
+    "direction_new": (_POINTER, (_POINTER, _BYTES, _BYTES, _BYTES, _BYTES, _BYTES)),
     "direction_free": (None, (_POINTER, _POINTER)),
     "direction_open": (
         _INT,
@@ -66,10 +67,10 @@ _FUNCTIONS: Final = {
     ),
     "direction_settle": (None, (_POINTER, _POINTER, _U32, _INT, _POINTER)),
 }
-_NOTES_AT: Final = STATE.size + SETTLED.size
+_ARRIVALS_AT: Final = STATE.size + SETTLED.size
 _MAX_HAND_UPS: Final = 1 << 16
-#: (values of STATE, next transport-wide number, NOTEs one behind the other).
-Settled: TypeAlias = tuple[tuple[Any, ...], int, bytes]
+#: (values of STATE, next transport-wide number, ARRIVALs and NOTEs one behind the other).
+Settled: TypeAlias = tuple[tuple[Any, ...], int, bytes, bytes]
 
 
 class Core:
@@ -230,7 +231,8 @@ class Direction:
     Arguments:
         source, destination: packed addresses.
         cipher_in, cipher_out: to unprotect and to protect with.
-        notes_sent: whether the journal tells of packets that were sent.
+        sent: where packets are written down that were sent, as triortc.engine.congestion.sent_history.SENT, used in
+            place, a power of two of them; None: nowhere, and the journal does not tell of them.
     """
 
     def __init__(
@@ -241,20 +243,24 @@ class Direction:
         cipher_in: Cipher,
         cipher_out: Cipher,
         *,
-        notes_sent: bool,
+        sent: bytearray | None,
     ) -> None:
         if {len(source), len(destination)} != {ADDRESS_BYTES}:
             raise ValueError("an address is what pack_address has made")
+        sent_slots = 0 if sent is None else len(sent) // NOTE.size
+        if sent is not None and (not sent_slots or sent_slots & (sent_slots - 1) or len(sent) % NOTE.size):
+            raise ValueError("sent is a power of two of SENT")
+        sent_by = WINDOW.pack(0, 0) if sent is None else WINDOW.pack(_address_of(sent), sent_slots - 1)
         self._forwarder, self._library = forwarder, forwarder.library
         self._pointer: int | None = self._library.direction_new(
-            forwarder.pointer, source, destination, cipher_in.packed, cipher_out.packed, notes_sent
+            forwarder.pointer, source, destination, cipher_in.packed, cipher_out.packed, sent_by
         )
         if self._pointer is None:
             raise MemoryError("a direction does not fit into memory")
         #: By the flow's slot, what the core works on in place.
         self._held: dict[int, tuple[object, ...]] = {}
-        ciphers = cipher_in, cipher_out
-        weakref.finalize(self, _free_direction, forwarder, self._pointer, ciphers, self._held).atexit = False
+        kept = cipher_in, cipher_out, None if sent is None else memoryview(sent)  # a view keeps it from moving
+        weakref.finalize(self, _free_direction, forwarder, self._pointer, kept, self._held).atexit = False
 
     def open(
         self,
@@ -304,9 +310,9 @@ class Direction:
         self._library.direction_settle(self._forwarder.pointer, self._pointer, slot, then, self._forwarder.answer_at)
         if then == CLOSE:
             del self._held[slot]
-        number, notes = SETTLED.unpack_from(answer, STATE.size)
-        journal = bytes(answer[_NOTES_AT : _NOTES_AT + notes * NOTE.size]) if notes else b""
-        return STATE.unpack_from(answer), number, journal
+        number, arrived, count = SETTLED.unpack_from(answer, STATE.size)
+        arrivals = bytes(answer[_ARRIVALS_AT : _ARRIVALS_AT + arrived * NOTE.size])
+        return STATE.unpack_from(answer), number, arrivals, bytes(answer[NOTES_AT : NOTES_AT + count * NOTE.size])
 
 
 def _address_of(buffer: bytearray | memoryview) -> int:
@@ -346,7 +352,7 @@ def _free_forwarder(
 
 
 def _free_direction(
-    forwarder: Forwarder, pointer: int, ciphers: tuple[Cipher, Cipher], held: dict[int, tuple[object, ...]]
+    forwarder: Forwarder, pointer: int, kept: tuple[object, ...], held: dict[int, tuple[object, ...]]
 ) -> None:
-    """What `ciphers` and `held` keep is not used any more when this is done."""
+    """What `kept` and `held` keep is not used any more when this is done."""
     forwarder.library.direction_free(forwarder.pointer, pointer)

@@ -11,7 +11,7 @@ from triortc.engine.relay.core_cipher import CIPHER_BYTES
 
 __all__ = [
     "ADDRESS_BYTES",
-    "ARRIVED",
+    "ARRIVAL",
     "BATCH_DATAGRAMS",
     "CLOSE",
     "COUNTERS",
@@ -25,11 +25,11 @@ __all__ = [
     "MAX_DATAGRAM_BYTES",
     "MAX_FLOWS",
     "NOTE",
-    "NO_NUMBER",
+    "NOTES_AT",
     "NUMBERS",
     "QUIET",
     "RECEIVED",
-    "SENT",
+    "SENT_BYTES",
     "SENT_PACKET",
     "SETTLED",
     "SETTLED_BYTES",
@@ -43,7 +43,7 @@ __all__ = [
 BATCH_DATAGRAMS: Final = 64
 MAX_DATAGRAM_BYTES: Final = 2048
 MAX_FLOWS: Final = 4
-_JOURNAL: Final = 512
+_JOURNAL: Final = 256
 
 #: File descriptor of our socket; family in the order of this machine, then port and the rest of a sockaddr_in(6).
 _ADDRESS: Final = Struct("=iH26s")
@@ -54,16 +54,18 @@ _FAMILIES: Final = {4: 2, 6: 10}  # AF_INET and AF_INET6 of Linux
 WINDOW: Final = Struct("=QQ")
 NUMBERS: Final = Struct("=6I10B128s2x")
 STATE: Final = Struct("=8q2d5q")
-#: When, number, kind. ARRIVED: a transport-wide number. GAP_BEHIND and RECEIVED, plus the flow's: sequence numbers, the
-#: last one before a gap and those since. SENT, plus the length: a transport-wide number, or NO_NUMBER.
-NOTE: Final = Struct("=dII")
-ARRIVED, GAP_BEHIND, RECEIVED, SENT = 0, 1, 1 + MAX_FLOWS, 1 + 2 * MAX_FLOWS
-NO_NUMBER: Final = 0xFFFFFFFF
+#: Number, kind, when. SENT_BYTES: bytes that left about then. GAP_BEHIND and RECEIVED, plus the slot of a flow:
+#: sequence numbers, the last one before a gap and those since.
+NOTE: Final = Struct("=IId")
+SENT_BYTES, GAP_BEHIND, RECEIVED = 0, 1, 1 + MAX_FLOWS
+#: The same of a transport-wide number that came: number, when.
+ARRIVAL: Final = Struct("=I4xd")
 #: When it was sent, sequence number, bytes of header and payload.
 SENT_PACKET: Final = Struct("=dHHH2x")
-#: Behind a state: the next transport-wide number, count of notes.
-SETTLED: Final = Struct("=II")
-SETTLED_BYTES: Final = STATE.size + SETTLED.size + _JOURNAL * NOTE.size
+#: Behind a state: the next transport-wide number, count of ARRIVALs, which lie behind this, and of NOTEs.
+SETTLED: Final = Struct("=HHH2x")
+NOTES_AT: Final = STATE.size + SETTLED.size + _JOURNAL * NOTE.size
+SETTLED_BYTES: Final = NOTES_AT + _JOURNAL * NOTE.size
 #: What a flow does when it was settled.
 GO_ON, QUIET, CLOSE = 0, 1, 2
 #: Source, bytes, when it arrived.
@@ -97,7 +99,7 @@ LAYOUTS: Final = (
     STATE.size,
     NOTE.size,
     SENT_PACKET.size,
-    STATE.size + SETTLED.size,
+    NOTES_AT,
     HAND_UP.size,
     HAND_UP_BYTES,
     8 * len(COUNTERS),

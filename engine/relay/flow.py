@@ -315,7 +315,7 @@ class Flow:
                 size_bytes += size
                 if numbered:
                     if sent is not None:
-                        _pack_sent(sent_ring, (next_number & sent_mask) * SENT_BYTES, now, next_number, length)
+                        _pack_sent(sent_ring, (next_number & sent_mask) * SENT_BYTES, next_number, length, now)
                     next_number = (next_number + 1) & 0xFFFF
                 if extension_length:
                     extension, extension_length = b"", 0

@@ -12,7 +12,7 @@
 
 enum { UDP_LEVEL = 17, UDP_CUT = 103, STAMP = 35, MAX_RUN_BYTES = 65000, BATCHES_PER_TURN = 8 };
 enum { MAXIMUM_DROPOUT = 3000, HEADER_BYTES = 12, ONE_BYTE_PROFILE = 0xBEDE };
-enum { RTP_FEEDBACK = 205, TRANSPORT_WIDE = 15, PATIENCE_MS = 10 };
+enum { RTP_FEEDBACK = 205, TRANSPORT_WIDE = 15, PATIENCE_MS = 60, AT_ONCE_MS = 5 };
 enum { SHA1_BYTES = 20, GET_TAG = 0x10, SET_TAG = 0x11 };
 static const int64_t LAST_INDEX = ((int64_t)1 << 48) - 1;
 static const double LATENCY_BOUNDS_S[LATENCIES - 1] = {1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1};
@@ -166,9 +166,7 @@ static Chunk *next_chunk(History *history, double now) {
         if ((chunk = malloc(sizeof *chunk)) == NULL) return NULL;
         history->chunks++;
     }
-    chunk->number = ++history->number;
-    chunk->used = 0;
-    chunk->next = NULL;
+    chunk->number = ++history->number, chunk->used = 0, chunk->next = NULL;
     *(history->oldest == NULL ? &history->oldest : &history->newest->next) = chunk;
     return history->newest = chunk;
 }
@@ -303,7 +301,17 @@ static void count(FlowState *state, uint32_t clock_rate, uint32_t timestamp, siz
 }
 
 static void note(Direction *direction, double at, uint32_t number, uint32_t kind) {
-    direction->journal.notes[direction->journal.count++] = (Note){at, number, kind};
+    direction->journal.notes[direction->journal.count++] = (Note){number, kind, at};
+}
+
+/* For the rate that is sent (bytes are counted together as long as it does not tell them apart), and for feedback. */
+static void note_sent(Direction *direction, double now, uint32_t bytes, int with_number) {
+    Journal *journal = &direction->journal;
+    Note *last = &journal->notes[journal->count - !!journal->count], *sent = (void *)direction->sent.used;
+    if (sent == NULL) return;
+    if (journal->count && last->kind == SENT_BYTES && now - last->at < AT_ONCE_MS / 1000.0) last->number += bytes;
+    else note(direction, now, bytes, SENT_BYTES);
+    if (with_number) sent[journal->number & direction->sent.mask] = (Note){journal->number, bytes, now};
 }
 
 /* Puts the header before the decrypted payload, and seals. Whether libcrypto did. */
@@ -314,10 +322,9 @@ static int seal_for(Direction *direction, Flow *flow, const Packet *packet, uint
     uint8_t header[HEADER_ROOM];
     size_t header_bytes = HEADER_BYTES, payload_bytes = packet->payload_bytes;
     uint16_t number = (uint16_t)(u16(packet->bytes + 2) + numbers->sequence_shift);
-    uint32_t transport_number = numbers->number_id ? direction->journal.number : NO_NUMBER;
     if (numbers->is_vp8) renumber_pictures(state, payload, payload_bytes);
     state->timestamp_out = (uint32_t)(u32(packet->bytes + 4) + numbers->timestamp_shift);
-    header_bytes += build_extension(numbers, packet, transport_number, now, header + HEADER_BYTES);
+    header_bytes += build_extension(numbers, packet, direction->journal.number, now, header + HEADER_BYTES);
     header[0] = header_bytes > HEADER_BYTES ? 0x90 : 0x80;
     header[1] = (uint8_t)((packet->bytes[1] & 0x80) | numbers->payload_types[packet->bytes[1] & 127]);
     put16(header + 2, number);
@@ -333,8 +340,8 @@ static int seal_for(Direction *direction, Flow *flow, const Packet *packet, uint
         return 0;
     if (flow->history != NULL && numbers->keeps_sealed)
         keep(flow->history, number, header, 0, out->bytes, out->length, now);
-    if (direction->notes_sent) note(direction, now, transport_number, SENT + out->length);
-    if (numbers->number_id) direction->journal.number = (transport_number + 1) & 0xFFFF;
+    note_sent(direction, now, out->length, numbers->number_id);
+    if (numbers->number_id) direction->journal.number++;
     return 1;
 }
 
@@ -354,8 +361,7 @@ static void note_gap(Forwarder *forwarder, Direction *direction, Flow *flow, int
     flow->telling = 1;
     HandUp *look = direction->wants_look ? NULL : next_slot(forwarder, 0);
     if (look == NULL) return;
-    look->from = direction->from;
-    look->length = LOOK;
+    look->from = direction->from, look->length = LOOK;
     direction->wants_look = forwarder->is_urgent = 1;
 }
 
@@ -395,13 +401,15 @@ static int process(Forwarder *forwarder, const Address *from, const uint8_t *byt
     /* Authentic. Either it goes on with the flow's ordinary run, or the whole direction is Python's from here on. */
     direction->paused = step < 1 || step > MAXIMUM_DROPOUT || bytes[0] & 0x2F || (packet.profile & 0xFFF0) == 0x1000 ||
                         numbers->payload_types[bytes[1] & 127] > 127 || direction->journal.count + 4 > JOURNAL ||
-                        index >= LAST_INDEX || state->out_index + step >= LAST_INDEX;
+                        direction->journal.arrived == JOURNAL || index >= LAST_INDEX ||
+                        state->out_index + step >= LAST_INDEX;
     if (direction->paused) return 0;
     state->in_index = index;
     state->counts.advance += step;
     *used = (uint64_t)index;
     const uint8_t *arrival = find_element(&packet, numbers->arrival_id);
-    if (arrival != NULL && arrival[0] & 15) note(direction, arrived_at, u16(arrival + 1), ARRIVED);
+    if (arrival != NULL && arrival[0] & 15)
+        direction->journal.arrivals[direction->journal.arrived++] = (Note){u16(arrival + 1), 0, arrived_at};
     if (numbers->asks && (flow->telling || step > 1)) note_gap(forwarder, direction, flow, step, number, now);
     count(state, numbers->clock_rate, u32(bytes + 4), packet.payload_bytes, now);
     Out out = {.direction = direction, .arrived_at = arrived_at};
@@ -479,7 +487,6 @@ static void send_direction(Forwarder *forwarder, int first) {
 
 static void flush(Forwarder *forwarder) {
     Counters *counters = &forwarder->counters;
-    if (!forwarder->out_count) return;
     for (int i = 0; i < forwarder->out_count; i++)
         if (forwarder->outs[i].direction != NULL) send_direction(forwarder, i);
     double sent_at = clock_s(CLOCK_MONOTONIC) + forwarder->clock_offset_s;
@@ -502,9 +509,7 @@ static void hand_up(Forwarder *forwarder, const Address *from, const uint8_t *pa
         forwarder->counters.hand_ups_lost++;
         return;
     }
-    slot->from = *from;
-    slot->arrived_at = arrived_at;
-    slot->length = length;
+    slot->from = *from, slot->arrived_at = arrived_at, slot->length = length;
     memcpy(slot->bytes, packet, length);
     forwarder->counters.handed_up++;
     /* What RTCP begins with is not encrypted: transport-wide feedback alone may wait for other work. */
@@ -587,12 +592,8 @@ void forwarder_stop(Forwarder *forwarder) {
 Forwarder *forwarder_new(int epoll, int wake, int signal, HandUp *ring, uint32_t ring_slots) {
     Forwarder *forwarder = calloc(1, sizeof *forwarder);
     if (forwarder == NULL) return NULL;
-    forwarder->epoll = epoll;
-    forwarder->wake = wake;
-    forwarder->signal = signal;
-    forwarder->ring = ring;
-    forwarder->ring_slots = ring_slots;
-    forwarder->segmentation = 1;
+    forwarder->epoll = epoll, forwarder->wake = wake, forwarder->signal = signal;
+    forwarder->ring = ring, forwarder->ring_slots = ring_slots, forwarder->segmentation = 1;
     pthread_mutex_init(&forwarder->lock, NULL);
     for (int i = 0; i < BATCH; i++) {
         forwarder->vectors[i] = (struct iovec){forwarder->packets[i], DATAGRAM_BYTES};
@@ -632,13 +633,12 @@ void forwarder_taken(Forwarder *forwarder, uint32_t head) {
 }
 
 Direction *direction_new(Forwarder *forwarder, const Address *from, const Address *to, const Cipher *in,
-                         const Cipher *out, int notes_sent) {
+                         const Cipher *out, const Window *sent) {
     Direction *direction = malloc(sizeof *direction);
     if (direction == NULL) return NULL;
     lock(forwarder);
     Direction **bucket = bucket_of(forwarder, from);
-    *direction =
-        (Direction){.next = *bucket, .from = *from, .to = *to, .in = *in, .out = *out, .notes_sent = notes_sent};
+    *direction = (Direction){.next = *bucket, .from = *from, .to = *to, .in = *in, .out = *out, .sent = *sent};
     *bucket = direction;
     unlock(forwarder);
     return direction;
@@ -672,7 +672,7 @@ int direction_open(Forwarder *forwarder, Direction *direction, uint32_t slot, co
     int is_first = 1;
     lock(forwarder);
     for (int i = 0; i < MAX_FLOWS; i++) is_first &= !direction->flows[i].is_open;
-    if (is_first) direction->paused = 0, direction->journal.number = number & 0xFFFF;
+    if (is_first) direction->paused = 0, direction->journal.number = (uint16_t)number;
     int opens = !direction->paused;
     if (opens) {
         direction->flows[slot] = (Flow){*numbers, *state, *in, *out, history, .is_open = 1};
@@ -688,11 +688,11 @@ void direction_settle(Forwarder *forwarder, Direction *direction, uint32_t slot,
     Journal *journal = &direction->journal;
     lock(forwarder);
     settled->state = flow->state;
-    memcpy(&settled->journal, journal, offsetof(Journal, notes) + journal->count * sizeof(Note));
+    memcpy(&settled->journal, journal, offsetof(Journal, arrivals) + journal->arrived * sizeof(Note));
+    memcpy(settled->journal.notes, journal->notes, journal->count * sizeof(Note));
     memset(&flow->state.counts, 0, sizeof flow->state.counts);
     if (then == QUIET && !journal->count) flow->telling = 0;
     flow->is_open = then != CLOSE;
-    journal->count = 0;
-    direction->wants_look = 0;
+    direction->wants_look = journal->count = journal->arrived = 0;
     unlock(forwarder);
 }

@@ -24,7 +24,7 @@ enum {
     OUT_BYTES = DATAGRAM_BYTES + 2 * HEADER_ROOM,
     MAX_FLOWS = 4, /* of one direction */
     BUCKETS = 4096,
-    JOURNAL = 512,
+    JOURNAL = 256,
     CHUNK_BYTES = 32768,
     LATENCIES = 11,
 };
@@ -103,33 +103,33 @@ typedef struct {
     int is_open, telling; /* telling: of every packet, since there was a gap and Python has not asked yet */
 } Flow;
 
-/* NOTE for Python's congestion control and NACK. SENT and higher: of that length, less SENT. */
+/* NOTE for Python's congestion control and NACK: when, and of its kind a number, or bytes that were sent. */
 typedef struct {
-    double at;
     uint32_t number, kind;
+    double at;
 } Note;
-enum { ARRIVED = 0, GAP_BEHIND = 1, RECEIVED = GAP_BEHIND + MAX_FLOWS, SENT = RECEIVED + MAX_FLOWS };
-enum { NO_NUMBER = 0xFFFFFFFF };
-
+enum { SENT_BYTES = 0, GAP_BEHIND = 1, RECEIVED = GAP_BEHIND + MAX_FLOWS };
 typedef struct {
-    uint32_t number, count; /* transport-wide sequence number of the next packet; how many notes there are */
-    Note notes[JOURNAL];
+    uint16_t number, arrived, count, zero;  /* transport-wide number of the next packet; how many there are of both */
+    Note arrivals[JOURNAL], notes[JOURNAL]; /* the former with transport-wide numbers of packets that came */
 } Journal;
 
-/* SETTLED, the notes behind it: what has come of a flow and of its direction since this was asked last. */
+/* SETTLED: what has come of a flow and of its direction since this was asked last. */
 typedef struct {
     FlowState state;
     Journal journal;
 } Settled;
 enum { GO_ON, QUIET, CLOSE };
 
-/* Everything one leg sends to one other. */
+/* Everything one leg sends to one other. Packets with transport-wide numbers are written down in `sent`, where Python
+ * looks for what feedback speaks of: a Note each, its kind the packet's bytes, by the low bits of its number. */
 typedef struct Direction {
     struct Direction *next;
     Address from, to;
     Cipher in, out;
     Flow flows[MAX_FLOWS];
-    int notes_sent, paused, wants_look;
+    Window sent; /* nowhere: nobody counts what was sent */
+    int paused, wants_look;
     Journal journal;
 } Direction;
 

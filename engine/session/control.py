@@ -124,7 +124,7 @@ class Control:
         if room is not None:
             room[:] = protected
             self._sender.outbox.commit(len(protected))
-            self._sender.wake()
+            self._sender.wake_media()
 
     def _empty_report(self) -> list[RtcpPacket]:
         """What a compound begins with where reduced-size RTCP was not agreed on (RFC 3550 section 6.1)."""

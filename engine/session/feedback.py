@@ -51,7 +51,6 @@ def handle_rtcp(media: MediaSession, plain: bytes, now: float) -> None:
             case ReceiverEstimatedMaximumBitrate() if estimator is not None:
                 estimator.on_remb(packet.bitrate_bps, now)
             case TransportFeedback() if estimator is not None:
-                media.settle_sent(packet.base_sequence_number + packet.packet_status_count - 1)
                 estimator.on_feedback(packet, now)
     media.check_limit(now)
 
@@ -65,7 +64,6 @@ def _report_blocks(media: MediaSession, blocks: tuple[ReportBlock, ...], now: fl
         if media.rtt.note_report_block(block, ntp_now) is not None and media.rtt.rtt_s is not None:
             media.note_rtt(media.rtt.rtt_s)
         if media.estimator is not None and stream.kind == "video":
-            media.settle_sent()
             media.estimator.on_receiver_report(block.fraction_lost / 256, media.rtt.rtt_s, now)
 
 

@@ -42,8 +42,6 @@ __all__ = ["MediaCounters", "MediaSession"]
 
 #: Room for one decrypted payload; longer datagrams do not reach a session.
 SCRATCH_BYTES: Final = 2048
-#: A transport-wide number less than this ahead of another is the newer one.
-_NEWER: Final = 0x8000
 
 
 def _tell_nobody(*_about: object) -> None:
@@ -95,7 +93,7 @@ class MediaSession:
         self._rtx = self._streams.by_rtx_ssrc
         self._outbound: dict[MediaKind, OutboundStream] = {}
         self._sources: dict[MediaKind, Source] = {kind: Source(kind, random_bytes) for kind in ("audio", "video")}
-        self._sender = Sender(outbox, wake, wake_media)
+        self._sender = Sender(outbox, wake_media)
         #: What we tell the peer by RTCP.
         self.control = Control(
             self._sender,
@@ -125,8 +123,10 @@ class MediaSession:
         seldom, would find out that all of it can go: 160 kB a leg.
         """
         self.on_stream = self.on_source = self.on_keyframe_request = self.on_limit = _tell_nobody
-        self._wake = self._sender.wake = self._sender.wake_media = _tell_nobody
+        self._wake = self._sender.wake_media = _tell_nobody
         self._on_first_packet = None
+        if self._sender.estimator is not None:
+            self._sender.estimator.settle_sent = _tell_nobody
         for stream in self.inbound.values():
             stream.deliver = _tell_nobody
         for sent in self._outbound.values():
@@ -167,10 +167,14 @@ class MediaSession:
                 self._recorder = TransportFeedbackRecorder(
                     sender_ssrc=self._own_ssrc(), configuration=self._configuration.streams.feedback
                 )
-            if self._sender.estimator is None:
-                self._sender.estimator = SendSideEstimator(self._configuration.congestion)
-        elif "goog-remb" in feedback and self._sender.estimator is None:
+            self._estimate()
+        elif "goog-remb" in feedback:
+            self._estimate()
+
+    def _estimate(self) -> None:
+        if self._sender.estimator is None:
             self._sender.estimator = SendSideEstimator(self._configuration.congestion)
+            self._sender.estimator.settle_sent = self._settle_sent
 
     def secure(
         self, inbound: SrtpInbound, outbound: SrtpOutbound, *, on_first_packet: Callable[[], None], now: float
@@ -320,15 +324,11 @@ class MediaSession:
         """The wall clock of `now`."""
         return now + self._configuration.wall_clock_offset_s
 
-    def settle_sent(self, newest: int | None = None) -> None:
-        """Bring up to date what was sent: all of it, or up to this transport-wide number."""
-        sender = self._sender
-        if newest is None:
-            for stream in self._outbound.values():
-                if stream.flow is not None:
-                    stream.flow.settle_numbers()
-        elif sender.flow is not None and (newest - sender.transport_sequence_number) & 0xFFFF < _NEWER:
-            sender.flow.settle_numbers()
+    def _settle_sent(self) -> None:
+        """Bring up to date how much was sent."""
+        for stream in self._outbound.values():
+            if stream.flow is not None:
+                stream.flow.settle_numbers()
 
     def note_sender_report(self, report: SenderReport, now: float) -> None:
         """The peer has told how its RTP clock lies to its wall clock."""
@@ -420,11 +420,11 @@ class MediaSession:
             if stream.nack is not None:
                 stream.nack.pause(until)
 
-    def settle_in_time(self, now: float) -> None:
+    def settle_in_time(self, since: float) -> None:
         """Flows of the peer count arrivals elsewhere: fetch them as often as feedback goes out."""
-        if self._recorder is not None:
+        if self._recorder is not None and self.settle_at == inf:
             configured = self._configuration.streams.feedback
-            self.settle_at = next_multiple(now + configured.interval_ms / 1000, configured.grid_ms)
+            self.settle_at = next_multiple(since + configured.interval_ms / 1000, configured.settle_grid_ms)
             self._due_at = min(self._due_at, self.settle_at)
 
     def settle_flows(self) -> None:
@@ -442,12 +442,14 @@ class MediaSession:
             return
         feedback_until = now
         if now >= self.settle_at:
+            # A little late is no reason to tell less often; much is, or one never gets back to the others' times.
+            since = max(self.settle_at, now - self._configuration.streams.feedback.settle_grid_ms / 1000)
             self.settle_at, feedback_until = inf, inf  # what flows have counted elsewhere goes out at once
             for received in self.inbound.values():
                 if received.flow is not None:
                     received.flow.settle_numbers()
             if any(received.flow is not None for received in self.inbound.values()):
-                self.settle_in_time(now)
+                self.settle_in_time(since)
         if self._reports.due(now):
             self.settle_flows()
             self.control.send(self.control.report(now))

@@ -48,12 +48,11 @@ class Source:
 class Sender:
     """What all outgoing streams of one session share: keys, outbox, transport-wide numbering, estimate."""
 
-    __slots__ = ("estimator", "flow", "outbox", "srtp", "transport_sequence_number", "wake", "wake_media")
+    __slots__ = ("estimator", "flow", "outbox", "srtp", "transport_sequence_number", "wake_media")
 
-    def __init__(self, outbox: Outbox, wake: Callable[[], None], wake_media: Callable[[], None]) -> None:
+    def __init__(self, outbox: Outbox, wake_media: Callable[[], None]) -> None:
         self.outbox = outbox
-        self.wake = wake
-        #: Called instead of `wake` when nothing but the outbox has changed.
+        #: Called when something is in the outbox: nothing else has changed by that.
         self.wake_media = wake_media
         self.srtp: SrtpOutbound | None = None
         self.estimator: SendSideEstimator | None = None
@@ -271,7 +270,7 @@ class OutboundStream:
             sender.transport_sequence_number = (number + 1) & 0xFFFF
         if sender.estimator is not None:
             sender.estimator.on_sent(number, length, now)
-        sender.wake()
+        sender.wake_media()
         return room[:length]
 
     def retransmit(self, sequence_numbers: tuple[int, ...], now: float) -> int:
@@ -288,7 +287,7 @@ class OutboundStream:
                 if room is not None:
                     room[:] = found[1]
                     self._sender.outbox.commit(len(found[1]))
-                    self._sender.wake()
+                    self._sender.wake_media()
                     sent += 1
                 continue
             if self._sender.flow is not None:

@@ -352,12 +352,11 @@ class Session:
         return control
 
     def handle_timeout(self, now: float) -> None:
-        """A deadline has passed."""
+        """A deadline has passed; the next one is to be asked for."""
         if self.state is ConnectionState.CLOSED:
             return
         if self._control_deadline is None or now < self._control_deadline:
             self.media.handle_timeout(now)  # reports and feedback are most of what is ever due
-            self._wake()
             return
         self.media.settle_flows()
         self.ice.handle_timeout(now)

@@ -89,6 +89,8 @@ class FeedbackConfiguration(_Positive):
     interval_ms: int = 100
     grid_ms: int = 10
     """Feedback waits for the next multiple of this, so that one wake-up sends that of many sessions."""
+    settle_grid_ms: int = 50
+    """The same for flows that run beside the interpreter: what they have counted is fetched at a multiple of this."""
     maximum_packets: int = 256
     """A feedback packet goes out early when this many arrivals wait."""
     maximum_gap_packets: int = 1000

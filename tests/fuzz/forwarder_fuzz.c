@@ -24,6 +24,7 @@ static Direction *direction[2];
 static History *history[2];
 static HandUp ring[4];
 static uint64_t seen[2][2][128];
+static Note sent[2][64];
 
 static Cipher keyed(int aead, int sending) {
     static const uint8_t key[16] = {1};
@@ -46,7 +47,8 @@ static void begin(void) {
         Cipher in = keyed(i, 0), out = keyed(i, 1);
         sealing[i] = keyed(i, 1);
         history[i] = history_new(64, 2 * CHUNK_BYTES, 0.5);
-        direction[i] = direction_new(forwarder, &from, &to, &in, &out, 1);
+        Window sent_by = {(void *)sent[i], 63};
+        direction[i] = direction_new(forwarder, &from, &to, &in, &out, &sent_by);
     }
 }
 
@@ -113,7 +115,7 @@ static void give(int i, const uint8_t *bytes, size_t length, double now) {
     if (!process(forwarder, &direction[i]->from, packet, length, now, now))
         hand_up(forwarder, &direction[i]->from, packet, (uint32_t)length, now, now);
     free(packet);
-    if (direction[i]->journal.count > JOURNAL) abort();
+    if (direction[i]->journal.count > JOURNAL || direction[i]->journal.arrived > JOURNAL) abort();
     for (int n = 0; n < forwarder->out_count; n++) {
         const Out *out = &forwarder->outs[n];
         if (out->length < HEADER_BYTES || out->bytes < forwarder->out_bytes[n]) abort();

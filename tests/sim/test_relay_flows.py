@@ -128,3 +128,25 @@ def test_arrivals_are_told_every_interval_although_the_receiver_says_nothing(way
         relay.receive([relay.packet("video", number, 3000 * number, payload, extension=extension)])
         relay.legs[0].session.media.handle_timeout(relay.now)
     assert recorder._feedback_count - told == 4, "in half a second, every 100 ms"
+
+
+def test_what_the_core_has_counted_is_fetched_every_interval_however_late_and_whatever_flows_do() -> None:
+    relay = Relay(way="core")
+    media = relay.legs[0].session.media
+    relay.receive([relay.packet("video", 0, 0, KEYFRAME + bytes(900))])
+    due = media.settle_at
+    assert 0.1 <= due - relay.now <= 0.15
+    number = 1
+    for late_s in (0.003, 0.0, 0.049, 0.02):
+        relay.now = due - 0.01
+        media.close_flows()
+        relay.receive([relay.packet("video", number, 0, OTHER + bytes(900))])
+        assert media.settle_at == due, "a flow that is opened again does not put it off"
+        number += 1
+        relay.now = due + late_s
+        media.handle_timeout(relay.now)
+        assert media.settle_at == pytest.approx(due + 0.1)
+        due = media.settle_at
+    relay.now = due + 5
+    media.handle_timeout(relay.now)
+    assert 0.05 <= media.settle_at - relay.now <= 0.15

@@ -297,3 +297,18 @@ def test_packets_that_overtake_each_other_do_not_disturb_the_trend() -> None:
         trend.note(index * 0.01, index * 0.01 + 0.02)
         trend.note((index - 3) * 0.01, index * 0.01 + 0.02)
     assert trend.usage is PathUsage.NORMAL
+
+
+def test_what_others_have_sent_is_counted_when_one_looks_at_how_much_was_sent() -> None:
+    estimator = SendSideEstimator()
+    asked: list[None] = []
+    estimator.settle_sent = lambda: asked.append(None)
+    for n in range(40):
+        estimator.sent.store(n, 1200, 10.0 + n * 0.05)
+        estimator.note_sent(1200, 10.0 + n * 0.05)
+    whole = tuple((offset, 200) for offset in range(20))
+    estimator.on_feedback(TransportFeedback(1, 2, 0, 20, int(11.0 / 0.064), 0, whole), 11.0)
+    assert asked == []  # a path on which all is well is not asked how much was sent
+    half = tuple((offset, 400) for offset in range(0, 20, 2))
+    estimator.on_feedback(TransportFeedback(1, 2, 20, 20, int(12.0 / 0.064), 1, half), 12.0)
+    assert asked == [None]

@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 
+from triortc.engine.congestion.sent_history import SENT, SentHistory
 from triortc.engine.protection_profile import PROFILES, SrtpProfile
 from triortc.engine.relay.acceleration import acceleration
 from triortc.engine.relay.core import Direction, Forwarder, History
 from triortc.engine.relay.core_cipher import Cipher
 from triortc.engine.relay.core_layout import (
-    ARRIVED,
+    ARRIVAL,
     CLOSE,
     COUNTERS,
     GAP_BEHIND,
@@ -28,7 +29,7 @@ from triortc.engine.relay.core_layout import (
     NUMBERS,
     QUIET,
     RECEIVED,
-    SENT,
+    SENT_BYTES,
     STATE,
     pack_address,
     unpack_address,
@@ -93,7 +94,8 @@ class Way:
         self.core = make_forwarder()
         self.history = History(self.core, 64, 1 << 20, 1.0)
         ciphers = make_cipher(self.profile, keys, sending=False), make_cipher(self.profile, keys_out, sending=True)
-        self.direction = Direction(self.core, SOURCE, DESTINATION, *ciphers, notes_sent=True)
+        self.sent = SentHistory(64)
+        self.direction = Direction(self.core, SOURCE, DESTINATION, *ciphers, sent=self.sent.ring)
         self.seen_in, self.seen_out = array("Q", [NONE]) * 128, array("Q", [NONE]) * 1024
         # The stream's first packet went the slow way: it made the state of both sides.
         self.protect(self.first, b"first")
@@ -164,7 +166,7 @@ def test_rfc3711_rfc7714_a_stream_is_carried_over_the_wrap_of_its_sequence_numbe
             marker=number % 3 == 0,
         )
         assert header == expected
-    state, _, _ = way.direction.settle(way.flow)
+    state, *_ = way.direction.settle(way.flow)
     assert state[0] == 65699
     assert state[PACKETS] == 199
     assert way.seen_in[65699 & 127] == 65699
@@ -195,7 +197,7 @@ def test_a_vectors_packet_is_opened_and_sealed_to_the_same_bytes_again(
     profile = PROFILES_BY_NAME[NAMES.get(name, name)]
     core = make_forwarder()
     opening, sealing = (make_cipher(profile, keys, sending=sending) for sending in (False, True))
-    direction = Direction(core, SOURCE, DESTINATION, opening, sealing, notes_sent=False)
+    direction = Direction(core, SOURCE, DESTINATION, opening, sealing, sent=None)
     ssrc = int.from_bytes(packet[8:12], "big")
     newest = (roll_over << 16) + int.from_bytes(packet[2:4], "big") - 1
     types = bytes(range(128))
@@ -228,14 +230,14 @@ def test_a_gap_is_passed_on_and_told_of_with_every_packet_since_until_python_has
         assert int.from_bytes(header[2:4], "big") == way.first + number + way.sequence_shift
     handed_up, sources = way.core.take()
     assert (handed_up, sources) == ([], [SOURCE])
-    state, _, journal = way.direction.settle(way.flow)
+    state, _, _, notes = way.direction.settle(way.flow)
     assert state[PACKETS : PACKETS + 2] == (4, 6)
-    told = [(number - way.first, kind) for _, number, kind in NOTE.iter_unpack(journal) if kind < SENT]
+    told = [(number - way.first, kind) for number, kind, _ in NOTE.iter_unpack(notes) if kind != SENT_BYTES]
     assert told == [(2, GAP_BEHIND), (5, RECEIVED), (6, RECEIVED)]
-    assert way.direction.settle(way.flow, QUIET)[2] == b""
+    assert way.direction.settle(way.flow, QUIET)[3] == b""
     assert way.pass_on(way.protect(way.first + 7, b"payload"))
     assert way.core.take() == ([], [])
-    assert [kind for *_, kind in NOTE.iter_unpack(way.direction.settle(way.flow)[2]) if kind < SENT] == []
+    assert {kind for _, kind, _ in NOTE.iter_unpack(way.direction.settle(way.flow)[3])} == {SENT_BYTES}
     # A jump wider than RFC 3550's dropout may be a sender that began anew: Python knows.
     assert way.pass_on(way.protect(way.first + 4000, b"payload")) is None
 
@@ -260,7 +262,7 @@ def test_a_forged_packet_is_dropped_and_counted_and_changes_nothing(profile: Srt
 def test_what_is_not_ordinary_is_handed_up_as_it_came(unusual: dict[str, Any]) -> None:
     way = Way(PROFILES[0])
     assert way.pass_on(way.protect(way.first + 1, b"payload" + b"\1", **unusual)) is None
-    before, _, _ = way.direction.settle(way.flow, CLOSE)
+    before, *_ = way.direction.settle(way.flow, CLOSE)
     assert before[0] == way.first
     assert before[PACKETS] == 0
     # Python has it now: without a flow everything is handed up.
@@ -274,9 +276,42 @@ def test_extensions_are_made_and_passed_on_under_their_new_numbers_rfc8285() -> 
     assert sent
     header, _ = way.receive(sent)
     assert header[12:] == bytes.fromhex("bede0002") + bytes.fromhex("51ffff70ee21a1a2")
-    notes = list(NOTE.iter_unpack(way.direction.settle(way.flow)[2]))
-    assert notes == [(10.5, 0xABCD, ARRIVED), (10.5, 65535, SENT + len(sent))]
-    assert way.direction.settle(way.flow)[1] == 0
+    _, number, arrivals, notes = way.direction.settle(way.flow)
+    assert number == 0
+    assert list(ARRIVAL.iter_unpack(arrivals)) == [(0xABCD, 10.5)]
+    assert list(NOTE.iter_unpack(notes)) == [(len(sent), SENT_BYTES, 10.5)]
+    assert SENT.unpack_from(way.sent.ring, 63 * SENT.size) == (65535, len(sent), 10.5)
+    assert way.direction.settle(way.flow)[1:] == (0, b"", b"")
+
+
+def test_bytes_that_leave_within_five_milliseconds_are_told_of_together_and_each_packet_is_written_down() -> None:
+    way = Way(PROFILES[0], number_id=5)
+    times = (10.5, 10.501, 10.504, 10.505, 10.6)
+    lengths = []
+    for number, at in enumerate(times, 1):
+        sent = way.pass_on(way.protect(way.first + number, b"x" * number), at)
+        assert sent
+        lengths.append(len(sent))
+    _, _, _, notes = way.direction.settle(way.flow)
+    assert list(NOTE.iter_unpack(notes)) == [
+        (sum(lengths[:3]), SENT_BYTES, 10.5),
+        (lengths[3], SENT_BYTES, 10.505),
+        (lengths[4], SENT_BYTES, 10.6),
+    ]
+    written = [SENT.unpack_from(way.sent.ring, ((65535 + n) & 63) * SENT.size) for n in range(5)]
+    assert written == [((65535 + n) & 0xFFFF, lengths[n], times[n]) for n in range(5)]
+    assert way.sent.pending(0, 5) == 4
+
+
+def test_a_direction_whose_arrivals_nobody_takes_is_handed_up_and_writes_behind_nothing() -> None:
+    way = Way(PROFILES[0], arrival_id=3)
+    extension = bytes.fromhex("bede0001") + bytes.fromhex("31abcd00")
+    passed = [
+        way.pass_on(way.protect(way.first + n, b"x", extension=extension), 10.5) is not None for n in range(1, 300)
+    ]
+    assert passed == [True] * 256 + [False] * 43
+    _, _, arrivals, _ = way.direction.settle(way.flow, CLOSE)
+    assert len(list(ARRIVAL.iter_unpack(arrivals))) == 256
 
 
 def test_the_time_of_sending_is_written_where_no_transport_number_is() -> None:
@@ -292,7 +327,7 @@ def test_extensions_cut_short_end_the_search_and_nothing_is_read_behind_them() -
     way = Way(PROFILES[0], arrival_id=3, passed=((1, 7),))
     for number, body in enumerate(("3f000000", "f1310000", "00003f00", "1f311111"), way.first + 1):
         assert way.pass_on(way.protect(number, b"x", extension=bytes.fromhex("bede0001" + body)))
-    assert [note for note in NOTE.iter_unpack(way.direction.settle(way.flow)[2]) if note[2] == ARRIVED] == []
+    assert way.direction.settle(way.flow)[2] == b""
 
 
 def test_vp8_pictures_go_on_from_the_last_number_rfc7741_4_2() -> None:
@@ -358,6 +393,9 @@ def test_mistakes_of_the_binding_are_refused_in_words() -> None:
         way.direction.settle(3)
     with pytest.raises(ValueError, match="power of two"):
         History(way.core, 3, 1, 1.0)
+    ciphers = (make_cipher(PROFILES[0], derived(PROFILES[0], 1)[2], sending=sending) for sending in (False, True))
+    with pytest.raises(ValueError, match="SENT"):
+        Direction(way.core, SOURCE, DESTINATION, *ciphers, sent=bytearray(48))
     with pytest.raises(ValueError, match="hand_ups"):
         make_forwarder(0)
     with pytest.raises(ValueError, match="cipher"):
