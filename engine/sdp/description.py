@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from triortc.codecs.registry import RTX_NAME, Codec, format_fmtp
-from triortc.engine.sdp.attributes import ExtensionMap
+from triortc.engine.sdp.attributes import ExtensionMap, is_rtp
 from triortc.engine.sdp.candidate import format_candidate
 from triortc.engine.sdp.fingerprint import format_fingerprint
 from triortc.engine.sdp.grammar import Line, MediaDescription, SessionDescription
@@ -102,12 +102,26 @@ def write(
     return SessionDescription(tuple(lines), tuple(sections))
 
 
-def refuse(kind: str, protocol: str, formats: Sequence[str], mid: str) -> MediaDescription:
-    """Return a disabled section (RFC 3264 section 6), which keeps its place and its formats."""
+def refuse(
+    section: MediaDescription, transport: LocalTransport | None = None, setup: str = "actpass"
+) -> MediaDescription:
+    """Return a disabled section (RFC 3264 section 6) in the place of one, with its kind, formats and mid.
+
+    Args:
+        section: the one that is refused, or ours that is not wanted any more.
+        transport: whose credentials it repeats, as browsers do: who reads a refused section needs them as little as its
+            formats, but aiortc reads no answer that leaves them out. ``None``: it has none.
+        setup: value of ``a=setup`` beside them.
+    """
+    kind, protocol, formats, mid = section.kind, section.media.protocol, section.media.formats, section.mid
     lines = [Line("m", f"{kind} 0 {protocol} {' '.join(formats)}"), Line("c", "IN IP4 0.0.0.0")]
     if mid:
         lines.append(_attribute("mid", mid))
     lines.append(_attribute("inactive"))
+    if transport is not None:
+        lines += _transport_lines(transport, setup, tagged=False)
+        if is_rtp(protocol):
+            lines.append(_attribute("rtcp-mux"))
     return MediaDescription(tuple(lines))
 
 

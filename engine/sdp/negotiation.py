@@ -88,7 +88,7 @@ def create_offer(
     bundle: list[str] = []
     for item in order:
         if isinstance(item, MediaDescription):
-            sections.append(refuse(item.kind, item.media.protocol, item.media.formats, item.mid))
+            sections.append(refuse(item))
             continue
         plan = _plan_offer(waiting[item], item, numbering)
         # A first offer gives each address once; later all sections share that of the transport (RFC 9143 section 7.2).
@@ -160,7 +160,7 @@ def create_answer(
     sections = [
         write_section(plans[index], transport, setup, address, tagged=index == tag)
         if index in plans
-        else refuse(section.kind, section.media.protocol, section.media.formats, section.mid)
+        else refuse(section, transport, setup)
         for index, section in enumerate(offer.media)
     ]
     mixed = offer.has("extmap-allow-mixed") or any(offer.media[index].has("extmap-allow-mixed") for index in plans)

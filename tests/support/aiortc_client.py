@@ -1,8 +1,8 @@
 """A client of another stack, as a program of its own: aiortc runs on asyncio, our tests on trio.
 
 It prints its offer as a line of JSON and reads the answer as a line, or, with the second argument `answer`, the other
-way round. A third argument names the codecs that it takes ("H264,PCMU"); empty or absent: all that it has. Then it
-prints a line of statistics every 200 ms until its standard input ends. It sends a picture of one colour (the first
+way round. A third argument names the codecs that it takes ("H264,PCMU"); empty or absent: all that it has. With a
+fourth one, `channel`, it offers a data channel, too. Then it prints a line of statistics every 200 ms until its standard input ends. It sends a picture of one colour (the first
 argument) and a tone.
 """
 
@@ -95,7 +95,7 @@ def take_only(connection: RTCPeerConnection, names: set[str]) -> None:
         transceiver.setCodecPreferences([codec for codec in codecs if codec.mimeType.split("/")[1] in names])
 
 
-async def main(luminance: int, role: str, codecs: str = "") -> None:
+async def main(luminance: int, role: str, codecs: str = "", further: str = "") -> None:
     """Exchange descriptions, report until standard input ends."""
     connection, viewer = RTCPeerConnection(), Viewer()
     tasks: list[asyncio.Task[None]] = []
@@ -104,6 +104,8 @@ async def main(luminance: int, role: str, codecs: str = "") -> None:
     if role == "answer":
         offer = json.loads(await loop.run_in_executor(None, sys.stdin.readline))
         await connection.setRemoteDescription(RTCSessionDescription(offer["sdp"], "offer"))
+    if further == "channel":
+        connection.createDataChannel("chat")
     connection.addTrack(ToneTrack())
     connection.addTrack(ColourTrack(luminance))
     if codecs:

@@ -205,12 +205,17 @@ def test_sections_of_other_kinds_and_further_ones_are_refused_in_place() -> None
         RejectedSection(3, "video", "v2", "another video section is accepted already"),
     )
     assert description.groups[0].mids == ("a1", "v1")
+    first, *_ = description.media
+    credentials = [str(line) for line in first.lines if line.value.startswith(("ice-", "fingerprint:", "setup:"))]
+    assert len(credentials) == 4
     assert lines_of(description, 1) == [
         "m=application 0 UDP/DTLS/SCTP webrtc-datachannel",
         "c=IN IP4 0.0.0.0",
         "a=mid:d1",
         "a=inactive",
+        *credentials,
     ]
+    assert lines_of(description, 3)[-5:] == [*credentials, "a=rtcp-mux"]
 
 
 def test_a_kind_that_is_not_wanted_is_refused() -> None:
