@@ -15,8 +15,6 @@ import trio
 import triortc
 from triortc.codecs.recorder import Recorder
 from triortc.codecs.registry import OPUS, VP8
-from triortc.codecs.sources import MediaSource
-from triortc.engine.peer.receiver import RtpReceiver
 
 #: Loopback is left out of descriptions unless it is asked for: a peer elsewhere could not use it.
 HERE = triortc.PeerConfiguration(endpoint=triortc.EndpointConfiguration(media_host=("127.0.0.1",), loopback=True))
@@ -28,7 +26,7 @@ def negotiate(player: triortc.PeerConnection, listener: triortc.PeerConnection) 
     player.set_remote_description(listener.set_local_description())
 
 
-async def record(receiver: RtpReceiver, track: str, recorder: Recorder) -> None:
+async def record(receiver: triortc.RtpReceiver, track: str, recorder: Recorder) -> None:
     """Write what a receiver gets, until the connection is closed."""
     async for received in receiver.frames():
         if not received.lost:
@@ -38,7 +36,7 @@ async def record(receiver: RtpReceiver, track: str, recorder: Recorder) -> None:
 async def main(target: Path, seconds: float, file: str | None) -> None:
     """Play and record for so long, then say what came."""
     threads = triortc.CodecThreads()
-    source: MediaSource = triortc.MediaFileSource(file, loop=True) if file else triortc.TestCardSource()
+    source: triortc.MediaSource = triortc.MediaFileSource(file, loop=True) if file else triortc.TestCardSource()
     tracks = [triortc.RecorderTrack("sound", "opus"), triortc.RecorderTrack("pictures", "VP8")]
     async with (
         triortc.open_peer_connection(HERE) as player,

@@ -11,14 +11,11 @@ from __future__ import annotations
 import secrets
 import sys
 from functools import partial
-from typing import Any
 
 import httpx
 import trio
 
 import triortc
-from triortc.codecs.sources import MediaSource
-from triortc.engine.peer.receiver import RtpReceiver
 from triortc.signaling.client import ClientDevice, connect_websocket, open_signal_client
 
 
@@ -30,17 +27,16 @@ async def token_of_a_visitor(url: str, conversation: str) -> str:
         return str(response.raise_for_status().json()["token"])
 
 
-async def watch(receiver: RtpReceiver) -> None:
+async def watch(receiver: triortc.RtpReceiver) -> None:
     """Say how many pictures came, each second of them."""
     count = 0
     async for decoded in triortc.decode_frames(receiver):
         count += 1
         if count % 30 == 1:
-            picture: Any = decoded.frame
-            print(f"sees picture {count}: {picture.width}x{picture.height}", flush=True)
+            print(f"sees picture {count}: {decoded.picture.width}x{decoded.picture.height}", flush=True)
 
 
-async def main(url: str, source: MediaSource) -> None:
+async def main(url: str, source: triortc.MediaSource) -> None:
     """Call, and stay until the call is over."""
     conversation = f"cv_{secrets.token_hex(4)}"
     token = await token_of_a_visitor(url, conversation)

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from triortc.codecs.frames import EncodedFrame
     from triortc.codecs.recording import open_recording
     from triortc.codecs.recording_track import RecorderTrack
-    from triortc.codecs.sources import MediaFileSource, TestCardSource
+    from triortc.codecs.sources import MediaFileSource, MediaSource, SourceFrame, TestCardSource
     from triortc.codecs.threads import CodecThreads
+    from triortc.engine.calls.call_events import CallEvent, Missed
     from triortc.engine.calls.call_recording import RecordingConfiguration
     from triortc.engine.calls.configuration import CallConfiguration
     from triortc.engine.calls.leg_configuration import MediaConfiguration
@@ -42,7 +43,11 @@ if TYPE_CHECKING:
     from triortc.engine.peer.configuration import PeerConfiguration
     from triortc.engine.peer.connection import PeerConnection, open_peer_connection
     from triortc.engine.peer.description import RtcSessionDescription
-    from triortc.engine.peer.tracks import decode_frames, send_source
+    from triortc.engine.peer.playout import ReceivedFrame
+    from triortc.engine.peer.receiver import RtpReceiver
+    from triortc.engine.peer.sender import RtpSender
+    from triortc.engine.peer.tracks import DecodedFrame, decode_frames, send_source
+    from triortc.engine.peer.transceiver import RtpTransceiver
     from triortc.engine.session.configuration import SessionConfiguration
     from triortc.engine.workers.configuration import WorkerConfiguration
     from triortc.signaling.app import RunningServer, ServerConfiguration
@@ -54,11 +59,13 @@ __all__ = [
     "AudioEncoderConfiguration",
     "CallConfiguration",
     "CallError",
+    "CallEvent",
     "CallRefusedError",
     "CodecError",
     "CodecThreads",
     "ConfigurationError",
     "ConnectionClosedError",
+    "DecodedFrame",
     "DtlsError",
     "EncodedFrame",
     "EndpointConfiguration",
@@ -68,18 +75,25 @@ __all__ = [
     "InvalidStateError",
     "MediaConfiguration",
     "MediaFileSource",
+    "MediaSource",
+    "Missed",
     "PeerConfiguration",
     "PeerConnection",
     "ProtocolError",
+    "ReceivedFrame",
     "RecorderTrack",
     "RecordingConfiguration",
     "RtcSessionDescription",
     "RtpError",
+    "RtpReceiver",
+    "RtpSender",
+    "RtpTransceiver",
     "RunningServer",
     "SdpError",
     "ServerConfiguration",
     "SessionConfiguration",
     "SignalingError",
+    "SourceFrame",
     "SrtpError",
     "StoreError",
     "StunError",
@@ -100,21 +114,30 @@ __all__ = [
 _HOMES: Final = {
     "AudioEncoderConfiguration": "triortc.codecs.configuration",
     "CallConfiguration": "triortc.engine.calls.configuration",
+    "CallEvent": "triortc.engine.calls.call_events",
     "CodecThreads": "triortc.codecs.threads",
+    "DecodedFrame": "triortc.engine.peer.tracks",
     "EncodedFrame": "triortc.codecs.frames",
     "EndpointConfiguration": "triortc.engine.endpoint",
     "Engine": "triortc.signaling.engine",
     "EngineConfiguration": "triortc.signaling.engine",
     "MediaConfiguration": "triortc.engine.calls.leg_configuration",
     "MediaFileSource": "triortc.codecs.sources",
+    "MediaSource": "triortc.codecs.sources",
+    "Missed": "triortc.engine.calls.call_events",
     "PeerConfiguration": "triortc.engine.peer.configuration",
     "PeerConnection": "triortc.engine.peer.connection",
+    "ReceivedFrame": "triortc.engine.peer.playout",
     "RecorderTrack": "triortc.codecs.recording_track",
     "RecordingConfiguration": "triortc.engine.calls.call_recording",
     "RtcSessionDescription": "triortc.engine.peer.description",
+    "RtpReceiver": "triortc.engine.peer.receiver",
+    "RtpSender": "triortc.engine.peer.sender",
+    "RtpTransceiver": "triortc.engine.peer.transceiver",
     "RunningServer": "triortc.signaling.app",
     "ServerConfiguration": "triortc.signaling.app",
     "SessionConfiguration": "triortc.engine.session.configuration",
+    "SourceFrame": "triortc.codecs.sources",
     "TestCardSource": "triortc.codecs.sources",
     "VideoEncoderConfiguration": "triortc.codecs.configuration",
     "WorkerConfiguration": "triortc.engine.workers.configuration",

@@ -178,6 +178,28 @@ class DecodedFrame:
     frame: av.VideoFrame | av.AudioFrame
     received: ReceivedFrame
 
+    @property
+    def picture(self) -> av.VideoFrame:
+        """The frame, by its type: what a receiver of pictures gives.
+
+        Raises:
+            ConfigurationError: it is sound.
+        """
+        if not isinstance(self.frame, av.VideoFrame):
+            raise ConfigurationError("this frame is sound: take its `sound`, or decode the receiver of pictures")
+        return self.frame
+
+    @property
+    def sound(self) -> av.AudioFrame:
+        """The frame, by its type: what a receiver of sound gives.
+
+        Raises:
+            ConfigurationError: it is a picture.
+        """
+        if not isinstance(self.frame, av.AudioFrame):
+            raise ConfigurationError("this frame is a picture: take its `picture`, or decode the receiver of sound")
+        return self.frame
+
 
 class _Decoders:
     """The decoder of what comes, by its codec, and the last sound to conceal lost ones with."""

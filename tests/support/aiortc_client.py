@@ -2,8 +2,8 @@
 
 It prints its offer as a line of JSON and reads the answer as a line, or, with the second argument `answer`, the other
 way round. A third argument names the codecs that it takes ("H264,PCMU"); empty or absent: all that it has. With a
-fourth one, `channel`, it offers a data channel, too. Then it prints a line of statistics every 200 ms until its standard input ends. It sends a picture of one colour (the first
-argument) and a tone.
+fourth one, `channel`, it offers a data channel, too. Then it prints a line of statistics every 200 ms until its
+standard input ends. It sends a picture of one colour (the first argument) and a tone.
 """
 
 from __future__ import annotations

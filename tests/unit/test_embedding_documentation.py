@@ -7,14 +7,21 @@ import inspect
 import json
 import re
 import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
+from trio.testing import MockClock
 
 import triortc
 from support.signaling_house import open_signaling_house
 from triortc.engine.calls.call_events import CallEvent
+from triortc.signaling.channel import MessageChannel, memory_channel_pair
+from triortc.signaling.client import ClientDevice, SignalClient, open_signal_client
 from triortc.signaling.embedding import Engine
 from triortc.signaling.webhooks import signature
 
@@ -63,6 +70,43 @@ async def test_the_questions_that_are_shown_are_answered(shown: dict[str, Any]) 
             assert "channel_available:chat" in await shown["from_chat_to_video"](engine, "dev")
             await lea.event("invitation.changed")
         assert await shown["from_chat_to_video"](engine, "another") == "state.not_found"
+
+
+async def test_the_test_that_is_shown_passes(shown: dict[str, Any], autojump_clock: MockClock) -> None:
+    await shown["test_only_the_first_floor_is_rung_and_for_twenty_seconds"](autojump_clock)
+
+
+async def test_an_agent_with_the_token_that_is_shown_is_rung_for_the_visitor_with_the_other(
+    shown: dict[str, Any],
+) -> None:
+    agent, visitor = shown["tokens_of_a_call"]()
+    configuration = triortc.EngineConfiguration(replace(shown["server"], port=None))
+    async with (
+        triortc.open_engine(configuration) as engine,
+        connected(engine, agent, "ana-desktop") as ana,
+        connected(engine, visitor, "lea-tab"),
+    ):
+        for channel in ("chat", "video"):
+            await ana.command("presence.set", channel=channel, declared="available")
+        await engine.open_conversation("shop", "cv_9", "lea")
+        requested = await engine.request_call("shop", "cv_9")
+        with trio.fail_after(5):
+            assert (await ana.event("ring.offer")).p["session"] == requested.session
+
+
+@asynccontextmanager
+async def connected(engine: triortc.Engine, token: str, device: str) -> AsyncGenerator[SignalClient]:
+    """A device with a token, on a memory channel."""
+
+    @asynccontextmanager
+    async def channel() -> AsyncGenerator[MessageChannel]:
+        ours, theirs = memory_channel_pair()
+        engine.connections.start_soon(engine.signaling.serve, theirs)
+        yield ours
+        ours.drop()
+
+    async with open_signal_client(channel, token=token, device=ClientDevice(device)) as client:
+        yield client
 
 
 def test_the_receiver_that_is_shown_knows_ours_from_others(shown: dict[str, Any]) -> None:

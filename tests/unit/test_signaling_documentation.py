@@ -11,6 +11,7 @@ import pytest
 
 from triortc.engine.calls.replies import FAULT_CODES
 from triortc.signaling.link import CloseCode
+from triortc.signaling.tokens import ALL_CAPABILITIES
 from triortc.signaling.wire import COMMANDS, EVENTS, PROTOCOL
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
@@ -45,6 +46,10 @@ def test_the_table_of_errors_names_every_code_of_call_control() -> None:
 def test_the_table_of_close_codes_names_every_one() -> None:
     documented = {int(number) for number in re.findall(r"\b[14]\d{3}\b", SECTIONS["Errors"])} | set(range(4400, 4404))
     assert {int(code) for code in CloseCode} <= documented
+
+
+def test_the_table_of_capabilities_names_every_one() -> None:
+    assert set(rows("Tokens")) == set(ALL_CAPABILITIES)
 
 
 def test_every_error_code_in_the_code_is_documented() -> None:
