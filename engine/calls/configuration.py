@@ -65,6 +65,8 @@ class CallConfiguration:
         closed_conversations_kept: closed conversations that are still listed on request.
         event_log_limit: records of one session's log after which events that change no state are not logged.
         backlog_messages: messages kept for the first assignee of a conversation.
+        earlier_messages, earlier_message_bytes: messages of before that the next assignee of a conversation is shown,
+            and how large they are together; 0: none.
         conversations_per_page: length of a page of the conversation list, and of the snapshot.
         unread_kept: unread messages that are counted one by one, for each side of a conversation.
         recording: `off`; `on_request`, by `recording.start`; `always`, from the moment that a call is active.
@@ -117,6 +119,8 @@ class CallConfiguration:
     closed_conversations_kept: int = 1024
     event_log_limit: int = 10_000
     backlog_messages: int = 100
+    earlier_messages: int = 50
+    earlier_message_bytes: int = 64 * 1024
     conversations_per_page: int = 50
     unread_kept: int = 1000
     recording: Literal["off", "on_request", "always"] = "off"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from triortc.engine.calls import invitations, pushing
 from triortc.engine.calls.actor import Actor, Principal
 from triortc.engine.calls.availability import agents_of_group, candidate, recompute_presence
 from triortc.engine.calls.conversation_table import Conversation, ConversationFacts
+from triortc.engine.calls.earlier_messages import EarlierMessages
 from triortc.engine.calls.effects import KeepMessage, Order
 from triortc.engine.calls.notifications import (
     ConversationChanged,
@@ -116,14 +119,27 @@ def assign(world: World, conversation: Conversation, sub: str) -> None:
 
 
 def deliver_backlog(world: World, conversation: Conversation) -> None:
-    """Give the assignee what the visitor wrote before there was one."""
+    """Give a new assignee what was said before, quietly, and what the visitor wrote since nobody had it."""
+    earlier = _earlier_messages(world, conversation)
     backlog, conversation.backlog = conversation.backlog, []
+    devices = world.devices_of(conversation.assignee_principal)
+    for message in (*earlier.for_reader(conversation.assignee), *backlog):
+        for device in devices:
+            world.notify(Order.CONVERSATION, device.address, message)
     for message in backlog:
         conversation.unread_by_agent.append(message.message)
-        for device in world.devices_of(conversation.assignee_principal):
-            world.notify(Order.CONVERSATION, device.address, message)
+        earlier.add(replace(message, notify=False))
     if backlog:
         pushing.note_message(world, conversation, backlog[-1].message)
+
+
+def _earlier_messages(world: World, conversation: Conversation) -> EarlierMessages:
+    kept = world.earlier_messages.get(conversation.key)
+    if kept is None:
+        c = world.configuration
+        kept = EarlierMessages(c.earlier_messages, c.earlier_message_bytes, conversation.assignee)
+        world.earlier_messages[conversation.key] = kept
+    return kept
 
 
 def claim_conversation(world: World, conversation: Conversation, sub: str) -> None:
@@ -211,6 +227,8 @@ def deliver_message(
             world.emit(Order.HISTORY, KeepMessage(conversation.org, event))
         if principal is None and len(conversation.backlog) < world.configuration.backlog_messages:
             conversation.backlog.append(event)
+        elif not notify and conversation.assignee is not None:
+            _earlier_messages(world, conversation).add(event)
         for device in world.devices_of(principal):
             if device.address != actor.address:
                 world.notify(Order.OTHER_SIDE, device.address, event)
@@ -320,6 +338,7 @@ def close_conversation(world: World, conversation: Conversation, tags: tuple[str
     if tags is not None:
         conversation.tags = tags
     conversation.backlog = []
+    world.earlier_messages.pop(conversation.key, None)
     conversation.snoozed_until = None
     world.drop_timer(_snooze_key(conversation))
     _stop_occupying(world, conversation)

@@ -14,6 +14,7 @@ from triortc.engine.calls.actor import Actor, DeviceAddress, DeviceInformation, 
 from triortc.engine.calls.claim_table import ClaimRegistry
 from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.conversation_table import CONVERSATIONS, Conversation, ConversationFacts
+from triortc.engine.calls.earlier_messages import EarlierMessages
 from triortc.engine.calls.effects import Effect, Notify, Order
 from triortc.engine.calls.event_log import EventLogPort
 from triortc.engine.calls.gate_table import Gate
@@ -179,6 +180,8 @@ class World:
         self.supervisors_of: dict[str, dict[Principal, None]] = {}
         self.conversations_of_agent: dict[Principal, dict[tuple[str, str], None]] = {}
         self.conversations_of_visitor: dict[Principal, dict[tuple[str, str], None]] = {}
+        #: In memory only: a process that is started anew shows none of what was said before.
+        self.earlier_messages: dict[tuple[str, str], EarlierMessages] = {}
         self.waiting_chats: dict[tuple[str, str], None] = {}
         self.closed_conversations: deque[tuple[str, str]] = deque()
         self.told: dict[str, dict[DeviceAddress, None]] = {}

@@ -90,14 +90,14 @@ function messagesOf(conversation) {
   return messages;
 }
 
-/** @param {string} conversation @param {import("./thread.js").Entry} entry */
-function addMessage(conversation, entry) {
+/** @param {string} conversation @param {import("./thread.js").Entry} entry @param {boolean} [news] not what was said long ago */
+function addMessage(conversation, entry, news = true) {
   if (!messagesOf(conversation).add(entry)) return;
   const live = liveOf(client);
   const visible = conversation === state.selected && (!live || state.chatOpen || live.conversation !== conversation);
   if (conversation === state.selected) thread.append(entry);
-  if (!entry.mine && !visible) state.unread.set(conversation, (state.unread.get(conversation) ?? 0) + 1);
-  if (!entry.mine) {
+  if (news && !entry.mine && !visible) state.unread.set(conversation, (state.unread.get(conversation) ?? 0) + 1);
+  if (news && !entry.mine) {
     announce(`${entry.name}: ${entry.text}`);
     if (!visible && live) stage.showToast(`${entry.name}: ${entry.text}`);
     else if (visible) client.markRead(conversation, entry.message).catch(() => {}); // a hint only
@@ -261,8 +261,10 @@ client.on("conversation", (changed) => {
 });
 client.on("conversationRemoved", (gone) => { if (state.selected === gone.conversation) select(null); });
 client.on("message", (p) => {
-  const mine = p.from === me.sub || p.from === "agent";
-  addMessage(p.conversation, { message: p.message, mine, name: p.name || visitorName(client, p.conversation), text: p.text ?? "", at: p.sent_at ?? Date.now() });
+  const ours = p.from === me.sub || p.from === "agent";
+  const mine = ours && (!p.name || p.name === me.name); // else another agent's, who had the conversation before
+  const name = p.name || visitorName(client, p.conversation);
+  addMessage(p.conversation, { message: p.message, mine, name, text: p.text ?? "", at: p.sent_at ?? Date.now() }, p.notify !== false);
 });
 client.on("reminder", (p) => {
   state.after = { conversation: p.conversation, talkMs: state.after?.talkMs ?? 0, outcome: "completed", reminder: true };

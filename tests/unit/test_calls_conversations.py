@@ -183,6 +183,45 @@ def test_K3_transfer_to_an_agent_takes_every_right_from_the_old_one(house: House
     assert status(house, ben, "video") == ("busy", ("ongoing_chat",))
 
 
+def earlier(house: House, actor: Actor) -> list[tuple[str, str | None, str | None, bool]]:
+    return [(item.from_, item.name, item.text, item.notify) for item in house.told(actor, ConversationMessage)]
+
+
+def test_K3_whoever_gets_a_conversation_is_shown_quietly_what_was_said_before(house: House) -> None:
+    ana, vic, ben = house.agent(), house.visitor(), ben_of(house)
+    chat(house, vic)
+    house.advance(60)
+    house.ok(ana, ConversationMessageSend("cv_1", "which ones?"))
+    sent_at = house.told(vic, ConversationMessage)[-1].sent_at
+    house.advance(60)
+    house.ok(ana, ConversationTransfer("cv_1", TO_BEN, note="the red ones"))
+    vics, anas = house.told(ana, ConversationMessage)[0].name, "Ana"
+    said = [("visitor", vics, "hello", False), ("agent", anas, "which ones?", False)]
+    assert earlier(house, ben) == [*said, ("system", "Ana", "the red ones", True)]
+    assert house.told(ben, ConversationMessage)[1].sent_at == sent_at
+    assert len(thread(house).unread_by_agent) == 2  # hello, which Ana has not marked as read, and the note
+    house.forget_told()
+    house.ok(vic, ConversationMessageSend("cv_1", "those"))
+    threads.deliver_backlog(house.world, thread(house))  # as every ring does
+    assert [text for _, _, text, _ in earlier(house, ben)] == ["those"]
+
+
+def test_K3_what_is_shown_of_before_is_bounded_and_ends_with_the_conversation() -> None:
+    house = House(configuration=CallConfiguration(earlier_messages=3, earlier_message_bytes=1000))
+    ana, vic, ben = house.agent(), house.visitor(), ben_of(house)
+    for text in ("one", "two", "three", "four"):
+        house.ok(vic, ConversationMessageSend("cv_1", text))
+    house.ok(ana, ConversationTransfer("cv_1", TO_BEN))
+    assert [text for _, _, text, _ in earlier(house, ben)] == ["two", "three", "four"]
+    house.ok(vic, ConversationMessageSend("cv_1", "x" * 990))
+    house.ok(vic, ConversationMessageSend("cv_1", "ten bytes."))
+    house.forget_told()
+    house.ok(ben, ConversationTransfer("cv_1", TransferTarget(agent="ana")))
+    assert [len(text or "") for _, _, text, _ in earlier(house, ana)] == [990, 10]
+    house.ok(ana, ConversationClose("cv_1"))
+    assert house.world.earlier_messages == {}
+
+
 def test_S3_7b_transfer_to_a_group_gives_it_to_the_one_idle_longest_there(house: House) -> None:
     ana, vic, ben = house.agent(), house.visitor(), ben_of(house, "video")
     chat(house, vic)
@@ -200,7 +239,8 @@ def test_K3_a_group_in_which_nobody_is_free_keeps_it_for_the_first_who_is(house:
     assert thread(house).assignee is None
     house.ok(ben, PresenceSet("chat", "available"))
     assert thread(house).assignee == "ben"
-    assert [item.text for item in house.told(ben, ConversationMessage)] == ["urgent", "still here"]
+    told = [(item.text, item.notify) for item in house.told(ben, ConversationMessage)]
+    assert told == [("hello", False), ("urgent", True), ("still here", True)]
 
 
 def test_K3_refusals_change_nothing(house: House) -> None:
