@@ -197,6 +197,8 @@ class MatroskaWriter:
             body.append(_block(track + 1, time_ms - start, data, keyframe, duration_ms))
             if keyframe and self._tracks[track].width:
                 cues.append((time_ms, track + 1, offset))
+        if not any(track.width for track in self._tracks):
+            cues = [(start, blocks[0][1] + 1, offset)]  # of sound alone, each cluster is as good a place as any
         cluster = _element(_CLUSTER, b"".join(body))
         self._file.seek(self._good_end)
         self._write_all(cluster)

@@ -364,6 +364,22 @@ def test_a_finished_file_has_an_index_of_keyframes(card: list[SentFrame], tmp_pa
         assert next(container.demux(video)).pts == pytest.approx(6_000, abs=2)
 
 
+def test_a_file_of_sound_alone_has_an_index_of_its_clusters(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "call.webm", [RecorderTrack("caller", "opus")], started_at_s=GO)
+    for n in range(500):
+        recorder.write("caller", EncodedFrame(b"\xf8\xff\xfe", 960 * n, 960), GO + n / 50)
+    result = recorder.finish(GO + 10.0)
+    assert result.path is not None
+    data = result.path.read_bytes()
+    assert data.count(b"\x1f\x43\xb6\x75") == 5, "clusters of two seconds"
+    _, index = data.split(b"\x1c\x53\xbb\x6b")[-2:]  # the first one is in the seek head
+    assert index.count(b"\xf7\x81\x01\xf1") == 5, "the same track, and a cluster's place"
+    with av.open(str(result.path)) as container:
+        sound = container.streams.audio[0]
+        container.seek(6_100, stream=sound)
+        assert next(container.demux(sound)).pts == pytest.approx(6_000, abs=20)
+
+
 def test_tracks_far_out_of_step_still_make_a_file_in_order(tmp_path: Path) -> None:
     tracks = [RecorderTrack("a", "opus"), RecorderTrack("b", "opus")]
     configuration = RecorderConfiguration(cluster_s=30.0, max_audio_fill_s=0.0, max_clock_error_s=100.0)
