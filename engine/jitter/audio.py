@@ -54,6 +54,7 @@ class AudioJitterBuffer:
         "_frame_ticks",
         "_last_extended",
         "_last_step",
+        "_last_ticks",
         "_next_ticks",
         "_offset_at",
         "_packets",
@@ -78,12 +79,13 @@ class AudioJitterBuffer:
         )
         self._sequence = SequenceTracker()
         self._timestamps = TimestampUnwrapper()
-        self._packets: dict[int, tuple[int, bytes]] = {}
+        self._packets: dict[int, tuple[int, bytes, int]] = {}  # ticks, payload, duration or 0
         self._delay_s = configured.minimum_delay_ms / 1000
         self._offset_at = 0.0
         self._frame_ticks = round(self._clock_rate * _DEFAULT_FRAME_S)
         self._last_step = 0
         self._last_extended = -1
+        self._last_ticks = 0
         self._next_ticks: int | None = None
         self._concealed_ticks = 0
         self._silent = True
@@ -103,8 +105,14 @@ class AudioJitterBuffer:
         """The delay in use, which follows the target."""
         return self._delay_s * 1000
 
-    def insert(self, sequence_number: int, timestamp: int, payload: bytes, now: float) -> None:
-        """Take a packet that arrived at `now`. Duplicates and packets that come too late are counted and dropped."""
+    def insert(self, sequence_number: int, timestamp: int, payload: bytes, now: float, duration: int = 0) -> None:
+        """Take a packet that arrived at `now`. Duplicates and packets that come too late are counted and dropped.
+
+        Args:
+            sequence_number, timestamp, payload: of the packet.
+            now: seconds.
+            duration: how long it lasts, in ticks of the clock; 0: unknown, then it is learnt from the timestamps.
+        """
         self.statistics.inserted += 1
         extended = self._sequence.extend(sequence_number)
         if extended < 0:
@@ -115,7 +123,7 @@ class AudioJitterBuffer:
         if self._last_extended >= 0 or self._packets:
             known = self._estimator.minimum_s
             if self._sequence.restarts or abs(transit_s - known) > _DISCONTINUITY_S:
-                self._resume_elsewhere(sequence_number, timestamp, payload, now)
+                self._resume_elsewhere(sequence_number, timestamp, payload, now, duration)
                 return
         if extended in self._packets:
             self.statistics.duplicates += 1
@@ -125,22 +133,27 @@ class AudioJitterBuffer:
             self.statistics.late += 1
             self._adapt(now)
             return
-        self._packets[extended] = ticks, payload
-        self._learn_frame_length(extended, ticks)
+        self._packets[extended] = ticks, payload, duration
+        if not duration:
+            self._learn_frame_length(extended, ticks)
         self._adapt(now)
         self._bound()
 
-    def _resume_elsewhere(self, sequence_number: int, timestamp: int, payload: bytes, now: float) -> None:
+    def _resume_elsewhere(
+        self, sequence_number: int, timestamp: int, payload: bytes, now: float, duration: int
+    ) -> None:
         """Begin anew at a packet whose clock or numbering has nothing to do with what came before."""
         self.reset()
-        self.insert(sequence_number, timestamp, payload, now)
+        self.insert(sequence_number, timestamp, payload, now, duration)
         self.statistics.inserted -= 1
 
     def _learn_frame_length(self, extended: int, ticks: int) -> None:
-        before = self._packets.get(extended - 1)
-        if before is None or not 0 < ticks - before[0] <= _MAXIMUM_FRAME_S * self._clock_rate:
+        waiting = self._packets.get(extended - 1)
+        if waiting is None and (self._last_extended < 0 or extended - 1 != self._last_extended):
             return
-        step = ticks - before[0]
+        step = ticks - (self._last_ticks if waiting is None else waiting[0])
+        if not 0 < step <= _MAXIMUM_FRAME_S * self._clock_rate:
+            return
         # A short pause of the sender looks like one longer frame, so a longer one must be seen twice.
         if step < self._frame_ticks or step == self._last_step:
             self._frame_ticks = step
@@ -165,15 +178,22 @@ class AudioJitterBuffer:
     def _bound(self) -> None:
         configured = self._configuration
         widest = configured.maximum_span_ms / 1000 * self._clock_rate
-        newest = max(ticks for ticks, _ in self._packets.values()) if len(self._packets) > 1 else 0
+        newest = max(ticks for ticks, _, _ in self._packets.values()) if len(self._packets) > 1 else 0
         while len(self._packets) > configured.maximum_packets or (
             len(self._packets) > 1 and newest - self._packets[min(self._packets)][0] > widest
         ):
             oldest = min(self._packets)
-            ticks, _ = self._packets.pop(oldest)
-            self._last_extended = max(self._last_extended, oldest)
-            self._next_ticks = ticks + self._frame_ticks
+            ticks, _, duration = self._packets.pop(oldest)
+            self._hand_out(oldest, ticks, duration)
             self.statistics.overflowed += 1
+
+    def _hand_out(self, extended: int, ticks: int, duration: int) -> None:
+        """This packet has had its turn; the next one follows when it is over."""
+        if extended > self._last_extended:
+            self._last_extended, self._last_ticks = extended, ticks
+        if duration:
+            self._frame_ticks = duration
+        self._next_ticks = ticks + self._frame_ticks
 
     def _plays_at(self, ticks: int) -> float:
         return ticks / self._clock_rate + self._estimator.minimum_s + self._delay_s
@@ -206,13 +226,14 @@ class AudioJitterBuffer:
         if frame is None or now < self._plays_at(frame[0]):
             return None
         ticks, extended = frame
-        self._next_ticks = ticks + self._frame_ticks
         if extended is None:
+            self._next_ticks = ticks + self._frame_ticks
             self._concealed_ticks += self._frame_ticks
             self._silent = self._silent or not self._packets
             self.statistics.concealed += 1
             return ticks & 0xFFFFFFFF, None
         self._concealed_ticks = 0
         self._silent = False
-        self._last_extended = extended
-        return ticks & 0xFFFFFFFF, self._packets.pop(extended)[1]
+        _, payload, duration = self._packets.pop(extended)
+        self._hand_out(extended, ticks, duration)
+        return ticks & 0xFFFFFFFF, payload

@@ -261,7 +261,12 @@ class AudioPlayout:
             if len(self._arrivals) > 2 * self._configuration.maximum_packets:
                 self._arrivals.clear()
             self._arrivals[header[TIMESTAMP]] = now
-            self._buffer.insert(header[SEQUENCE_NUMBER], header[TIMESTAMP], bytes(payload), now)
+            duration = self._duration_of(payload)
+            self._buffer.insert(header[SEQUENCE_NUMBER], header[TIMESTAMP], bytes(payload), now, duration)
+
+    def _duration_of(self, payload: bytes | memoryview) -> int:
+        """How long a packet lasts, in ticks; 0 for what is none."""
+        return (opus.duration_samples(payload) or 0) if self._codec_name == "opus" else len(payload)
 
     def _switch(self, name: str, payload_type: int) -> None:
         """Another codec: what waits of the old one is dropped, its clock says nothing about the new one's."""
@@ -288,8 +293,7 @@ class AudioPlayout:
         if payload is not None and self._depacketizer is not None:
             data = self._depacketizer.depacketize((payload,))
         if data is not None:
-            samples = opus.duration_samples(data) if self._codec_name == "opus" else len(data)
-            self._duration = samples or self._duration
+            self._duration = self._duration_of(data) or self._duration
         return ReceivedFrame(
             EncodedFrame(data or b"", timestamp, self._duration),
             self._codec_name,

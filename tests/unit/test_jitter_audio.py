@@ -196,6 +196,18 @@ def test_frames_of_another_length_are_learnt() -> None:
     assert played == [packet(0), packet(1), packet(2), None, packet(4)]
 
 
+@pytest.mark.parametrize("frame_ms", [30, 40, 60, 120])
+def test_long_frames_are_learnt_though_each_was_handed_out_before_the_next_came(frame_ms: int) -> None:
+    buffer, step = AudioJitterBuffer(48000), 48 * frame_ms
+    for index in range(50):
+        at = 1 + index * frame_ms / 1000
+        while (deadline := buffer.next_deadline()) is not None and deadline <= at:
+            assert buffer.pop(deadline) is not None
+        buffer.insert(index, index * step, packet(index), at)
+    assert buffer.statistics.concealed <= 2 * (frame_ms - 1) // 20, "two frames are needed to be sure"
+    assert buffer.statistics.late == 0
+
+
 def test_configuration_that_makes_no_sense_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="rise"):
         AudioJitterConfiguration(minimum_delay_ms=600)

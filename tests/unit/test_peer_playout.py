@@ -61,6 +61,20 @@ def test_sound_comes_out_evenly_in_order_and_a_lost_packet_leaves_a_mark() -> No
     assert playout.concealed >= 1
 
 
+def test_sound_of_any_packet_length_has_no_marks_of_loss_where_nothing_was_lost() -> None:
+    playout = AudioPlayout(stream("audio", (OPUS, 111)), AudioJitterConfiguration())
+    out: list[tuple[float, ReceivedFrame]] = []
+    at, timestamp = 100.0, 0
+    for number in range(60):  # RFC 6716 table 2: 20, 40 and 60 ms, as a sender that adapts them to the way has it
+        toc, samples = ((0x08, 960), (0x10, 1920), (0x18, 2880))[number // 5 % 3]
+        out += play(playout, at)
+        playout.insert(header(111, number, timestamp), memoryview(bytes((toc, 1))), at)
+        at, timestamp = at + samples / 48_000, timestamp + samples
+    out += play(playout, at)
+    assert [frame.lost for _, frame in out[:60]] == [False] * 60
+    assert [frame.frame.duration for _, frame in out[:15]] == [960] * 5 + [1920] * 5 + [2880] * 5
+
+
 def test_another_codec_starts_a_new_buffer_and_late_packets_of_the_old_one_are_dropped() -> None:
     playout = AudioPlayout(stream("audio", (OPUS, 111), (PCMU, 0)), AudioJitterConfiguration())
     playout.insert(header(111, 10, 0), memoryview(OPUS_20_MS), 100.0)
