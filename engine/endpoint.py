@@ -91,6 +91,13 @@ class EndpointConfiguration:
                     raise ConfigurationError(
                         f"{name}: {address!r} is no IP address; peers are told addresses, no names"
                     )
+        versions = {ipaddress.ip_address(address).version for address in advertised}
+        for host in map(ipaddress.ip_address, self.media_host):
+            if host.is_unspecified and host.version not in versions:
+                raise ConfigurationError(
+                    f"media_host: {host} is no address that peers could be told: leave media_host empty for every "
+                    "address of this machine, or say with media_advertise what it is reached by"
+                )
         if self.socket_buffer_bytes < 1 or self.max_routes_per_session < 1 or self.repair_pause_ms < 0:
             raise ConfigurationError(
                 "socket_buffer_bytes and max_routes_per_session are 1 or more, repair_pause_ms is 0 or more"

@@ -283,6 +283,8 @@ async def test_what_is_no_description_candidate_codec_or_frame_is_told_in_words(
     [
         ({"media_host": "127.0.0.1"}, r"write \('127.0.0.1',\)"),
         ({"media_host": ("localhost",)}, "'localhost' is no IP address"),
+        ({"media_host": ("0.0.0.0",)}, "0.0.0.0 is no address that peers could be told: leave media_host empty"),
+        ({"media_host": ("::",), "media_advertise": "192.0.2.1"}, ":: is no address that peers could be told"),
         ({"media_advertise": "calls.example"}, "media_advertise: 'calls.example' is no IP address"),
         ({"media_port": 70_000}, "choose 0 to 65535"),
         ({"media_port": -1}, "choose 0 to 65535"),
@@ -292,6 +294,10 @@ async def test_what_is_no_description_candidate_codec_or_frame_is_told_in_words(
 def test_where_media_is_received_is_checked_at_once(wrong: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         EndpointConfiguration(**wrong)
+
+
+def test_every_address_may_be_bound_where_it_is_said_what_it_is_reached_by() -> None:
+    assert EndpointConfiguration(media_host=("0.0.0.0",), media_advertise="192.0.2.1").media_advertise == "192.0.2.1"
 
 
 async def test_a_media_port_that_is_taken_is_named() -> None:
