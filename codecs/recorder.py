@@ -106,6 +106,9 @@ class Recorder:
         allowed = _CONTAINERS.get(self._path.suffix.lower())
         if allowed is None:
             raise ConfigurationError("a recording's name must end in .webm, .mkv or .mp4")
+        wrong = next((track for track in tracks if not isinstance(track, RecorderTrack)), None)
+        if wrong is not None:
+            raise ConfigurationError(f"{wrong!r} is no track: write RecorderTrack(name, codec)")
         if not 1 <= len(tracks) <= _MAX_TRACKS or len({track.name for track in tracks}) != len(tracks):
             raise ConfigurationError(f"a recording needs 1 to {_MAX_TRACKS} tracks, and every track a name of its own")
         for track in tracks:
@@ -148,9 +151,13 @@ class Recorder:
             ``False`` when it was dropped: the queue is full, or the recording has ended.
 
         Raises:
-            ConfigurationError: there is no such track.
+            ConfigurationError: there is no such track, or it is no encoded frame.
         """
         self._known(track)
+        if not isinstance(frame, EncodedFrame):
+            raise ConfigurationError(
+                f"a recording takes an EncodedFrame, not {type(frame).__name__}: of what a receiver gives, its `frame`"
+            )
         full = (
             len(self._queue) >= self._configuration.queue_frames
             or self._bytes_in - self._bytes_out + len(frame.data) > self._configuration.queue_bytes

@@ -38,7 +38,7 @@ async def open_recording(
     tracks: Sequence[RecorderTrack],
     *,
     started_at_s: float,
-    threads: CodecThreads,
+    threads: CodecThreads | None = None,
     title: str = "",
     configuration: RecorderConfiguration | None = None,
     now: Callable[[], float] = trio.current_time,
@@ -51,7 +51,7 @@ async def open_recording(
         path: where the finished file will be, as for `Recorder`.
         tracks: as for `Recorder`.
         started_at_s: the file's time 0.
-        threads: where the disk is waited for.
+        threads: where the disk is waited for; ``None``: threads of its own.
         title: of the file.
         configuration: limits.
         now: the clock of ``started_at_s``, read once, when the block is left.
@@ -61,12 +61,13 @@ async def open_recording(
     """
     recorder = _WakingRecorder(path, tracks, started_at_s=started_at_s, title=title, configuration=configuration)
     recorder.wake = trio.Event()
+    run = (threads or CodecThreads()).run
 
     async def drain() -> None:
         while True:
             await recorder.wake.wait()
             recorder.wake = trio.Event()
-            await threads.run(recorder.flush)
+            await run(recorder.flush)
 
     try:
         async with trio.open_nursery() as nursery:
@@ -78,4 +79,4 @@ async def open_recording(
     finally:
         ended_at_s = now()
         with trio.CancelScope(shield=True):
-            await threads.run(recorder.finish, ended_at_s)
+            await run(recorder.finish, ended_at_s)

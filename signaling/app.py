@@ -104,6 +104,15 @@ class ServerConfiguration:
     push: PushConfiguration | None = None
 
     def __post_init__(self) -> None:
+        kinds = {"signaling": SignalingConfiguration, "http": HttpConfiguration, "calls": CallConfiguration}
+        for name, kind in kinds.items():
+            if not isinstance(getattr(self, name), kind):
+                given = type(getattr(self, name)).__name__
+                raise ConfigurationError(f"ServerConfiguration.{name} is a {kind.__name__}, not {given}")
+        if isinstance(self.host_names, str):
+            raise ConfigurationError(f"host_names is several names: write ({self.host_names!r},)")
+        if self.keys is not None and not callable(getattr(self.keys, "find", None)):
+            raise ConfigurationError(f"keys: {type(self.keys).__name__} has no method 'find': a KeySet has")
         if self.port is not None and not 0 <= self.port <= 65535:
             raise ConfigurationError(f"ServerConfiguration.port is {self.port}; choose 0 to 65535, or None")
         if not self.development and self.keys is None:

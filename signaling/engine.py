@@ -36,7 +36,7 @@ class EngineConfiguration:
         webhooks: who is told of calls by HTTP; None: nobody.
 
     Raises:
-        ConfigurationError: calls are to be recorded and there is no directory for it.
+        ConfigurationError: calls are to be recorded and there is no directory for it, or a part is of another kind.
     """
 
     server: ServerConfiguration
@@ -46,6 +46,11 @@ class EngineConfiguration:
     webhooks: WebhookConfiguration | None = None
 
     def __post_init__(self) -> None:
+        kinds = {"server": ServerConfiguration, "media": MediaConfiguration, "workers": WorkerConfiguration}
+        for name, kind in kinds.items():
+            if not isinstance(getattr(self, name), kind):
+                given = type(getattr(self, name)).__name__
+                raise ConfigurationError(f"EngineConfiguration.{name} is a {kind.__name__}, not {given}")
         if self.server.calls.recording != "off" and self.media.recording.directory is None:
             raise ConfigurationError(
                 "calls.recording is on and nothing says where to: set MediaConfiguration.recording.directory"

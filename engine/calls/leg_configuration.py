@@ -61,6 +61,9 @@ class MediaConfiguration:
     max_legs: int = 4000
 
     def __post_init__(self) -> None:
+        if not isinstance(self.endpoint, EndpointConfiguration):
+            given = type(self.endpoint).__name__
+            raise ConfigurationError(f"MediaConfiguration.endpoint is an EndpointConfiguration, not {given}")
         for kind, codecs in self.codecs.items():
             for codec in codecs:
                 depacketizer_for(codec.name)  # raises, in words, for one that has no payload format here

@@ -386,6 +386,13 @@ async def open_peer_connection(
     Raises:
         ConfigurationError, OSError: the media address cannot be used.
     """
+    if not isinstance(configuration, PeerConfiguration | None):
+        raise ConfigurationError(
+            f"open_peer_connection takes a PeerConfiguration, not {type(configuration).__name__}: "
+            "PeerConfiguration(endpoint=EndpointConfiguration(…))"
+        )
+    if not isinstance(endpoint, Endpoint | None):
+        raise ConfigurationError(f"endpoint is what open_endpoint gives, not {type(endpoint).__name__}")
     # The engine's own clock is trio's; sender reports carry Unix time, so the difference is taken once, here.
     chosen = (configuration or PeerConfiguration()).with_wall_clock_offset(time.time() - trio.current_time())
     if (chosen.endpoint if endpoint is None else endpoint.configuration).on_loopback:

@@ -269,6 +269,23 @@ async def test_what_is_no_configuration_is_told_in_words() -> None:
     for port in (-1, 99_999):
         with pytest.raises(triortc.ConfigurationError, match="choose 0 to 65535"):
             triortc.ServerConfiguration(port=port, development=True)
+    with pytest.raises(triortc.ConfigurationError, match="media is a MediaConfiguration, not EndpointConfiguration"):
+        triortc.EngineConfiguration(server, triortc.EndpointConfiguration())  # type: ignore[arg-type]
+    with pytest.raises(triortc.ConfigurationError, match="endpoint is an EndpointConfiguration, not tuple"):
+        triortc.MediaConfiguration(endpoint=("127.0.0.1",))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"calls": {"ring_timeout_s": 20}}, "calls is a CallConfiguration, not dict"),
+        ({"host_names": "calls.example"}, r"write \('calls.example',\)"),
+        ({"keys": {"kid": "key"}, "development": False}, "keys: dict has no method 'find': a KeySet has"),
+    ],
+)
+def test_a_part_of_another_kind_is_told_when_it_is_given(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(triortc.ConfigurationError, match=words):
+        triortc.ServerConfiguration(**{"development": True, **wrong})
 
 
 async def test_mistakes_of_those_who_ask_are_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:

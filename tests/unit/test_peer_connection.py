@@ -259,6 +259,15 @@ async def test_a_closed_connection_says_so_to_everybody_who_waits() -> None:
         assert sorted(ended) == ["connected", "frames", "requests", "states"]
 
 
+async def test_what_is_no_configuration_or_endpoint_is_told_in_words() -> None:
+    with pytest.raises(ConfigurationError, match="takes a PeerConfiguration, not EndpointConfiguration"):
+        async with open_peer_connection(EndpointConfiguration()):  # type: ignore[arg-type]
+            pass
+    with pytest.raises(ConfigurationError, match="endpoint is what open_endpoint gives, not EndpointConfiguration"):
+        async with open_peer_connection(endpoint=EndpointConfiguration()):  # type: ignore[arg-type]
+            pass
+
+
 async def test_what_is_no_description_candidate_codec_or_frame_is_told_in_words() -> None:
     async with open_peer_connection(LOOPBACK) as connection:
         for wrong in ({"type": "offer", "sdp": ""}, "v=0", None):
