@@ -11,9 +11,10 @@ from collections import deque
 from enum import Enum, auto
 from typing import Final
 
-__all__ = ["DelayTrend", "PathUsage"]
+__all__ = ["GROUP_S", "DelayTrend", "PathUsage"]
 
-_GROUP_S: Final = 0.005
+#: Packets that were sent within so long are one group.
+GROUP_S: Final = 0.005
 _WINDOW_GROUPS: Final = 20
 _SMOOTHING: Final = 0.9
 _GAIN: Final = 4.0
@@ -40,7 +41,7 @@ class PathUsage(Enum):
 
 
 class DelayTrend:
-    """The queue detector. Feed it every acknowledged packet in order of sending.
+    """The queue detector. Feed it all acknowledged packets in order of sending.
 
     Args:
         threshold_ms: where the adaptive threshold begins.
@@ -89,28 +90,33 @@ class DelayTrend:
         self._updated_at: float | None = None
         self.usage = PathUsage.NORMAL
 
-    def note(self, sent_at: float, arrived_at: float) -> None:
-        """Take a packet: when it left by our clock and arrived by the peer's, in seconds."""
+    def note(self, sent_at: float, last_sent_at: float, arrived_at: float) -> None:
+        """Take packets that left within GROUP_S of each other.
+
+        Arguments:
+            sent_at, last_sent_at: when the first and the last of them left by our clock, in seconds.
+            arrived_at: when the last to arrive did by the peer's.
+        """
         first = self._group_sent_first
         if first is None:
-            self._begin_group(sent_at, arrived_at)
+            self._begin_group(sent_at, last_sent_at, arrived_at)
             return
         ahead = sent_at - first
         if ahead < 0:
             return  # overtaken by its group's successor; it tells nothing new
-        if ahead <= _GROUP_S:
-            if sent_at > self._group_sent_last:
-                self._group_sent_last = sent_at
+        if ahead <= GROUP_S:
+            if last_sent_at > self._group_sent_last:
+                self._group_sent_last = last_sent_at
             if arrived_at > self._group_arrival:
                 self._group_arrival = arrived_at
             return
         self._end_group()
         if ahead > _RESET_GAP_S or abs(arrived_at - self._group_arrival) > _RESET_GAP_S:
             self._restart()  # after a pause, or when the peer's clock has jumped, old sums mean nothing
-        self._begin_group(sent_at, arrived_at)
+        self._begin_group(sent_at, last_sent_at, arrived_at)
 
-    def _begin_group(self, sent_at: float, arrived_at: float) -> None:
-        self._group_sent_first = self._group_sent_last = sent_at
+    def _begin_group(self, sent_at: float, last_sent_at: float, arrived_at: float) -> None:
+        self._group_sent_first, self._group_sent_last = sent_at, last_sent_at
         self._group_arrival = arrived_at
 
     def _end_group(self) -> None:

@@ -24,7 +24,7 @@ from math import inf
 from typing import Final
 
 from triortc.engine.congestion.configuration import CongestionConfiguration
-from triortc.engine.congestion.delay_trend import DelayTrend, PathUsage
+from triortc.engine.congestion.delay_trend import GROUP_S, DelayTrend, PathUsage
 from triortc.engine.congestion.loss_trial import LossTrial
 from triortc.engine.congestion.rate_meter import RateMeter
 from triortc.engine.congestion.sent_history import SentHistory
@@ -214,13 +214,13 @@ class SendSideEstimator:
         Return how many were ours and the last arrival by the peer's clock, in seconds.
         """
         began_s = self._unwrap_reference(feedback.reference_time) * _REFERENCE_TICK_S
-        # What left at one time counts as one: the trend looks at groups of packets anyway.
-        count, groups = self._history.take_groups(feedback.base_sequence_number, feedback.received)
+        count, groups = self._history.take_groups(feedback.base_sequence_number, feedback.received, GROUP_S)
         latest = -inf
-        for sent_at, size_bytes, ticks in groups:
+        acknowledge, note = self._acknowledged.add, self._trend.note
+        for sent_at, last_sent_at, size_bytes, ticks in groups:
             arrived_at = began_s + ticks * _TICK_S
-            self._acknowledged.add(size_bytes, arrived_at)
-            self._trend.note(sent_at, arrived_at)
+            acknowledge(size_bytes, arrived_at)
+            note(sent_at, last_sent_at, arrived_at)
             if arrived_at > latest:
                 latest = arrived_at
         return count, latest

@@ -40,17 +40,20 @@ class SentHistory:
         """Remember a packet."""
         SENT.pack_into(self.ring, (sequence_number & self.mask) * SENT_BYTES, sequence_number, size_bytes, now)
 
-    def take_groups(self, base: int, received: Sequence[tuple[int, int]]) -> tuple[int, list[tuple[float, int, int]]]:
-        """Take packets in the order of their numbers; those that left at one time are a group.
+    def take_groups(
+        self, base: int, received: Sequence[tuple[int, int]], within_s: float
+    ) -> tuple[int, list[tuple[float, float, int, int]]]:
+        """Take packets in the order of their numbers; those that left together are a group.
 
         Arguments:
             base: the number that offsets count from.
             received: (offset, time since the one before, in any unit) of each.
+            within_s: so long after its first packet others are of its group.
 
         Returns:
-            How many were known; (sent at, bytes, when the last of them arrived) of each group.
+            How many were known; (first sent at, last sent at, bytes, when the last of them arrived) of each group.
         """
-        groups: list[tuple[float, int, int]] = []
+        groups: list[tuple[float, float, int, int]] = []
         if not received:
             return 0, groups
         mask, ring = self.mask, self.ring
@@ -64,7 +67,7 @@ class SentHistory:
         else:
             records = [SENT.unpack_from(ring, ((base + offset) & mask) * SENT_BYTES) for offset, _ in received]
         arrival = known = size_bytes = latest = 0
-        group_at = -inf
+        group_at = last_at = -inf
         for (offset, delta), (number, size, sent_at) in zip(received, records, strict=True):
             arrival += delta
             if number != (base + offset) & 0xFFFF:
@@ -74,15 +77,17 @@ class SentHistory:
             if not whole:
                 ring[(number & mask) * SENT_BYTES : (number & mask) * SENT_BYTES + SENT_BYTES] = _EMPTY
             known += 1
-            if sent_at != group_at:
-                if size_bytes:
-                    groups.append((group_at, size_bytes, latest))
-                group_at, size_bytes, latest = sent_at, 0, arrival
+            if sent_at != last_at:
+                if not 0 <= sent_at - group_at <= within_s:
+                    if size_bytes:
+                        groups.append((group_at, last_at, size_bytes, latest))
+                    group_at, size_bytes, latest = sent_at, 0, arrival
+                last_at = sent_at
             size_bytes += size
             if arrival > latest:
                 latest = arrival
         if size_bytes:
-            groups.append((group_at, size_bytes, latest))
+            groups.append((group_at, last_at, size_bytes, latest))
         return known, groups
 
     def pending(self, first: int, count: int) -> int:

@@ -68,9 +68,9 @@ class Link:
             flow.settle()
 
     def settle_numbers(self) -> None:
-        """Write back which transport-wide numbers came and went: any flow's state brings those of all."""
+        """Write back which transport-wide numbers came and went, of all flows."""
         if self.flows:
-            self.flows[0].settle()
+            self.flows[0].settle_numbers()
 
     def close(self) -> None:
         """Close every flow: the next transport-wide number is Python's to give. They are opened again when it has."""
@@ -217,9 +217,15 @@ class AcceleratedFlow:
             self._take_back(settled)
 
     def settle_numbers(self) -> None:
-        """Write back at least which transport-wide numbers came and went."""
-        if self is self._link.flows[0]:
+        """Write back which transport-wide numbers came and went: any flow brings those of all."""
+        link = self._link
+        if self is not link.flows[0]:
+            return
+        if self._is_telling:
             self.settle()
+            return
+        number, arrivals, notes = link.direction.tell(self.slot)
+        link.note(arrivals, notes, number, self._stream.ssrc)
 
     def note_gap(self, is_before: bool, sequence_number: int, at: float) -> None:
         """The last packet before a gap, or one since."""

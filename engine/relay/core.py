@@ -37,11 +37,12 @@ from triortc.engine.relay.core_layout import (
     SETTLED,
     SETTLED_BYTES,
     STATE,
+    TELL,
     WINDOW,
 )
 from triortc.engine.rtp.header import Buffer
 
-__all__ = ["Core", "Direction", "Forwarder", "History", "Settled"]
+__all__ = ["Core", "Direction", "Forwarder", "History", "Journal", "Settled"]
 
 _INT, _U32, _U16, _DOUBLE = ctypes.c_int, ctypes.c_uint32, ctypes.c_uint16, ctypes.c_double
 _POINTER, _BYTES = ctypes.c_void_p, ctypes.c_char_p
@@ -69,7 +70,9 @@ _FUNCTIONS: Final = {
 }
 _ARRIVALS_AT: Final = STATE.size + SETTLED.size
 _MAX_HAND_UPS: Final = 1 << 16
-#: (values of STATE, next transport-wide number, ARRIVALs and NOTEs one behind the other).
+#: (next transport-wide number, ARRIVALs one behind the other, NOTEs the same).
+Journal: TypeAlias = tuple[int, bytes, bytes]
+#: (values of STATE, and a Journal).
 Settled: TypeAlias = tuple[tuple[Any, ...], int, bytes, bytes]
 
 
@@ -252,6 +255,7 @@ class Direction:
             raise ValueError("sent is a power of two of SENT")
         sent_by = WINDOW.pack(0, 0) if sent is None else WINDOW.pack(_address_of(sent), sent_slots - 1)
         self._forwarder, self._library = forwarder, forwarder.library
+        self._settle_core = self._library.direction_settle
         self._pointer: int | None = self._library.direction_new(
             forwarder.pointer, source, destination, cipher_in.packed, cipher_out.packed, sent_by
         )
@@ -304,15 +308,28 @@ class Direction:
             then: whether the flow goes on (GO_ON), has only gaps told of if there was nothing to tell (QUIET), or is
                 closed, so that its packets are handed up (CLOSE).
         """
-        if slot not in self._held:
-            raise ValueError("that flow is not open")
-        answer = self._forwarder.answer
-        self._library.direction_settle(self._forwarder.pointer, self._pointer, slot, then, self._forwarder.answer_at)
+        journal = self._settle(slot, then)
         if then == CLOSE:
             del self._held[slot]
+        return STATE.unpack_from(self._forwarder.answer), *journal
+
+    def tell(self, slot: int) -> Journal:
+        """Take what the journal says since the last call, and leave the rest to the next one of `settle`.
+
+        Arguments:
+            slot: of any open flow.
+        """
+        return self._settle(slot, TELL)
+
+    def _settle(self, slot: int, then: int) -> Journal:
+        if slot not in self._held:
+            raise ValueError("that flow is not open")
+        forwarder = self._forwarder
+        answer = forwarder.answer
+        self._settle_core(forwarder.pointer, self._pointer, slot, then, forwarder.answer_at)
         number, arrived, count = SETTLED.unpack_from(answer, STATE.size)
         arrivals = bytes(answer[_ARRIVALS_AT : _ARRIVALS_AT + arrived * NOTE.size])
-        return STATE.unpack_from(answer), number, arrivals, bytes(answer[NOTES_AT : NOTES_AT + count * NOTE.size])
+        return number, arrivals, bytes(answer[NOTES_AT : NOTES_AT + count * NOTE.size])
 
 
 def _address_of(buffer: bytearray | memoryview) -> int:

@@ -35,6 +35,7 @@ __all__ = [
     "SETTLED_BYTES",
     "STATE",
     "TAKEN",
+    "TELL",
     "WINDOW",
     "pack_address",
     "unpack_address",
@@ -66,8 +67,8 @@ SENT_PACKET: Final = Struct("=dHHH2x")
 SETTLED: Final = Struct("=HHH2x")
 NOTES_AT: Final = STATE.size + SETTLED.size + _JOURNAL * NOTE.size
 SETTLED_BYTES: Final = NOTES_AT + _JOURNAL * NOTE.size
-#: What a flow does when it was settled.
-GO_ON, QUIET, CLOSE = 0, 1, 2
+#: What a flow does when it was settled. TELL: it was not, only its direction's journal was taken.
+GO_ON, QUIET, CLOSE, TELL = 0, 1, 2, 3
 #: Source, bytes, when it arrived.
 HAND_UP: Final = Struct(f"={_ADDRESS.size}sI4xd")
 HAND_UP_BYTES: Final = HAND_UP.size + MAX_DATAGRAM_BYTES

@@ -690,7 +690,7 @@ void direction_settle(Forwarder *forwarder, Direction *direction, uint32_t slot,
     settled->state = flow->state;
     memcpy(&settled->journal, journal, offsetof(Journal, arrivals) + journal->arrived * sizeof(Note));
     memcpy(settled->journal.notes, journal->notes, journal->count * sizeof(Note));
-    memset(&flow->state.counts, 0, sizeof flow->state.counts);
+    if (then != TELL) memset(&flow->state.counts, 0, sizeof flow->state.counts);
     if (then == QUIET && !journal->count) flow->telling = 0;
     flow->is_open = then != CLOSE;
     direction->wants_look = journal->count = journal->arrived = 0;

@@ -119,7 +119,7 @@ typedef struct {
     FlowState state;
     Journal journal;
 } Settled;
-enum { GO_ON, QUIET, CLOSE };
+enum { GO_ON, QUIET, CLOSE, TELL }; /* TELL: the journal alone is taken */
 
 /* Everything one leg sends to one other. Packets with transport-wide numbers are written down in `sent`, where Python
  * looks for what feedback speaks of: a Note each, its kind the packet's bytes, by the low bits of its number. */

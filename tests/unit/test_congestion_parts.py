@@ -29,7 +29,7 @@ def test_a_growing_queue_is_overuse_and_a_draining_one_underuse() -> None:
         sent = index * 0.01
         step = 0.01 if index < 100 else 0.012 if index < 180 else 0.006 if index < 220 else 0.01
         arrival += step
-        trend.note(sent, arrival)
+        trend.note(sent, sent, arrival)
         seen.append(trend.usage)
     assert set(seen[:100]) == {PathUsage.NORMAL}
     assert PathUsage.OVERUSED in seen[100:180]
@@ -40,7 +40,7 @@ def test_a_growing_queue_is_overuse_and_a_draining_one_underuse() -> None:
 def test_a_jump_of_the_peers_clock_starts_the_trend_anew() -> None:
     trend = DelayTrend(12.5)
     for index in range(300):
-        trend.note(index * 0.01, index * 0.01 + (500 if index > 100 else 0))
+        trend.note(index * 0.01, index * 0.01, index * 0.01 + (500 if index > 100 else 0))
         assert trend.usage is PathUsage.NORMAL
 
 
@@ -48,10 +48,21 @@ def test_the_history_gives_each_packet_once_and_is_bounded() -> None:
     history = SentHistory(100)
     for number in range(65500, 65536 + 100):
         history.store(number & 0xFFFF, number, float(number))
-    assert history.take_groups(65500, [(0, 0)]) == (0, [])
-    assert history.take_groups(99, [(0, 7)]) == (1, [(65635.0, 65635, 7)])
-    assert history.take_groups(99, [(0, 7)]) == (0, [])
+    assert history.take_groups(65500, [(0, 0)], 0.005) == (0, [])
+    assert history.take_groups(99, [(0, 7)], 0.005) == (1, [(65635.0, 65635.0, 65635, 7)])
+    assert history.take_groups(99, [(0, 7)], 0.005) == (0, [])
     assert not history.pending(99, 1)
     assert history.pending(98, 1)
     assert history.newly_reported(50, 65535)[1] <= 128
     assert history.newly_reported(40, 5)[1] == 0
+
+
+def test_packets_that_left_within_a_groups_time_of_its_first_are_taken_as_one() -> None:
+    history = SentHistory(64)
+    for number, sent_at in enumerate((1.0, 1.0, 1.004, 1.005, 1.006, 1.1, 1.099)):
+        history.store(number, 100, sent_at)
+    arrivals = [(offset, 4) for offset in range(7)]
+    assert history.take_groups(0, arrivals, 0.005) == (
+        7,
+        [(1.0, 1.005, 400, 16), (1.006, 1.006, 100, 20), (1.1, 1.1, 100, 24), (1.099, 1.099, 100, 28)],
+    )

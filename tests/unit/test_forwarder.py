@@ -284,6 +284,19 @@ def test_extensions_are_made_and_passed_on_under_their_new_numbers_rfc8285() -> 
     assert way.direction.settle(way.flow)[1:] == (0, b"", b"")
 
 
+def test_the_journal_is_told_without_what_the_flow_has_counted() -> None:
+    way = Way(PROFILES[0], arrival_id=3)
+    extension = bytes.fromhex("bede0001") + bytes.fromhex("31abcd00")
+    assert way.pass_on(way.protect(way.first + 1, b"x", extension=extension), 10.5)
+    number, arrivals, notes = way.direction.tell(way.flow)
+    assert (number, len(arrivals), len(notes)) == (65535, NOTE.size, NOTE.size)
+    assert way.direction.tell(way.flow) == (65535, b"", b"")
+    assert way.pass_on(way.protect(way.first + 2, b"x"), 10.6)
+    state, _, arrivals, notes = way.direction.settle(way.flow)
+    assert state[PACKETS : PACKETS + 2] == (2, 2)
+    assert (len(arrivals), len(notes)) == (0, NOTE.size)
+
+
 def test_bytes_that_leave_within_five_milliseconds_are_told_of_together_and_each_packet_is_written_down() -> None:
     way = Way(PROFILES[0], number_id=5)
     times = (10.5, 10.501, 10.504, 10.505, 10.6)
