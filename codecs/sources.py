@@ -9,10 +9,12 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import av
+import numpy as np
 from av.container import InputContainer
+from numpy.typing import NDArray
 
 from triortc.codecs.testcard import TestCard, Tone
 from triortc.errors import CodecError, ConfigurationError
@@ -21,6 +23,8 @@ __all__ = ["MediaFileSource", "MediaSource", "SourceFrame", "TestCardSource"]
 
 # While one stream of a file has nothing, so many frames of the other are read ahead: files interleave coarsely.
 _READ_AHEAD_FRAMES = 96
+_PIECES_PER_S = 50
+_CUT_FORMATS = frozenset({"u8", "u8p", "s16", "s16p", "s32", "s32p", "flt", "fltp", "dbl", "dblp"})  # numpy has them
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,21 @@ class TestCardSource(_PacedSource):
                 sound += chunk
 
 
+def _pieces(sound: av.AudioFrame) -> Iterator[av.AudioFrame]:
+    """Sound in pieces of 20 ms: WAV and FLAC have frames of 60 to 100 ms, whose packets would leave in bursts."""
+    step = sound.sample_rate // _PIECES_PER_S
+    if sound.samples <= 2 * step or sound.format.name not in _CUT_FORMATS:
+        yield sound
+        return
+    samples: NDArray[Any] = sound.to_ndarray()
+    width = 1 if sound.format.is_planar else sound.layout.nb_channels
+    for start in range(0, sound.samples, step):
+        part: NDArray[Any] = np.ascontiguousarray(samples[:, start * width : (start + step) * width])
+        piece = av.AudioFrame.from_ndarray(part, format=sound.format.name, layout=sound.layout.name)
+        piece.sample_rate = sound.sample_rate
+        yield piece
+
+
 class MediaFileSource(_PacedSource):
     """Plays the first video and the first audio track of any file that FFmpeg reads."""
 
@@ -212,9 +231,11 @@ class MediaFileSource(_PacedSource):
                     if not isinstance(frame, (av.VideoFrame, av.AudioFrame)):
                         continue
                     time_s = frame.time if frame.time is not None else ends[index]
-                    duration_s = self._duration_s(frame)
-                    ends[index] = time_s + duration_s
-                    yield index, frame, time_s, duration_s
+                    for piece in [frame] if isinstance(frame, av.VideoFrame) else _pieces(frame):
+                        duration_s = self._duration_s(piece)
+                        yield index, piece, time_s, duration_s
+                        time_s += duration_s
+                    ends[index] = time_s
         except av.FFmpegError:
             self.decode_errors += 1  # the file ends early: what there is has been played
 

@@ -235,6 +235,33 @@ def test_a_looping_file_begins_again_with_times_that_go_on(movie: Path) -> None:
     assert source.poll_frame(1e9) is None
 
 
+@pytest.mark.parametrize(("codec", "layout"), [("pcm_s16le", "mono"), ("flac", "stereo")])
+def test_sound_of_long_frames_comes_in_pieces_that_can_be_paced(codec: str, layout: str, tmp_path: Path) -> None:
+    path = tmp_path / ("sound.flac" if codec == "flac" else "sound.wav")
+    channels = 2 if layout == "stereo" else 1
+    heard = np.arange(44_100 * channels, dtype=np.int16).reshape(1, -1)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=44_100)
+        assert isinstance(stream, av.AudioStream)
+        stream.layout, stream.format = layout, "s16"
+        frame = av.AudioFrame.from_ndarray(heard, format="s16", layout=layout)
+        frame.sample_rate = 44_100
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    source = MediaFileSource(path)
+    source.start(0.0)
+    pieces: list[SourceFrame] = []
+    while (due := source.next_deadline()) is not None:
+        piece = source.poll_frame(due)
+        assert piece is not None
+        pieces.append(piece)
+    sounds = [piece.frame for piece in pieces if isinstance(piece.frame, av.AudioFrame)]
+    assert max(sound.samples for sound in sounds) <= 44_100 // 50
+    assert np.array_equal(np.concatenate([sound.to_ndarray() for sound in sounds], axis=1), heard)
+    ends = np.cumsum([sound.samples for sound in sounds]) / 44_100
+    assert np.allclose([piece.time_s for piece in pieces[1:]], ends[:-1], atol=1e-3)
+
+
 def test_a_source_is_started_once(movie: Path) -> None:
     source = MediaFileSource(movie)
     source.start(0.0)
