@@ -66,6 +66,8 @@ class PeerConnection:
         # Made with the first description, which decides on the ICE role (RFC 8445 section 6.1.1).
         self._session: Session | None = None
         self._early_candidates: list[Candidate | None] = []
+        #: Transceivers that the peer's pending offer has added.
+        self._added_by_offer: list[RtpTransceiver] = []
         self._states = StateHistory()
         self._timer: trio.CancelScope | None = None
         self._closed = False
@@ -204,7 +206,7 @@ class PeerConnection:
         """Take over the peer's offer or answer; with an answer, the connection is established.
 
         An offer adds the transceivers that it has and we have not, to receive only; set their ``direction`` before
-        `create_answer` to send as well.
+        `create_answer` to send as well. They go with the offer when it is rolled back.
 
         Raises:
             ConfigurationError: it is no description, but a dict or text.
@@ -213,11 +215,13 @@ class PeerConnection:
         """
         negotiated = self._negotiation.set_remote(description)
         offer = self._negotiation.pending
+        if description.type != "answer":
+            self._forget_added()
         if description.type == "offer" and offer is not None:
             for section in offer.media:
                 kind = media_kind(section.kind)
                 if kind is not None and kind not in self._transceivers and not section.refused:
-                    self._add(kind, "recvonly", None)
+                    self._added_by_offer.append(self._add(kind, "recvonly", None))
             if self._session is None:
                 self._open_session(controlling=False)
         self._agree(negotiated)
@@ -298,11 +302,22 @@ class PeerConnection:
         )
         chosen = DEFAULT_CODECS[kind] if codecs is None else codecs
         added = self._transceivers[kind] = RtpTransceiver(kind, direction, chosen, sender, receiver)
-        for each in self._transceivers.values():
-            each.sender.share_with(*(other.sender for other in self._transceivers.values() if other is not each))
+        self._acquaint()
         if self._session is not None:
             sender.attach(self._session)
         return added
+
+    def _forget_added(self) -> None:
+        """The peer's offer is taken back or replaced, and with it what it added and nobody has put to use."""
+        for added in self._added_by_offer:
+            if added.direction == "recvonly":
+                del self._transceivers[added.kind]
+        self._added_by_offer.clear()
+        self._acquaint()
+
+    def _acquaint(self) -> None:
+        for each in self._transceivers.values():
+            each.sender.share_with(*(other.sender for other in self._transceivers.values() if other is not each))
 
     def _describe(self, session: Session) -> list[LocalMedia]:
         return [
@@ -331,6 +346,7 @@ class PeerConnection:
         session = self._session
         if negotiated is None or session is None:
             return
+        self._added_by_offer.clear()
         now = trio.current_time()
         session.set_remote(negotiated, now)
         early, self._early_candidates = self._early_candidates, []

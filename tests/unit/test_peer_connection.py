@@ -207,6 +207,26 @@ async def test_an_offer_adds_the_missing_transceivers_to_receive_only() -> None:
         assert added.direction == "recvonly"
 
 
+async def test_rfc_9429_5_7_what_an_offer_added_goes_with_it_unless_it_was_put_to_use() -> None:
+    async with open_peer_connection(LOOPBACK) as offerer, open_peer_connection(LOOPBACK) as answerer:
+        for kind in ("audio", "video"):
+            offerer.add_transceiver(kind)
+        answerer.add_transceiver("audio")
+        offer = offerer.set_local_description()
+        answerer.set_remote_description(offer)
+        answerer.set_remote_description(RtcSessionDescription("rollback", ""))
+        assert [transceiver.kind for transceiver in answerer.transceivers] == ["audio"]
+        assert "m=video" not in answerer.create_offer().sdp
+        answerer.set_remote_description(offer)
+        answerer.transceivers[1].direction = "sendrecv"
+        answerer.set_remote_description(RtcSessionDescription("rollback", ""))
+        assert [transceiver.kind for transceiver in answerer.transceivers] == ["audio", "video"]
+        answerer.set_remote_description(offer)
+        offerer.set_remote_description(answerer.set_local_description())
+        with trio.fail_after(5):
+            await answerer.connected()
+
+
 async def test_frames_before_the_connection_are_dropped_and_counted() -> None:
     async with open_peer_connection(LOOPBACK) as connection:
         video = connection.add_transceiver("video").sender
