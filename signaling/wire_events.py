@@ -78,7 +78,7 @@ class SessionView(Event, frozen=True):
 
 
 class RingView(Event, frozen=True):
-    """A ring with what is left of its time; also the payload of `ring.offer`."""
+    """A ring with what is left of its time, and how long a whole one lasts; also the payload of `ring.offer`."""
 
     ring: str
     session: str
@@ -90,6 +90,7 @@ class RingView(Event, frozen=True):
     preview: bool
     permission: PermissionView
     media: dict[str, bool]
+    full_ms: int | None = None
 
 
 class RingEnded(Event, frozen=True):

@@ -124,6 +124,7 @@ class RingView(ValueStruct, frozen=True):
     preview: bool
     permission: PermissionView
     media: dict[str, bool]
+    full_ms: int | None = None
 
 
 class InvitationView(ValueStruct, frozen=True):

@@ -155,6 +155,7 @@ def ring_offer(world: World, session: Session, ring: Ring, device: Device) -> Ri
             information.platform, information.camera, information.mic, world.configuration.require_permissions
         ),
         media={"audio": session.audio, "video": session.video},
+        full_ms=round(world.configuration.ring_timeout_s * 1000),
     )
 
 

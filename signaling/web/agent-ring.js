@@ -1,4 +1,4 @@
-// The thirty seconds in which an agent decides: alert, preview, a leg that warms up, Go or Decline.
+// The time in which an agent decides: alert, preview, a leg that warms up, Go or Decline.
 
 import { ringOf } from "./agent-state.js";
 import { Alert } from "./alert.js";
@@ -8,7 +8,6 @@ import { CommandError } from "./triortc-client.js";
 import { errorWords, ringEndWords } from "./words.js";
 
 const ANNOUNCE_EVERY_S = 10;
-const FULL_RING_MS = 30000;
 
 /**
  * @typedef {object} RingHooks
@@ -107,9 +106,9 @@ export class Ringing {
     const ring = ringOf(this.client);
     if (!ring) return;
     const left = ring.deadline - performance.now();
-    this.stage.setCountdown(left, FULL_RING_MS);
+    this.stage.setCountdown(left, ring.fullMs);
     const seconds = Math.ceil(left / 1000);
-    if (seconds > 0 && seconds < 30 && seconds % ANNOUNCE_EVERY_S === 0 && seconds !== this.saidSeconds) {
+    if (seconds > 0 && seconds < Math.floor(ring.fullMs / 1000) && seconds % ANNOUNCE_EVERY_S === 0 && seconds !== this.saidSeconds) {
       this.saidSeconds = seconds;
       announce(`${seconds} seconds left`);
     }

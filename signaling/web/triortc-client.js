@@ -28,6 +28,7 @@ export { Call, Channel, CommandError, LocalMedia, uuid7 };
  * @property {{name?: string|null, avatar?: string|null, page?: string|null, locale?: string|null}} visitor
  * @property {{camera: string, mic: string, action: "none"|"prompt"|"open_settings"}} permission
  * @property {number} deadline on `performance.now()`: the server's remaining time, counted on this device's own clock
+ * @property {number} fullMs how long a whole ring lasts
  * @property {boolean} silent
  * @property {Call} call
  *
@@ -492,7 +493,7 @@ export class TriortcClient {
     const ring = {
       ring: view.ring, session: view.session, conversation: view.conversation, kind: view.kind, visitor: view.visitor ?? {},
       permission: view.permission ?? { camera: "granted", mic: "granted", action: "none" },
-      deadline: performance.now() + view.ttl_ms, silent: false, call,
+      deadline: performance.now() + view.ttl_ms, fullMs: view.full_ms ?? view.ttl_ms, silent: false, call,
     };
     this.rings.set(ring.ring, ring);
     this.#emit("ring", ring);

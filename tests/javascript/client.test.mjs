@@ -273,7 +273,7 @@ test("S3.6a a second invitation is refused with the first one's conversation", a
 test("D1 a snapshot after a reload: the leg that is ours, the ring that is left, the move that happened", async () => {
   server.welcome = { resumed: false, caps: ["record"], snapshot: {
     sessions: [{ session: "vs_1", conversation: "cv_1", origin: "routed", state: "active", version: 7, leg: "leg_1", recording: true }],
-    rings: [offered({ ring: "rg_9", session: "vs_9", ttl_ms: 4000 })],
+    rings: [offered({ ring: "rg_9", session: "vs_9", ttl_ms: 4000, full_ms: 45_000 })],
     conversations: [view(), view({ conversation: "cv_2", live_session: { session: "vs_5", state: "active", can_pull: true } })],
     notices: [{ kind: "session_moved", session: "vs_5", to: { platform: "android" }, can_pull_back: true }],
     invitations: [{ invitation: "inv_1", conversation: "cv_2", state: "pending", version: 1 }],
@@ -282,6 +282,7 @@ test("D1 a snapshot after a reload: the leg that is ours, the ring that is left,
   await clock.advance(250);
   assert.deepEqual([client.here.session, client.here.legId, client.here.recorded, client.here.leg], ["vs_1", "leg_1", true, null]);
   assert.equal([...client.rings.values()][0].deadline - clock.now <= 4000, true);
+  assert.equal([...client.rings.values()][0].fullMs, 45_000);
   assert.equal(client.calls.get("vs_5").movedTo.platform, "android");
   assert.ok(client.invitationOf("cv_2"));
   assert.ok(client.caps.has("record"));

@@ -193,6 +193,14 @@ def test_S1_2a_the_visitors_name_is_in_a_push_only_if_that_is_wanted() -> None:
         assert pocket.rings[0][1].visitor_name == ("Vic" if wanted else None)
 
 
+def test_S1_3_a_ring_says_how_long_a_whole_one_lasts_whenever_it_is_shown() -> None:
+    pocket = Pocket(configuration=CallConfiguration(ring_timeout_s=45.0))
+    pocket.request(pocket.vic)
+    pocket.advance(12.0)
+    (ring,) = pocket.hello().rings
+    assert (ring.ttl_ms, ring.full_ms) == (33_000, 45_000)
+
+
 @pytest.mark.parametrize("platform", ["ios", "android"])
 def test_S1_2b_a_tap_on_the_notification_leads_to_the_incoming_screen(platform: Platform) -> None:
     pocket = Pocket(platform)
