@@ -77,6 +77,10 @@ class _Encoders:
                 if target_bps is not None:
                     self.video.set_bitrate(target_bps)
 
+    def are_for(self, sender: RtpSender) -> bool:
+        """Whether what was encoded is of the codec that is agreed on now; another may have been, meanwhile."""
+        return sender.codec is not None and sender.codec.name == self.names.get(sender.kind)
+
     def ready(self) -> frozenset[MediaKind]:
         """What could be sent now."""
         return frozenset(kind for kind, sender in self.senders.items() if sender.ready)
@@ -159,7 +163,7 @@ async def send_source(
             await trio.sleep_until(due)
             encoders.prepare()
             for sender, frames in await run(encoders.encode_due, source, trio.current_time(), encoders.ready()):
-                for frame in frames:
+                for frame in frames if encoders.are_for(sender) else ():
                     sender.send_frame(frame)
     finally:
         encoders.close()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import trio
 
-from support.peers import LOOPBACK
+from support.peers import LOOPBACK, connected_pair, exchange
 from triortc import ConfigurationError, open_peer_connection
 from triortc.codecs.encoders import OpusEncoder
-from triortc.codecs.registry import OPUS
+from triortc.codecs.registry import OPUS, PCMU
 from triortc.codecs.sources import SourceFrame
 from triortc.codecs.testcard import TestCard, Tone
 from triortc.engine.peer.receiver import RtpReceiver
@@ -47,6 +48,31 @@ async def test_a_source_ends_by_itself_and_is_closed_though_nobody_can_receive_i
         await send_source(source, video, statistics=statistics)
         assert source.closed
         assert (statistics.skipped, statistics.pictures, video.frames_dropped) == (3, 0, 0)
+
+
+async def test_what_was_encoded_while_another_codec_was_agreed_on_is_not_sent_as_one_of_that() -> None:
+    async with connected_pair() as (offerer, answerer):
+        audio, _ = offerer.transceivers
+
+        def agree_on_pcmu() -> None:
+            audio.codecs = (PCMU,)
+            exchange(offerer, answerer)
+
+        class Renegotiating(ShortSource):
+            """20 ms of sound; the codec changes while a thread takes it to encode it."""
+
+            def poll_frame(self, now: float) -> SourceFrame | None:
+                if super().poll_frame(now) is None:
+                    return None
+                if self._pictures:
+                    trio.from_thread.run_sync(agree_on_pcmu)
+                return SourceFrame(Tone().sound(0, 1920), 0.0)
+
+        assert audio.sender.codec is not None
+        assert audio.sender.codec.name == "opus"
+        await send_source(Renegotiating(2), audio.sender)
+        assert audio.sender.codec.name == "PCMU"
+        assert audio.sender.frames_sent == 0
 
 
 async def test_a_source_ends_with_the_connection() -> None:
