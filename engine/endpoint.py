@@ -141,6 +141,8 @@ class Endpoint:
         self._by_local = {port.socket.address: port for port in self._ports}
         self.configuration = configuration
         self._by_ufrag: dict[str, Session] = {}
+        #: Those that ICE restarts have brought; the first one of a session stays its name.
+        self._later_ufrags: dict[Session, list[str]] = {}
         self._by_ssrc: dict[int, Session] = {}
         #: The routes of a session as (port, address), the oldest first.
         self._routes_of: dict[Session, dict[tuple[_Port, Address], None]] = {}
@@ -177,7 +179,7 @@ class Endpoint:
     @property
     def sessions(self) -> int:
         """How many sessions live here."""
-        return len(self._by_ufrag)
+        return len(self._on_event)
 
     def add(self, session: Session, on_event: Callable[[SessionEvent], None]) -> None:
         """Let a session live here: it gets host candidates for every socket, its datagrams and its timer.
@@ -194,6 +196,7 @@ class Endpoint:
         self._routes_of[session] = {}
         session.wake = self._dirty.append
         session.wake_media = self._media_dirty.append
+        session.on_ufrags = partial(self._learn_ufrags, session)
         # The first session with an SSRC keeps it: another one's peer cannot take it away.
         session.media.on_source = partial(self._learn_source, session)
         advertise = self.configuration.media_advertise
@@ -206,8 +209,10 @@ class Endpoint:
         """Send what the session still has to say, then forget it."""
         if self._by_ufrag.pop(session.local_ufrag, None) is None:
             return
+        for ufrag in self._later_ufrags.pop(session, ()):
+            del self._by_ufrag[ufrag]
         self._send(session)
-        session.wake = session.wake_media = None
+        session.wake = session.wake_media = session.on_ufrags = None
         del self._on_event[session]
         self._scheduled.pop(session, None)
         for port, address in self._routes_of.pop(session):
@@ -245,6 +250,13 @@ class Endpoint:
             session.media_woken = False
             self._send_media(session)
         media_dirty.clear()
+
+    def _learn_ufrags(self, session: Session) -> None:
+        for ufrag in self._later_ufrags.pop(session, ()):
+            del self._by_ufrag[ufrag]
+        later = [ufrag for ufrag in session.local_ufrags if ufrag not in self._by_ufrag]
+        self._by_ufrag.update(dict.fromkeys(later, session))
+        self._later_ufrags[session] = later
 
     def _learn_source(self, session: Session, ssrc: int) -> None:
         self._by_ssrc.setdefault(ssrc, session)

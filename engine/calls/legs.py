@@ -44,7 +44,7 @@ from triortc.engine.sdp.candidate import parse_candidate
 from triortc.engine.sdp.grammar import SessionDescription, parse
 from triortc.engine.sdp.local import AnswerConstraints
 from triortc.engine.sdp.negotiated import Negotiated, SdpUnsupportedError
-from triortc.engine.sdp.negotiation import create_answer
+from triortc.engine.sdp.negotiation import create_answer, restarts_ice
 from triortc.engine.session.description import (
     CONTENT_EXTENSIONS,
     TRANSPORT_EXTENSIONS,
@@ -68,6 +68,8 @@ Side = Literal["agent", "visitor"]
 #: Counters of a media thread that its sockets' own counters do not know.
 _OF_SOCKETS = frozenset(field.name for field in fields(SocketCounters))
 
+#: States in which a transport has nothing to restart.
+_ENDED: Final = frozenset({ConnectionState.FAILED, ConnectionState.CLOSED})
 #: States of a gate that was opened once, and not for ever shut.
 _LET_THROUGH: Final = frozenset({GateState.OPEN, GateState.MUTED, GateState.FROZEN})
 
@@ -152,9 +154,10 @@ class LegManager:
             if negotiated.dtls_restart:
                 transport = self._renew_transport(target)
                 answer, negotiated = self._answer(target, transport, offer, None)
-            elif negotiated.ice_restart:
-                raise SdpUnsupportedError("this leg's ICE does not restart: offer from a new connection instead")
+            elif negotiated.ice_restart and transport.state in _ENDED:
+                raise SdpUnsupportedError("this leg's transport is over: offer from a new connection instead")
         except SdpError:
+            transport.give_up_ice_restart()
             if target.negotiated is None:
                 self._close_transport(target)
             raise
@@ -368,9 +371,12 @@ class LegManager:
     def _answer(
         self, leg: _Leg, transport: Session, offer: SessionDescription, previous: Negotiated | None
     ) -> tuple[SessionDescription, Negotiated]:
+        restart = previous is not None and transport.state not in _ENDED and restarts_ice(offer, previous)
+        if restart:
+            transport.prepare_ice_restart()
         return create_answer(
             offer,
-            describe_transport(transport),
+            describe_transport(transport, restart=restart),
             [
                 describe_media(transport, kind, direction="sendrecv", codecs=self._configuration.codecs[kind])
                 for kind in ("audio", "video")

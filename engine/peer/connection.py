@@ -40,7 +40,7 @@ from triortc.engine.peer.statistics import Statistics, collect_statistics
 from triortc.engine.peer.transceiver import RtpTransceiver
 from triortc.engine.sdp.candidate import Candidate
 from triortc.engine.sdp.local import LocalMedia
-from triortc.engine.sdp.negotiated import Direction, Negotiated
+from triortc.engine.sdp.negotiated import Direction, Negotiated, SdpUnsupportedError
 from triortc.engine.sdp.trickle import parse_trickled
 from triortc.engine.session.description import describe_media, describe_transport
 from triortc.engine.session.events import ConnectionState, ConnectionStateChanged, SessionEvent
@@ -71,6 +71,7 @@ class PeerConnection:
         self._states = StateHistory()
         self._timer: trio.CancelScope | None = None
         self._closed = False
+        self._wants_restart = False
         #: Candidates of the peer that came too early and found no room.
         self.candidates_dropped = 0
 
@@ -170,7 +171,10 @@ class PeerConnection:
         if not self._transceivers:
             raise InvalidStateError("there is nothing to offer: call add_transceiver first")
         session = self._session or self._open_session(controlling=True)
-        return self._negotiation.create_offer(describe_transport(session), self._describe(session))
+        if self._wants_restart:
+            session.prepare_ice_restart()
+        transport = describe_transport(session, restart=self._wants_restart)
+        return self._negotiation.create_offer(transport, self._describe(session))
 
     def create_answer(self) -> RtcSessionDescription:
         """Answer the offer of the peer. Nothing is sent or changed before `set_local_description`.
@@ -181,7 +185,27 @@ class PeerConnection:
         """
         self._negotiation.require("create_answer", SignalingState.HAVE_REMOTE_OFFER)
         session = self._session or self._open_session(controlling=False)
-        return self._negotiation.create_answer(describe_transport(session), self._describe(session))
+        restart = self._negotiation.peer_restarts_ice
+        if restart:
+            if self.connection_state in _FINAL:
+                raise SdpUnsupportedError("the peer restarts ICE of a connection that has failed: open another one")
+            session.prepare_ice_restart()
+        transport = describe_transport(session, restart=restart)
+        return self._negotiation.create_answer(transport, self._describe(session))
+
+    def restart_ice(self) -> None:
+        """Let the next offer look for a new path (RFC 8445 section 9), as after a change of the network.
+
+        Media goes on over the path it has until another is nominated; a restart that finds none changes nothing. An
+        answer to the peer's restart takes part by itself.
+
+        Raises:
+            InvalidStateError: there is nothing to restart: nothing was agreed on yet, or the connection has failed or
+                is closed.
+        """
+        if self._negotiation.negotiated is None or self.connection_state in _FINAL:
+            raise InvalidStateError("restart_ice needs a connection that lives: open another one")
+        self._wants_restart = True
 
     def set_local_description(self, description: RtcSessionDescription | None = None) -> RtcSessionDescription:
         """Take over what `create_offer` or `create_answer` gave last; with an answer, the connection is established.
@@ -349,6 +373,8 @@ class PeerConnection:
         self._added_by_offer.clear()
         now = trio.current_time()
         session.set_remote(negotiated, now)
+        if negotiated.ice_restart:
+            self._wants_restart = False
         early, self._early_candidates = self._early_candidates, []
         for candidate in early:
             session.add_remote_candidate(candidate, now)

@@ -13,7 +13,7 @@ from triortc.engine.sdp.grammar import SessionDescription, parse
 from triortc.engine.sdp.local import LocalMedia, LocalTransport
 from triortc.engine.sdp.negotiated import Negotiated, SdpUnsupportedError
 from triortc.engine.sdp.negotiation import apply_answer, create_answer, create_offer, restarts_ice
-from triortc.errors import InvalidStateError
+from triortc.errors import InvalidStateError, SdpError
 
 __all__ = ["Negotiation", "SignalingState"]
 
@@ -57,6 +57,7 @@ class _Created:
     description: SessionDescription
     text: str
     media: Sequence[LocalMedia]
+    ufrag: str
     negotiated: Negotiated | None = None
 
 
@@ -85,6 +86,8 @@ class Negotiation:
     _version: int = 1
     _created: dict[str, _Created] = field(default_factory=dict)
     _offered_media: Sequence[LocalMedia] = ()
+    _ufrag: str | None = None
+    _offered_ufrag: str | None = None
 
     @property
     def local_description(self) -> RtcSessionDescription | None:
@@ -124,7 +127,7 @@ class Negotiation:
             previous_local=self.local,
             previous_remote=self.remote,
         )
-        return self._keep("offer", _Created(offer, str(offer), media))
+        return self._keep("offer", _Created(offer, str(offer), media, transport.ufrag))
 
     def create_answer(self, transport: LocalTransport, media: Sequence[LocalMedia]) -> RtcSessionDescription:
         """Answer the peer's offer; nothing changes until it is set.
@@ -144,8 +147,8 @@ class Negotiation:
             previous=self.negotiated,
             configuration=self.configuration,
         )
-        _refuse_restart(negotiated)
-        return self._keep("answer", _Created(answer, str(answer), media, negotiated))
+        _refuse_other_certificate(negotiated)
+        return self._keep("answer", _Created(answer, str(answer), media, transport.ufrag, negotiated))
 
     def _keep(self, kind: Literal["offer", "answer"], created: _Created) -> RtcSessionDescription:
         self._created[kind] = created
@@ -173,9 +176,11 @@ class Negotiation:
         self._created.clear()
         if description.type == "offer":
             self.pending, self._offered_media = created.description, created.media
+            self._offered_ufrag = created.ufrag
             self.state = after
             return None
         self._conclude(created.description, self.pending, created.negotiated, after)
+        self._ufrag = created.ufrag
         return self.negotiated
 
     def set_remote(self, description: RtcSessionDescription) -> Negotiated | None:
@@ -193,8 +198,8 @@ class Negotiation:
             return None
         parsed = parse(description.sdp, self.configuration)
         if description.type == "offer":
-            if self.negotiated is not None and restarts_ice(parsed, self.negotiated):
-                raise SdpUnsupportedError("the peer restarts ICE: open another connection for its offer")
+            if self.negotiated is not None:
+                restarts_ice(parsed, self.negotiated)  # raises where it has no credentials
             self.pending, self.state = parsed, after
             return None
         assert self.pending is not None
@@ -205,9 +210,21 @@ class Negotiation:
             previous=self.negotiated,
             configuration=self.configuration,
         )
-        _refuse_restart(negotiated)
+        _refuse_other_certificate(negotiated)
+        if self.negotiated is not None and negotiated.ice_restart is not (self._ufrag != self._offered_ufrag):
+            raise SdpError(
+                "an answer has new ICE credentials when the offer restarts ICE, and only then (RFC 8839 4.4.3)"
+            )
         self._conclude(self.pending, parsed, negotiated, after)
+        self._ufrag = self._offered_ufrag
         return negotiated
+
+    @property
+    def peer_restarts_ice(self) -> bool:
+        """Whether the offer of the peer that is to be answered restarts ICE."""
+        if self.state is not SignalingState.HAVE_REMOTE_OFFER or self.negotiated is None or self.pending is None:
+            return False
+        return restarts_ice(self.pending, self.negotiated)
 
     def close(self) -> None:
         """Nothing may come any more."""
@@ -241,6 +258,6 @@ class Negotiation:
         self.state = after
 
 
-def _refuse_restart(negotiated: Negotiated) -> None:
-    if negotiated.ice_restart or negotiated.dtls_restart:
+def _refuse_other_certificate(negotiated: Negotiated) -> None:
+    if negotiated.dtls_restart:
         raise SdpUnsupportedError("the peer restarts its transport: open another connection for it")

@@ -46,6 +46,7 @@ def _transport(session: Session, state: ConnectionState) -> dict[str, Statistics
         "type": "transport",
         "dtls_state": _dtls_state(session, state),
         "ice_state": session.ice.state.value,
+        "ice_local_username_fragment": session.ice.local_ufrag,
         "ice_role": "controlling" if session.ice.controlling else "controlled",
         "packets_sent": sum(item.packets_sent for item in sent),
         "bytes_sent": sum(item.bytes_sent for item in sent),

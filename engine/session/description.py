@@ -27,12 +27,16 @@ CONTENT_EXTENSIONS: Final = {"audio": (AUDIO_LEVEL_URI,), "video": (VIDEO_ORIENT
 EXTENSIONS: Final = {kind: (*TRANSPORT_EXTENSIONS, *own) for kind, own in CONTENT_EXTENSIONS.items()}
 
 
-def describe_transport(session: Session) -> LocalTransport:
-    """The session's ICE credentials, candidates and fingerprint."""
-    ice = session.ice
+def describe_transport(session: Session, *, restart: bool = False) -> LocalTransport:
+    """The session's ICE credentials, candidates and fingerprint.
+
+    Arguments:
+        restart: the credentials of the ICE restart that was prepared.
+    """
+    ufrag, password = session.local_credentials(restart=restart)
     return LocalTransport(
-        ufrag=ice.local_ufrag,
-        password=ice.local_password,
+        ufrag=ufrag,
+        password=password,
         fingerprints=(session.certificate.fingerprint(),),
         candidates=tuple(session.local_candidates),
         end_of_candidates=True,

@@ -37,6 +37,7 @@ from triortc.engine.session.events import (
     SessionResumed,
     SessionSilent,
 )
+from triortc.engine.session.ice_generations import IceGenerations
 from triortc.engine.session.inbound import OpenFlow
 from triortc.engine.session.media import MediaSession
 from triortc.engine.session.outbox import Outbox
@@ -91,7 +92,11 @@ class Session:
     ) -> None:
         self.configuration = configuration
         self.certificate = certificate
-        self.ice = IceAgent(controlling=controlling, configuration=configuration.ice, random_bytes=random_bytes)
+        self._generations = IceGenerations(
+            controlling=controlling, configuration=configuration.ice, random_bytes=random_bytes
+        )
+        #: Our first ICE username fragment, which names the session for as long as it lives.
+        self.local_ufrag = self.ice.local_ufrag
         self.dtls: DtlsTransport | None = None
         self.outbox = Outbox(configuration.outbox_bytes)
         self.media = MediaSession(
@@ -107,6 +112,8 @@ class Session:
         self.path: tuple[Address, Address] | None = None
         #: Set by the shell: called when something is to be sent although nothing was received.
         self.wake: Callable[[Session], None] | None = None
+        #: Set by the shell: called when `local_ufrags` has changed.
+        self.on_ufrags: Callable[[], None] | None = None
         self.woken = False
         #: The same, when it is media alone.
         self.wake_media: Callable[[Session], None] | None = None
@@ -124,9 +131,14 @@ class Session:
         self._control_deadline: float | None = None
 
     @property
-    def local_ufrag(self) -> str:
-        """Our ICE username fragment, by which the first check of the peer finds this session."""
-        return self.ice.local_ufrag
+    def ice(self) -> IceAgent:
+        """The ICE agent whose pair carries media; a restart puts another into its place."""
+        return self._generations.current
+
+    @property
+    def local_ufrags(self) -> tuple[str, ...]:
+        """Our ICE username fragments, by which checks of the peer find this session."""
+        return tuple(agent.local_ufrag for agent in self._generations.agents)
 
     def _wake(self) -> None:
         if not self.woken and self.wake is not None:
@@ -147,22 +159,53 @@ class Session:
             advertised=None if advertised is None else (advertised, base[1]),
             local_preference=65535 - len(self.local_candidates),
         )
-        self.ice.add_local_candidate(candidate, base)
+        self._generations.add_local_candidate(candidate, base)
         self.local_candidates.append(candidate)
+
+    def local_credentials(self, *, restart: bool = False) -> tuple[str, str]:
+        """Our ICE username fragment and password for the next description.
+
+        Arguments:
+            restart: the description offers or answers an ICE restart (:meth:`prepare_ice_restart`).
+        """
+        agent = self._generations.prepare_restart() if restart else self._generations.agreed
+        return agent.local_ufrag, agent.local_password
+
+    def prepare_ice_restart(self) -> None:
+        """The next description offers or answers an ICE restart (RFC 8839 section 4.4.1.1.1).
+
+        Nothing is checked before :meth:`set_remote`; media goes on over its pair until a better one is nominated.
+
+        Raises:
+            ConfigurationError: there is nothing to restart: no descriptions were exchanged, or it has ended.
+        """
+        if self._negotiated is None or self.state in (ConnectionState.FAILED, ConnectionState.CLOSED):
+            raise ConfigurationError(f"ICE cannot restart while the connection is {self.state.value}: open a new one")
+        self._generations.prepare_restart()
+        if self.on_ufrags is not None:
+            self.on_ufrags()
+
+    def give_up_ice_restart(self) -> None:
+        """The description that was prepared is not agreed on: nothing changes."""
+        self._generations.give_up_restart()
 
     def set_remote(self, negotiated: Negotiated, now: float) -> None:
         """Offer and answer are exchanged: start checks, and DTLS as soon as a pair is valid.
 
-        May be called again after a renegotiation; the transport stays, media sections are taken over.
+        May be called again after a renegotiation; the transport stays, media sections are taken over. With an ICE
+        restart a new pair is looked for beside the one in use.
 
         Raises:
-            ConfigurationError: the peer's ICE credentials or certificate changed: a restart, which takes a new session;
-                or a codec has no payload format here.
+            ConfigurationError: the peer's certificate changed, which takes a new session; its ICE credentials changed
+                and no restart was prepared; or a codec has no payload format here.
             IceError: the peer's credentials break RFC 8839 section 5.4.
         """
         previous = self._negotiated
-        if previous is not None and (negotiated.ice_restart or negotiated.dtls_restart):
+        if previous is not None and negotiated.dtls_restart:
             raise ConfigurationError("the peer restarts its transport: open a new session for its offer instead")
+        if previous is not None and negotiated.ice_restart:
+            self._generations.restart(negotiated.remote_ufrag, negotiated.remote_password, now)
+        self._generations.give_up_restart()
         if previous is None:
             self.ice.set_remote_credentials(negotiated.remote_ufrag, negotiated.remote_password)
             if negotiated.remote_ice_lite:
@@ -176,20 +219,22 @@ class Session:
             self._set_state(ConnectionState.CONNECTING)
         self._negotiated = negotiated
         self.media.configure(negotiated.media)
+        ice = self._generations.agreed
         for candidate in negotiated.remote_candidates:
-            self.ice.add_remote_candidate(candidate, now)
+            ice.add_remote_candidate(candidate, now)
         if negotiated.end_of_candidates:
-            self.ice.end_of_remote_candidates(now)
+            ice.end_of_remote_candidates(now)
         if previous is None:
-            self.ice.start(now)
+            ice.start(now)
         self._pump(now)
 
     def add_remote_candidate(self, candidate: Candidate | None, now: float) -> None:
         """A trickled candidate of the peer (RFC 8838); None: there are no more."""
+        ice = self._generations.agreed
         if candidate is None:
-            self.ice.end_of_remote_candidates(now)
+            ice.end_of_remote_candidates(now)
         else:
-            self.ice.add_remote_candidate(candidate, now)
+            ice.add_remote_candidate(candidate, now)
         self._pump(now)
 
     def close(self, now: float) -> None:
@@ -199,7 +244,7 @@ class Session:
         self.media.say_goodbye(now)
         if self.dtls is not None and self._handshake_started:
             self.dtls.close(now)
-        self.ice.close()
+        self._generations.close()
         self._set_state(ConnectionState.CLOSED, "closed here")
         self._wake()
 
@@ -234,7 +279,7 @@ class Session:
             elif first < 4:
                 control = True
                 media.settle_flows()
-                if self.ice.receive(bytes(packet), local, remote, now):
+                if self._generations.receive(bytes(packet), local, remote, now):
                     authenticated.append(remote)
                     self._heard(now)
             elif 20 <= first <= 63:
@@ -327,7 +372,7 @@ class Session:
 
     def poll_transmit(self) -> tuple[bytes, Address, Address] | None:
         """The next connectivity check or handshake datagram, as (data, local, remote)."""
-        transmit = self.ice.poll_transmit()
+        transmit = self._generations.poll_transmit()
         if transmit is not None:
             return transmit
         if self.dtls is not None and self.path is not None and self._handshake_started:
@@ -359,7 +404,7 @@ class Session:
             self.media.handle_timeout(now)  # reports and feedback are most of what is ever due
             return
         self.media.settle_flows()
-        self.ice.handle_timeout(now)
+        self._generations.handle_timeout(now)
         if self.dtls is not None and self._handshake_started:
             self.dtls.handle_timeout(now)
         self.media.handle_timeout(now)
@@ -401,13 +446,13 @@ class Session:
         self._wake()
 
     def _find_deadline(self) -> None:
-        deadlines = [self.ice.next_deadline(), self._silence_deadline()]
+        deadlines = [self._generations.next_deadline(), self._silence_deadline()]
         if self.dtls is not None and self._handshake_started:
             deadlines.append(self.dtls.next_deadline())
         self._control_deadline = min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def _pump_ice(self, now: float) -> bool:
-        event = self.ice.poll_event()
+        event = self._generations.poll_event()
         if isinstance(event, SelectedPairChanged):
             self.media.close_flows()
             self.path = (event.local, event.remote)
@@ -419,8 +464,12 @@ class Session:
                 self.media.close_flows()
                 self.path = None
                 self._set_state(ConnectionState.FAILED, self._why_no_path())
-            elif event.state is IceState.DISCONNECTED and self.state is ConnectionState.CONNECTED:
-                self._set_state(ConnectionState.DISCONNECTED, "the peer does not answer connectivity checks")
+            elif event.state is IceState.DISCONNECTED:
+                if self.ice.selected is None:  # no consent any more, while a restart looks for another way
+                    self.media.close_flows()
+                    self.path = None
+                if self.state is ConnectionState.CONNECTED:
+                    self._set_state(ConnectionState.DISCONNECTED, "the peer does not answer connectivity checks")
             elif event.state in (IceState.CONNECTED, IceState.COMPLETED) and self.media.secured:
                 self._set_state(ConnectionState.CONNECTED)
         return event is not None

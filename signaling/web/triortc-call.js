@@ -55,6 +55,7 @@ export class Call {
   canPullBack = false;
   /** Another device suggests to go on here. @type {DeviceReference|null} */ suggestedFrom = null;
   /** @type {CallEnd|null} */ end = null;
+  /** Whether this device's leg has lost its way; null before it had one. @type {boolean|null} */ #wayLost = null;
 
   /** @param {CallHost} host @param {string} session @param {string} conversation */
   constructor(host, session, conversation) {
@@ -79,8 +80,8 @@ export class Call {
   get interruption() {
     if (!this.inCall) return "";
     if (this.pulling) return "pulling";
-    if (this.connection === "disconnected" || this.connection === "failed") return "here";
-    if (this.state === "connecting" || this.connection === "new" || this.connection === "connecting") return "connecting";
+    if (this.#wayLost) return "here";
+    if (this.state === "connecting" || this.#wayLost === null) return "connecting";
     if (this.movingTo) return "moving";
     return this.peerLost ? "peer" : "";
   }
@@ -102,6 +103,9 @@ export class Call {
       onRemote: (stream) => this.#host.remote(this, stream),
       onState: (state) => {
         this.connection = state;
+        // A restart of ICE is "connecting", too: over a way that is there still, or until the lost one is back.
+        if (state === "connected") this.#wayLost = false;
+        else if (state === "disconnected" || state === "failed") this.#wayLost = true;
         // The server tells the other side that this one is back, not this one: it knows.
         if (state === "connected" && this.state === "reconnecting" && !this.peerLost) this.state = "active";
         this.#host.changed(this);
@@ -109,6 +113,7 @@ export class Call {
     });
     this.leg = opened;
     this.connection = "new";
+    this.#wayLost = null;
     await opened.negotiate();
   }
 
@@ -284,6 +289,7 @@ export class Call {
     this.leg = null;
     this.legId = null;
     this.connection = "new";
+    this.#wayLost = null;
     this.gates = { video: "closed", audio: "closed" };
   }
 }

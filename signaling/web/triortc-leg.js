@@ -156,7 +156,7 @@ export class Leg {
     this.#negotiating.catch(() => {}); // an ended call, or it is tried again
   }
 
-  /** Restart ICE; where the server does not do that, begin the leg anew. The connection's state says how it went. */
+  /** Restart ICE; where the server has nothing to restart, begin the leg anew. The connection's state says how it went. */
   restart() {
     clearTimeout(this.#restartTimer);
     if (this.closed) return;
@@ -206,7 +206,7 @@ export class Leg {
   #stateChanged() {
     const state = this.pc.connectionState;
     clearTimeout(this.#restartTimer);
-    if (state === "failed") this.restart();
+    if (state === "failed") this.renew(); // Firefox sends no media after a restart of what had failed
     else if (state === "disconnected") this.#restartTimer = setTimeout(() => this.restart(), RESTART_AFTER_MS);
     this.options.onState(state);
   }

@@ -27,6 +27,16 @@ HOLDING = """(() => {
   new MutationObserver(() => { window.held += canvas.hidden ? 0 : 1; }).observe(canvas, {attributes: true});
 })()"""
 
+COUNTING = """(() => {
+  const Real = RTCPeerConnection, offering = Real.prototype.createOffer;
+  window.opened = window.restarts = 0;
+  window.RTCPeerConnection = class extends Real { constructor(...how) { super(...how); window.opened += 1; } };
+  Real.prototype.createOffer = function (how) {
+    window.restarts += how?.iceRestart ? 1 : 0;
+    return offering.call(this, how);
+  };
+})()"""
+
 
 @pytest.mark.parametrize(("name", "who"), [("chromium", "visitor"), ("chromium", "agent"), ("firefox", "visitor")])
 async def test_v32_v33_a_page_that_is_loaded_again_is_back_in_its_call(name: BrowserName, who: str) -> None:
@@ -73,6 +83,28 @@ async def test_v32_a_call_outlives_a_network_that_is_cut_and_the_last_picture_st
             await visitor.fill("#message", "There you are again.")
             await visitor.press("Enter")
             await agent.wait_for("document.querySelector('.stage-toast').innerText.includes('There you are again')")
+
+
+@pytest.mark.parametrize("name", BROWSERS)
+async def test_v32_media_that_is_cut_comes_back_by_an_ice_restart_over_the_connection_it_had(name: BrowserName) -> None:
+    media_host = "127.0.0.10"
+    with trio.fail_after(150):
+        async with page_house(media_host=media_host) as url, open_browser(name) as browser:
+            agent = await open_agent(browser, url)
+            visitor = await open_visitor(browser, url, "cv_restart")
+            await talk(visitor, agent)
+            await see_and_hear(visitor, agent)
+            for page in (visitor, agent):
+                await page.evaluate(COUNTING)
+            async with cut_off(media_host):
+                for page in (visitor, agent):
+                    await page.wait_for("window.restarts > 0")
+                    await page.wait_for(f"{STATUS} === 'Reconnecting…'")
+            await see_and_hear(visitor, agent)
+            for page in (visitor, agent):
+                await page.wait_for(f"{ACTIVE} && triortc.state().connection === 'connected' && {STATUS} === ''")
+                assert await page.evaluate("window.opened") == 0, "no other connection, and so no other handshake"
+            assert [page.console_errors for page in (visitor, agent)] == [[], []]
 
 
 @pytest.mark.parametrize("name", BROWSERS)

@@ -135,6 +135,12 @@ test("V32 V33 the other side reconnects, and comes back", async () => {
   assert.equal(call.interruption, "");
   FakeConnection.made[0].becomes("disconnected");
   assert.equal(call.interruption, "here");
+  FakeConnection.made[0].becomes("connecting");
+  assert.equal(call.interruption, "here", "ICE restarts, and has no way yet");
+  FakeConnection.made[0].becomes("connected");
+  assert.equal(call.interruption, "");
+  FakeConnection.made[0].becomes("connecting");
+  assert.equal(call.interruption, "", "ICE restarts over a way that is there still");
 });
 
 test("S1.4c media.set is numbered, the valve first and the camera then", async () => {

@@ -29,6 +29,7 @@ __all__ = ["cut_off", "page_house"]
 async def page_house(
     *,
     host: str = "127.0.0.1",
+    media_host: str | None = None,
     recordings: Path | None = None,
     push: PushConfiguration | None = None,
     quality: QualityConfiguration | None = None,
@@ -38,13 +39,14 @@ async def page_house(
 
     Args:
         host: of pages, signaling and media: any loopback address.
+        media_host: of media, where it is another.
         recordings: a directory for them, where calls are recorded.
         push: services that wake devices.
         quality: when a way counts as weak; None: the defaults.
         calls: fields of CallConfiguration.
     """
     media = MediaConfiguration(
-        endpoint=EndpointConfiguration(media_host=(host,)),
+        endpoint=EndpointConfiguration(media_host=(media_host or host,)),
         session=SessionConfiguration(ice=IceConfiguration(allow_loopback=True)),
     )
     if quality is not None:

@@ -15,6 +15,7 @@ from triortc.engine.datagrams import DatagramBatch
 from triortc.engine.dtls.certificate import Certificate
 from triortc.engine.ice.configuration import IceConfiguration
 from triortc.engine.sdp.local import AnswerConstraints
+from triortc.engine.sdp.negotiated import Negotiated
 from triortc.engine.sdp.negotiation import apply_answer, create_answer, create_offer
 from triortc.engine.session.configuration import SessionConfiguration
 from triortc.engine.session.description import describe_media, describe_transport
@@ -119,16 +120,25 @@ def negotiate(
     constraints: AnswerConstraints | None = None,
     extensions: Sequence[str] | None = None,
     lite: bool = False,
-) -> None:
+    previous: tuple[Negotiated, Negotiated] | None = None,
+) -> tuple[Negotiated, Negotiated]:
     """Exchange one offer and answer between two sessions.
 
     Args:
         extensions: those that are offered, None: all.
         lite: whether the offerer says that its ICE is lite.
+        previous: what an exchange before has given: this one restarts ICE.
+
+    Returns:
+        What the offerer and the answerer have agreed on.
     """
     chosen = codecs or dict(DEFAULT_CODECS)
+    restart = previous is not None
+    if restart:
+        offerer.prepare_ice_restart()
+        answerer.prepare_ice_restart()
     offer = create_offer(
-        replace(describe_transport(offerer), ice_lite=lite),
+        replace(describe_transport(offerer, restart=restart), ice_lite=lite),
         [
             describe_media(offerer, kind, direction="sendrecv", codecs=tuple(chosen[kind]), extensions=extensions)
             for kind in ("audio", "video")
@@ -138,7 +148,7 @@ def negotiate(
     )
     answer, agreed = create_answer(
         offer,
-        describe_transport(answerer),
+        describe_transport(answerer, restart=restart),
         [
             describe_media(answerer, kind, direction="sendrecv", codecs=DEFAULT_CODECS[kind])
             for kind in ("audio", "video")
@@ -146,9 +156,12 @@ def negotiate(
         session_id=2,
         constraints=constraints,
         prefer="remote",
+        previous=previous and previous[1],
     )
     answerer.set_remote(agreed, now)
-    offerer.set_remote(apply_answer(offer, answer), now)
+    applied = apply_answer(offer, answer, previous=previous and previous[0])
+    offerer.set_remote(applied, now)
+    return applied, agreed
 
 
 def connect(

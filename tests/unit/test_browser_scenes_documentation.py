@@ -15,7 +15,7 @@ SCENES: Final = ROW.findall((ROOT / "docs" / "calls-numbers.md").read_text(encod
 
 
 def test_there_are_scenes() -> None:
-    assert len(SCENES) == 9
+    assert len(SCENES) == 10
 
 
 @pytest.mark.parametrize(("scene", "file", "name"), SCENES)

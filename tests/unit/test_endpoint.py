@@ -11,6 +11,7 @@ from triortc.engine.address import Address
 from triortc.engine.datagrams import DatagramBatch
 from triortc.engine.endpoint import Endpoint, EndpointConfiguration
 from triortc.engine.ice.transactions import CheckKind
+from triortc.engine.sdp.negotiated import Negotiated
 
 LOCAL: Address = ("10.0.0.1", 4000)
 
@@ -40,13 +41,15 @@ class Bench:
         self.now = 1000.0
         self.devices: list[SessionHost] = []
         self.legs: list[SessionHost] = []
+        #: What each device and its leg have agreed on.
+        self.agreed: list[tuple[Negotiated, Negotiated]] = []
         for number in range(devices):
             device = SessionHost(20 + 2 * number, (f"192.0.2.{number + 1}", 5000), controlling=True)
             leg = SessionHost(21 + 2 * number, LOCAL, controlling=False)
             self.devices.append(device)
             self.legs.append(leg)
             self.endpoint.add(leg.session, leg.events.append)
-            negotiate(device.session, leg.session, self.now)
+            self.agreed.append(negotiate(device.session, leg.session, self.now))
             self.endpoint.flush(self.now)
             self.exchange(device)
             assert device.session.media.secured
@@ -57,16 +60,18 @@ class Bench:
         batch.load([(data, source)], self.now)
         self.endpoint._receive(self.endpoint._ports[0], batch, lambda key: source, self.now)
 
-    def exchange(self, device: SessionHost, rounds: int = 200) -> None:
+    def exchange(self, device: SessionHost, rounds: int = 200, seen_as: Address | None = None) -> None:
+        """Carry datagrams both ways; `seen_as` is what a NAT makes of the device's address."""
+        seen_as = seen_as or device.address
         for _ in range(rounds):
             self.now += 0.005
             device.handle_timeout(self.now)
             self.endpoint._run_due(self.now)
             while (transmit := device.poll_transmit()) is not None:
-                self.deliver(transmit[0], device.address)
+                self.deliver(transmit[0], seen_as)
             sent, self.wire.sent[:] = list(self.wire.sent), []
             for data, remote in sent:
-                if remote == device.address:
+                if remote == seen_as:
                     device.receive(data, device.address, LOCAL, self.now)
 
     def video(self, device: SessionHost, number: int = 0) -> bytes:
@@ -184,3 +189,20 @@ def test_what_our_own_full_buffer_loses_again_and_again_is_not_asked_for(overflo
         bench.endpoint._run_due(bench.now)
     asked = any(waiting.requests for waiting in stream.nack._rounds)
     assert (asked, stream.nack.given_up) == ((False, 392) if overflows == 3 else (True, 0))
+
+
+def test_rfc_8445_9_checks_of_an_ice_restart_find_their_session_from_an_address_that_nobody_knows() -> None:
+    bench = Bench()
+    [device], [leg] = bench.devices, bench.legs
+    known = len(bench.endpoint._by_ufrag)
+    agreed = bench.agreed[0]
+    for _ in range(5):
+        agreed = negotiate(device.session, leg.session, bench.now, previous=agreed)
+        assert len(bench.endpoint._by_ufrag) <= known + 2, "generations that are over are forgotten"
+    abroad: Address = ("198.51.100.7", 7000)
+    bench.endpoint.flush(bench.now)
+    bench.exchange(device, seen_as=abroad)
+    assert leg.session.path == (LOCAL, abroad)
+    assert leg.session.ice.nominated
+    bench.endpoint.remove(leg.session)
+    assert (bench.endpoint.sessions, bench.endpoint._by_ufrag) == (0, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from math import inf
 
@@ -45,14 +46,33 @@ async def a_malformed_offer_is_refused_and_the_leg_can_be_offered_again(port: Po
     port.legs.close_leg("l2")
 
 
-async def an_old_offer_and_an_ice_restart_are_refused_each_in_its_way(port: Port) -> None:
+async def an_old_offer_is_refused_and_an_ice_restart_is_answered_with_new_credentials(port: Port) -> None:
     port.legs.open_leg("s3", "l3", "visitor")
-    await port.answer("l3", 5, OFFER)
+    first = _transport_of(await port.answer("l3", 5, OFFER))
     with pytest.raises(SdpError, match="out of date"):
         await port.answer("l3", 5, OFFER)
-    with pytest.raises(SdpUnsupportedError):
-        await port.answer("l3", 6, OFFER.replace("abcd", "wxyz"))
+    assert _transport_of(await port.answer("l3", 6, OFFER)) == first
+    restarted = _transport_of(await port.answer("l3", 7, OFFER.replace("abcd", "wxyz")))
+    assert not {line for line in restarted if line.startswith("a=ice-")} & first
+    assert {line for line in restarted if line.startswith("a=fingerprint")} <= first
+    assert _transport_of(await port.answer("l3", 8, OFFER.replace("abcd", "wxyz"))) == restarted
     port.legs.close_session("s3")
+
+
+async def a_leg_whose_ice_restarts_stays_up_and_one_that_has_failed_is_offered_anew(port: Port) -> None:
+    port.legs.open_leg("s8", "l8", "visitor")
+    async with open_peer_connection(PEER) as device:
+        device.add_transceiver("audio")
+        await _connect(port, "l8", device)
+        await port.event(LegUp, lambda event: event.leg == "l8")
+        device.restart_ice()
+        await _connect(port, "l8", device, neg=2)
+        assert device.local_description is not None
+        offer = device.local_description.sdp
+    await port.event(LegFailed, lambda event: event.leg == "l8")
+    with pytest.raises(SdpUnsupportedError, match="new connection"):
+        await port.answer("l8", 3, re.sub(r"a=ice-ufrag:\S+", "a=ice-ufrag:wxyz", offer))
+    port.legs.close_session("s8")
 
 
 async def names_are_used_once_and_unknown_ones_are_an_embedder_s_mistake_or_nothing(port: Port) -> None:
@@ -131,7 +151,8 @@ async def two_devices_see_each_other_once_the_gate_is_open_and_not_before(port: 
 SCENES: list[Callable[[Port], Awaitable[None]]] = [
     an_offer_is_answered_and_a_later_one_too,
     a_malformed_offer_is_refused_and_the_leg_can_be_offered_again,
-    an_old_offer_and_an_ice_restart_are_refused_each_in_its_way,
+    an_old_offer_is_refused_and_an_ice_restart_is_answered_with_new_credentials,
+    a_leg_whose_ice_restarts_stays_up_and_one_that_has_failed_is_offered_anew,
     names_are_used_once_and_unknown_ones_are_an_embedder_s_mistake_or_nothing,
     a_recording_that_cannot_be_made_is_told_and_not_raised,
     a_still_needs_a_session_and_a_picture,
@@ -163,10 +184,14 @@ async def _counted_some(port: Port, name: str) -> None:
     await until(lambda: _counted(port, name), f"a packet is {name}")
 
 
-async def _connect(port: Port, leg: str, connection: PeerConnection) -> None:
+def _transport_of(description: str) -> set[str]:
+    return set(re.findall(r"^a=(?:ice-ufrag|ice-pwd|fingerprint):\S+", description, re.MULTILINE))
+
+
+async def _connect(port: Port, leg: str, connection: PeerConnection, neg: int = 1) -> None:
     connection.set_local_description(connection.create_offer())
     assert connection.local_description is not None
-    answer = await port.answer(leg, 1, connection.local_description.sdp)
+    answer = await port.answer(leg, neg, connection.local_description.sdp)
     connection.set_remote_description(RtcSessionDescription("answer", answer))
     await connection.connected()
 

@@ -12,6 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from support.media_ports import until
 from support.peers import LOOPBACK, exchange
 from triortc import (
     ConfigurationError,
@@ -28,8 +29,20 @@ from triortc import (
 from triortc.codecs.frames import EncodedFrame
 from triortc.codecs.registry import AV1, OPUS, VP8
 from triortc.engine.ice.events import IceState
-from triortc.engine.sdp.negotiated import SdpUnsupportedError
 from triortc.engine.session.events import ConnectionState
+
+
+def ufrag_of(connection: PeerConnection) -> str:
+    """What its description says."""
+    assert connection.local_description is not None
+    found = re.search(r"a=ice-ufrag:(\S+)", connection.local_description.sdp)
+    assert found is not None
+    return found[1]
+
+
+def used_ufrag(connection: PeerConnection) -> object:
+    """Of the pair that media uses."""
+    return connection.get_stats()["transport"]["ice_local_username_fragment"]
 
 
 def signaling(connection: PeerConnection) -> str:
@@ -179,19 +192,53 @@ async def test_bad_descriptions_of_the_peer_change_nothing() -> None:
             connection.add_ice_candidate("candidate:nonsense")
 
 
-async def test_an_ice_restart_is_refused_and_the_connection_goes_on() -> None:
+async def test_rfc_8445_9_either_side_restarts_ice_and_media_goes_on_with_its_keys() -> None:
     async with open_peer_connection(LOOPBACK) as ours, open_peer_connection(LOOPBACK) as peer:
-        ours.add_transceiver("audio")
+        video = ours.add_transceiver("video").sender
         exchange(ours, peer)
         with trio.fail_after(10):
             await ours.connected()
-        peer_offer = peer.create_offer().sdp
-        ufrag = next(line for line in peer_offer.split("\r\n") if line.startswith("a=ice-ufrag:"))
-        restarted = RtcSessionDescription("offer", peer_offer.replace(ufrag, "a=ice-ufrag:abcdefgh"))
-        with pytest.raises(SdpUnsupportedError, match="another connection"):
-            ours.set_remote_description(restarted)
-        assert signaling(ours) == "stable"
+            await peer.connected()
+        after: list[str] = []
+        for restarting, other in ((ours, peer), (peer, ours)):
+            before = [ufrag_of(connection) for connection in (ours, peer)]
+            restarting.restart_ice()
+            exchange(restarting, other)
+            after = [ufrag_of(connection) for connection in (ours, peer)]
+            assert not set(before) & set(after)
+            await until(lambda: [used_ufrag(each) for each in (ours, peer)] == after, "media takes new pairs")
+            assert ours.connection_state is peer.connection_state is ConnectionState.CONNECTED
+            exchange(restarting, other)
+            assert [ufrag_of(connection) for connection in (ours, peer)] == after, "one restart restarts once"
+        taken = peer.transceiver("video")
+        assert taken is not None
+        video.send_frame(EncodedFrame(b"\x10\x00\x00\x9d\x01\x2a\x80\x02\xe0\x01" + bytes(400), 0, 3000, True))
+        with trio.fail_after(10):
+            async for received in taken.receiver.frames():
+                assert received.frame.keyframe
+                break
+
+
+async def test_a_restart_needs_a_connection_and_its_answer_new_credentials() -> None:
+    async with open_peer_connection(LOOPBACK) as ours, open_peer_connection(LOOPBACK) as peer:
+        ours.add_transceiver("audio")
+        with pytest.raises(InvalidStateError, match="restart_ice"):
+            ours.restart_ice()
+        exchange(ours, peer)
+        with trio.fail_after(10):
+            await ours.connected()
+        old = peer.local_description
+        assert old is not None
+        ours.restart_ice()
+        ours.set_local_description()
+        with pytest.raises(SdpError, match="new ICE credentials"):
+            ours.set_remote_description(old)
+        assert signaling(ours) == "have-local-offer"
+        ours.set_local_description(RtcSessionDescription("rollback", ""))
         assert ours.connection_state is ConnectionState.CONNECTED
+        ours.close()
+        with pytest.raises(InvalidStateError, match="open another"):
+            ours.restart_ice()
 
 
 async def test_an_offer_adds_the_missing_transceivers_to_receive_only() -> None:
