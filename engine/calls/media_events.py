@@ -55,7 +55,7 @@ class LegRecovered:
 
 @value(slots=True, frozen=True)
 class LegFailed:
-    """The leg will not work as it is (DTLS refused, ICE failed); an offer from a new connection of the device mends it."""
+    """The leg will not work as it is (DTLS refused, ICE failed); an offer from a new connection mends it."""
 
     leg: str
     reason: str

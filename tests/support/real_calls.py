@@ -50,7 +50,9 @@ async def open_house(*, workers: int = 0, plane: PlaneChoice = "python", **calls
             development=True,
             calls=CallConfiguration(**calls),
             # Programs are faster than people: the limits of a device are tested elsewhere.
-            signaling=SignalingConfiguration(rate_burst=10_000, rate_per_s=1000.0),
+            signaling=SignalingConfiguration(
+                rate_burst=10_000, rate_per_s=1000.0, offer_burst=10_000, offers_per_s=1000.0
+            ),
         ),
         media=MediaConfiguration(
             endpoint=EndpointConfiguration(media_host=("127.0.0.1",)), session=_LOOPBACK, plane=plane
