@@ -18,7 +18,7 @@ from msgspec import Meta
 from triortc.bench.loop_watch import LoopWatch
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.calls.legs import LegManager, Side, open_leg_manager
-from triortc.engine.calls.media_events import MediaEvent, OfferAnswered, OfferRefused
+from triortc.engine.calls.media_events import LegFailed, MediaEvent, OfferAnswered, OfferRefused
 from triortc.engine.collector import settle_collector
 from triortc.engine.endpoint import EndpointConfiguration
 from triortc.engine.ice.configuration import IceConfiguration
@@ -60,7 +60,9 @@ class RelaySite:
         legs.on_event = self._happened
 
     def _happened(self, event: MediaEvent) -> None:
-        if isinstance(event, OfferAnswered | OfferRefused) and event.leg in self._waiting:
+        if isinstance(event, LegFailed):
+            self._legs.close_leg(event.leg)  # as call control does, and the relays of the other stacks
+        elif isinstance(event, OfferAnswered | OfferRefused) and event.leg in self._waiting:
             self._waiting[event.leg].send_nowait(event)
 
     async def respond(self, request: Request) -> Response:

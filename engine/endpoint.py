@@ -28,7 +28,7 @@ from triortc.engine.interfaces import local_addresses
 from triortc.engine.media_loop import MediaLoop
 from triortc.engine.relay.accelerated_plane import AcceleratedPlane
 from triortc.engine.rtp.header import FIXED_HEADER_BYTES
-from triortc.engine.session.events import SessionEvent
+from triortc.engine.session.events import PathChanged, SessionEvent
 from triortc.engine.session.session import Session, is_rtcp
 from triortc.engine.stun.peek import peek_local_ufrag
 from triortc.engine.udp import UdpSocket
@@ -288,7 +288,8 @@ class Endpoint:
         while (event := session.poll_event()) is not None:
             on_event = self._on_event.get(session)
             if on_event is not None:
-                self._told = True
+                # A path sets nobody's deadline; tasks that wait for it are runnable then, which is seen by itself.
+                self._told = self._told or type(event) is not PathChanged
                 on_event(event)
 
     def _send_media(self, session: Session) -> None:

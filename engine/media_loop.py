@@ -107,6 +107,7 @@ class MediaLoop(trio.abc.Instrument):
         assert epoll is not None
         now = trio.current_time()
         trio_due, self._scheduled = now + timeout, False
+        self._must_yield()  # what happened before is in the time that trio gave
         while True:
             due = self._next_due()
             wait_s = (due if due < trio_due else trio_due) - now

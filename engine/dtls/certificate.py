@@ -24,10 +24,10 @@ _HASHES: dict[str, type[HashAlgorithm]] = {"sha-256": SHA256, "sha-384": SHA384,
 class Certificate:
     """A certificate with its private key. One serves every connection of a process.
 
-    It keeps the OpenSSL contexts made from it, so that a handshake does not pay for one.
+    It keeps the OpenSSL contexts made from it and its fingerprints, so that a connection does not pay for them.
     """
 
-    __slots__ = ("_contexts", "_key", "x509")
+    __slots__ = ("_contexts", "_fingerprints", "_key", "x509")
 
     def __init__(
         self, certificate: x509.Certificate, private_key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -36,6 +36,7 @@ class Certificate:
         self.x509 = certificate
         self._key = private_key
         self._contexts: dict[tuple[SrtpProfile, ...], SSL.Context] = {}
+        self._fingerprints: dict[str, Fingerprint] = {}
 
     @classmethod
     def generate(
@@ -98,7 +99,11 @@ class Certificate:
         """
         if algorithm not in _HASHES:
             raise ConfigurationError(f"no fingerprints by {algorithm!r}; use sha-256, sha-384 or sha-512")
-        return Fingerprint(algorithm, self.x509.fingerprint(_HASHES[algorithm]()).hex(":").upper())
+        fingerprint = self._fingerprints.get(algorithm)
+        if fingerprint is None:
+            digest = self.x509.fingerprint(_HASHES[algorithm]())
+            fingerprint = self._fingerprints[algorithm] = Fingerprint(algorithm, digest.hex(":").upper())
+        return fingerprint
 
     def context(self, profiles: tuple[SrtpProfile, ...]) -> SSL.Context:
         """The OpenSSL context that shows this certificate and offers these profiles, best first; made once."""

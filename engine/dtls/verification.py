@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from hmac import compare_digest
 from typing import Final
@@ -13,7 +14,7 @@ from triortc.errors import DtlsError
 
 __all__ = ["PeerVerification", "verify_callback"]
 
-_OPENSSL_NAMES: Final = {"sha-256": "sha256", "sha-384": "sha384", "sha-512": "sha512"}
+_HASHES: Final = {"sha-256": hashlib.sha256, "sha-384": hashlib.sha384, "sha-512": hashlib.sha512}
 
 
 class PeerVerification:
@@ -25,7 +26,7 @@ class PeerVerification:
         DtlsError: there is no usable fingerprint.
     """
 
-    __slots__ = ("_digest_name", "_expected", "refused")
+    __slots__ = ("_accepted", "_expected", "_hash", "refused")
 
     def __init__(self, fingerprints: Sequence[Fingerprint]) -> None:
         algorithms = {fingerprint.algorithm for fingerprint in fingerprints}
@@ -37,7 +38,8 @@ class PeerVerification:
                 "sha-256, sha-384 and sha-512 are accepted, sha-1 and md5 are not"
             )
         algorithm = max(usable, key=lambda name: DIGEST_BYTES[name])
-        self._digest_name = _OPENSSL_NAMES[algorithm]
+        self._hash = _HASHES[algorithm]
+        self._accepted: bytes | None = None
         self._expected = tuple(
             fingerprint.value.upper().encode("ascii", "replace")
             for fingerprint in fingerprints
@@ -50,10 +52,15 @@ class PeerVerification:
 
     def accepts(self, certificate: crypto.X509) -> bool:
         """Whether this is a certificate the peer announced; compared in constant time."""
-        digest = certificate.digest(self._digest_name)
+        encoded = crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
+        if encoded == self._accepted:
+            return True  # OpenSSL asks twice of each certificate, and the transport once more at the end
+        digest = self._hash(encoded).hexdigest().upper()
+        digest = ":".join([digest[n : n + 2] for n in range(0, len(digest), 2)]).encode("ascii")
         # No short cut: every fingerprint is compared, so that time tells nothing about which one came near.
         matches = [compare_digest(digest, expected) for expected in self._expected]
         self.refused = not any(matches)
+        self._accepted = None if self.refused else encoded
         return not self.refused
 
 

@@ -82,7 +82,8 @@ def decode_xor_address(value: bytes, transaction_id: bytes) -> Address:
 
 def _xor(value: bytes, transaction_id: bytes) -> bytes:
     mask = (b"\0\0" + _COOKIE[:2] + _COOKIE + transaction_id)[: len(value)]
-    return bytes(a ^ b for a, b in zip(value, mask, strict=False))
+    value = value[: len(mask)]
+    return (int.from_bytes(value, "big") ^ int.from_bytes(mask, "big")).to_bytes(len(value), "big")
 
 
 def encode_error_code(code: int, reason: str = "") -> bytes:
