@@ -9,9 +9,11 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
+import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
@@ -279,7 +281,7 @@ class HttpServer:
             return False
         headers = [
             ("content-length", str(len(response.body))),
-            ("date", formatdate(usegmt=True)),
+            ("date", _date(int(time.time()))),
             *response.headers,
         ]
         if response.body:
@@ -340,6 +342,11 @@ def subscriber(host: str) -> str:
     except ValueError:
         return host
     return host if address.ipv4_mapped is not None else str(ipaddress.IPv6Address(int(address) >> 64 << 64))
+
+
+@lru_cache(1)
+def _date(unix_second: int) -> str:
+    return formatdate(unix_second, usegmt=True)
 
 
 def _headers(head: h11.Request) -> dict[str, str]:

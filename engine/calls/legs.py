@@ -6,6 +6,7 @@ before it: same formats, same picture and sound extensions, so that packets pass
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from collections import Counter
@@ -399,7 +400,7 @@ class LegManager:
             controlling=False,
             certificate=self._certificate,
             configuration=session_configuration,
-            random_bytes=secrets.token_bytes,
+            random_bytes=os.urandom,
         )
         leg.transport = transport
         self._plane.add_leg(

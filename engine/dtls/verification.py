@@ -55,8 +55,7 @@ class PeerVerification:
         encoded = crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
         if encoded == self._accepted:
             return True  # OpenSSL asks twice of each certificate, and the transport once more at the end
-        digest = self._hash(encoded).hexdigest().upper()
-        digest = ":".join([digest[n : n + 2] for n in range(0, len(digest), 2)]).encode("ascii")
+        digest = self._hash(encoded).digest().hex(":").upper().encode("ascii")
         # No short cut: every fingerprint is compared, so that time tells nothing about which one came near.
         matches = [compare_digest(digest, expected) for expected in self._expected]
         self.refused = not any(matches)

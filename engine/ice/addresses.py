@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from triortc.engine.address import Address
     from triortc.engine.ice.configuration import IceConfiguration
 
-__all__ = ["ip_version", "refusal"]
+__all__ = ["canonical_ip", "ip_version", "refusal"]
+
+_REMEMBERED: Final = 1024
+_LONGEST_REMEMBERED: Final = 64
 
 
 def ip_version(address: str) -> int:
@@ -25,6 +29,26 @@ def refusal(address: Address, configuration: IceConfiguration) -> str | None:
     text, port = address
     if not 0 < port < 65536:
         return "port"
+    refused = _refusal if len(text) <= _LONGEST_REMEMBERED else _refusal.__wrapped__
+    return refused(text, configuration.allow_loopback, configuration.allow_link_local)
+
+
+def canonical_ip(text: str) -> str:
+    """Return an IP address as packets will show it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return _canonical(text) if len(text) <= _LONGEST_REMEMBERED else _canonical.__wrapped__(text)
+
+
+@lru_cache(_REMEMBERED)
+def _canonical(text: str) -> str:
+    return str(ipaddress.ip_address(text))
+
+
+@lru_cache(_REMEMBERED)
+def _refusal(text: str, allow_loopback: bool, allow_link_local: bool) -> str | None:
     try:
         ip = ipaddress.ip_address(text)
     except ValueError:
@@ -35,8 +59,8 @@ def refusal(address: Address, configuration: IceConfiguration) -> str | None:
         return "scope"
     if str(ip) != text:
         return "form"
-    if ip.is_loopback and not configuration.allow_loopback:
+    if ip.is_loopback and not allow_loopback:
         return "loopback"
-    if ip.is_link_local and not configuration.allow_link_local:
+    if ip.is_link_local and not allow_link_local:
         return "link_local"
     return None

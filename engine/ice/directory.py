@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from triortc.engine.ice.addresses import ip_version, refusal
+from triortc.engine.ice.addresses import canonical_ip, ip_version, refusal
 from triortc.engine.ice.candidates import TYPE_PREFERENCES, peer_reflexive_candidate
 from triortc.errors import ConfigurationError
 
@@ -46,7 +45,7 @@ class CandidateDirectory:
                 "an ICE agent has one component over UDP: give candidates with component 1 and udp"
             )
         try:
-            canonical = str(ipaddress.ip_address(base[0]))
+            canonical = canonical_ip(base[0])
         except ValueError as error:
             raise ConfigurationError(f"the base {base[0]!r} is not an IP address: give the socket's own") from error
         if canonical != base[0]:
@@ -122,7 +121,7 @@ class CandidateDirectory:
 def _canonical(candidate: Candidate) -> Candidate:
     """Write an IP address as packets will show it; names stay as they are, to be refused."""
     try:
-        address = str(ipaddress.ip_address(candidate.address))
+        address = canonical_ip(candidate.address)
     except ValueError:
         return candidate
     return candidate if address == candidate.address else replace(candidate, address=address)

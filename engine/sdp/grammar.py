@@ -39,6 +39,7 @@ from triortc.engine.sdp.candidate import Candidate, parse_candidate
 from triortc.engine.sdp.configuration import SdpConfiguration
 from triortc.engine.sdp.fingerprint import Fingerprint, parse_fingerprint
 from triortc.engine.sdp.negotiated import Direction
+from triortc.engine.sdp.remembering import remembered
 from triortc.errors import SdpError
 
 __all__ = ["Line", "MediaDescription", "SessionDescription", "parse"]
@@ -287,12 +288,20 @@ def _split(text: str, configuration: SdpConfiguration) -> list[Line]:
     lines: list[Line] = []
     for number, item in enumerate(raw, 1):
         content = item.removesuffix("\r")
-        if "\r" in content or "\0" in content:
-            raise SdpError(f"line {number}: a control character is not allowed here")
-        if len(content) < 2 or content[1] != "=" or not (content[0].isascii() and content[0].isalpha()):
-            raise SdpError(f"line {number}: this is not a letter, an equals sign and a value")
-        lines.append(Line(content[0], content[2:]))
+        try:
+            lines.append(_read_line(content))
+        except SdpError as error:
+            raise SdpError(f"line {number}: {error}") from error
     return lines
+
+
+@remembered
+def _read_line(content: str) -> Line:
+    if "\r" in content or "\0" in content:
+        raise SdpError("a control character is not allowed here")
+    if len(content) < 2 or content[1] != "=" or not (content[0].isascii() and content[0].isalpha()):
+        raise SdpError("this is not a letter, an equals sign and a value")
+    return Line(content[0], content[2:])
 
 
 def _check_session(lines: list[Line]) -> None:
@@ -312,12 +321,7 @@ def _check_line(number: int, line: Line) -> None:
     try:
         match line.type:
             case "a":
-                name, _, value = line.value.partition(":")
-                check = ATTRIBUTE_PARSERS.get(name)
-                if check is not None:
-                    check(value)
-                elif not _NAME.fullmatch(name):
-                    raise SdpError("the attribute has no proper name")
+                _check_attribute(line.value)
             case "m":
                 parse_media_line(line.value)
             case "o":
@@ -329,6 +333,16 @@ def _check_line(number: int, line: Line) -> None:
                     raise SdpError("the connection line has not three fields")
     except SdpError as error:
         raise SdpError(f"line {number}: {error}") from error
+
+
+@remembered
+def _check_attribute(text: str) -> None:
+    name, _, value = text.partition(":")
+    check = ATTRIBUTE_PARSERS.get(name)
+    if check is not None:
+        check(value)
+    elif not _NAME.fullmatch(name):
+        raise SdpError("the attribute has no proper name")
 
 
 def _check_mids(description: SessionDescription, starts: list[int]) -> None:

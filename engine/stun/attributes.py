@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import struct
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from triortc.engine.stun.constants import MAGIC_COOKIE, Attribute
@@ -39,6 +40,8 @@ __all__ = [
 #: A type number and the value's bytes, without padding.
 RawAttribute: TypeAlias = tuple[int, bytes]
 
+#: Checks name the same few addresses again and again.
+_REMEMBERED_ADDRESSES: Final = 1024
 _FAMILY_IPV4: Final = 1
 _FAMILY_IPV6: Final = 2
 _MAX_REASON_BYTES: Final = 509  # RFC 8489 section 14.8: fewer than 128 characters
@@ -47,7 +50,7 @@ _COOKIE: Final = MAGIC_COOKIE.to_bytes(4, "big")
 
 def encode_address(address: Address) -> bytes:
     """Return the value of MAPPED-ADDRESS and the like (RFC 8489 section 14.1)."""
-    packed = ipaddress.ip_address(address[0]).packed
+    packed = _pack(address[0])
     family = _FAMILY_IPV4 if len(packed) == 4 else _FAMILY_IPV6
     return struct.pack("!BBH", 0, family, address[1]) + packed
 
@@ -63,7 +66,17 @@ def decode_address(value: bytes) -> Address:
     _, family, port = struct.unpack_from("!BBH", value)
     if (family, len(value)) not in ((_FAMILY_IPV4, 8), (_FAMILY_IPV6, 20)):
         raise StunError("address attribute has an unknown family or a wrong length")
-    return str(ipaddress.ip_address(value[4:])), port
+    return _unpack(value[4:]), port
+
+
+@lru_cache(_REMEMBERED_ADDRESSES)
+def _pack(text: str) -> bytes:
+    return ipaddress.ip_address(text).packed
+
+
+@lru_cache(_REMEMBERED_ADDRESSES)
+def _unpack(packed: bytes) -> str:
+    return str(ipaddress.ip_address(packed))
 
 
 def encode_xor_address(address: Address, transaction_id: bytes) -> bytes:

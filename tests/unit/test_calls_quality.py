@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -13,14 +15,16 @@ from hypothesis import strategies as st
 
 from support.calls import House
 from support.sdp import make_offer
+from triortc.engine.calls import quality_watch
 from triortc.engine.calls.commands import CallHangup
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.calls.legs import open_leg_manager
 from triortc.engine.calls.media_events import LegQuality, MediaEvent
 from triortc.engine.calls.notifications import MediaQuality
-from triortc.engine.calls.quality import Observation, Quality, QualityConfiguration, QualityMeter, score_of
+from triortc.engine.calls.quality import Observation, Quality, QualityConfiguration, QualityMeter, observe, score_of
 from triortc.engine.endpoint import EndpointConfiguration
 from triortc.engine.relay.gate import GateState
+from triortc.engine.session.media import MediaSession
 from triortc.errors import ConfigurationError
 
 QUIET = Observation(0, 0, 0, 0, 0, 0.0, 0.02, 2_000_000)
@@ -149,11 +153,21 @@ def test_a_newer_word_about_a_call_takes_the_place_of_an_older_one_in_a_full_que
     assert first.coalesce_key == second.coalesce_key != other.coalesce_key
 
 
-async def test_a_leg_is_looked_at_from_its_open_gate_to_its_end(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_leg_is_looked_at_from_its_open_gate_to_its_end(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     configuration = MediaConfiguration(
         endpoint=EndpointConfiguration(media_host=("127.0.0.1",)), quality=QualityConfiguration(interval_s=2.0)
     )
     told: list[tuple[float, MediaEvent]] = []
+    looks = 0
+
+    def count_looks(media: MediaSession, rtt_s: float | None) -> Observation:
+        nonlocal looks
+        looks += 1
+        return observe(media, rtt_s)
+
+    monkeypatch.setattr(quality_watch, "observe", count_looks)
     async with open_leg_manager(configuration) as legs:
         legs.on_event = lambda event: told.append((trio.current_time(), event))
         legs.open_leg("s", "leg", "agent")
@@ -163,12 +177,21 @@ async def test_a_leg_is_looked_at_from_its_open_gate_to_its_end(autojump_clock: 
         for _ in range(2):  # muted and opened again
             legs.set_gate("s", "leg", "video", GateState.OPEN, 1)
         opened = trio.current_time()
-        await trio.sleep(10)
+        await trio.sleep(11)
         assert [(at - opened, event) for at, event in told] == [(2.0, LegQuality("leg", 100, 0.0, 0.0, 0.0))]
+        assert looks == 6, "at once, and every two seconds"
+        session = weakref.ref(legs.transport("leg"))
         legs.close_leg("leg")
-        await trio.testing.wait_all_tasks_blocked()
+        legs.endpoint.flush(trio.current_time())
+        gc.collect()
+        assert session() is None, "nobody keeps a session that is over, not even until its next look"
+        await trio.sleep(10)
+        assert looks == 6
         names = [task.name for task in itertools.chain(*all_tasks())]
-        assert not [name for name in names if "quality" in name]
+        assert len([name for name in names if "quality" in name]) == 1, "one task for however many legs"
+    await trio.testing.wait_all_tasks_blocked()
+    names = [task.name for task in itertools.chain(*all_tasks())]
+    assert not [name for name in names if "quality" in name]
 
 
 def all_tasks() -> list[list[trio.lowlevel.Task]]:
