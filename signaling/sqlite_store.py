@@ -54,8 +54,8 @@ class StoreConfiguration:
         retention_days: how long history, event logs, messages and closed conversations are kept; None: for ever.
         replies_kept_s: how long a reply is remembered for a client that asks again.
         sweep_interval_s: how often what is too old is taken away.
-        history_loaded: records of history that are at hand for `history.get`.
-        conversations_loaded: closed conversations that are at hand.
+        history_loaded: the newest records of history that are read at the start; calls keep `history_kept` of them.
+        conversations_loaded: the newest closed conversations that are read at the start.
     """
 
     synchronous: Literal["off", "normal", "full"] = "normal"

@@ -63,6 +63,7 @@ class CallConfiguration:
         ended_sessions_kept: ended sessions that still get idempotent answers.
         ended_invitations_kept: ended invitations that still get telling answers.
         closed_conversations_kept: closed conversations that are still listed on request.
+        history_kept: records of ended calls, and as many of invitations, that are at hand in memory for `history.get`.
         event_log_limit: records of one session's log after which events that change no state are not logged.
         backlog_messages: messages kept for the first assignee of a conversation.
         earlier_messages, earlier_message_bytes: messages of before that the next assignee of a conversation is shown,
@@ -117,6 +118,7 @@ class CallConfiguration:
     ended_sessions_kept: int = 1024
     ended_invitations_kept: int = 1024
     closed_conversations_kept: int = 1024
+    history_kept: int = 10_000
     event_log_limit: int = 10_000
     backlog_messages: int = 100
     earlier_messages: int = 50
@@ -148,8 +150,9 @@ class CallConfiguration:
         if unknown:
             known = ", ".join(get_args(Platform))
             raise ConfigurationError(f"handoff_paths names {', '.join(sorted(unknown))}; platforms are {known}")
-        if self.sleeping_devices_kept < 1:
-            raise ConfigurationError("sleeping_devices_kept must be at least 1")
+        for name in ("sleeping_devices_kept", "history_kept"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} must be at least 1")
         if not 0 <= self.queue_size <= 1000:
             raise ConfigurationError(f"queue_size is {self.queue_size}; choose 0 to 1000 visitors")
         if self.queue_timeout_s is not None and self.queue_timeout_s <= 0:

@@ -462,7 +462,7 @@ async def open_call_supervisor(
         unix_ms_now: the wall clock at this moment in milliseconds, for stamps; None: the machine's.
     """
     chosen = configuration or CallConfiguration()
-    kept = history or MemoryHistory()
+    kept = history or MemoryHistory(chosen.history_kept)
     gateways = NoPush() if push is None else push
     wall_ms = round(time.time() * 1000) if unix_ms_now is None else unix_ms_now
     offset_ms = wall_ms - round(trio.current_time() * 1000)

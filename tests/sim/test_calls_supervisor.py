@@ -19,12 +19,14 @@ from triortc.engine.calls.commands import (
     CallHangup,
     CallRequest,
     ConversationClose,
+    HistoryGet,
     IceCandidate,
     IceCandidates,
     PresenceSet,
     RingOpened,
     SdpOffer,
 )
+from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.gate_table import GateState
 from triortc.engine.calls.history import MemoryHistory
 from triortc.engine.calls.history_records import SessionRecord
@@ -371,6 +373,21 @@ async def test_tasks_of_a_session_end_with_it(autojump_clock: MockClock) -> None
         stage.ok(vic, CallCancel(session))
         await trio.testing.wait_all_tasks_blocked()
         assert ended == [session]
+
+
+async def test_records_of_ended_calls_that_are_at_hand_are_as_many_as_was_configured(autojump_clock: MockClock) -> None:
+    clients, media, ended = FakeClients(), FakeMedia(), []
+    configuration = CallConfiguration(history_kept=2)
+    async with open_call_supervisor(media, clients=clients, configuration=configuration) as supervisor:
+        stage = Stage(supervisor, media, clients)
+        for number in range(4):
+            vic = stage.visitor(f"vic{number}")
+            session, _, _ = stage.call(vic)
+            stage.ok(vic, CallHangup(session))
+            stage.ok(stage.ana, ConversationClose(f"cv_vic{number}"))
+            ended.append(session)
+        page = stage.ok(stage.ana, HistoryGet())
+    assert [record.session for record in page.items] == ended[-2:]  # type: ignore[attr-defined]  # a HistoryPayload
 
 
 async def test_V43_leaving_ends_running_sessions(autojump_clock: MockClock) -> None:

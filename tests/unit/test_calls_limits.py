@@ -186,7 +186,9 @@ def test_wrong_values_from_clients_are_malformed(house: House) -> None:
     assert house.fault(unknown, ConversationList()).code == "auth.forbidden"
 
 
-@pytest.mark.parametrize("changes", [{"ring_timeout_s": 4.0}, {"leg_grace_s": 0.0}, {"max_chats": 0}])
+@pytest.mark.parametrize(
+    "changes", [{"ring_timeout_s": 4.0}, {"leg_grace_s": 0.0}, {"max_chats": 0}, {"history_kept": 0}]
+)
 def test_configuration_says_what_is_wrong(changes: dict[str, float]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(changes))):
         CallConfiguration(**changes)  # type: ignore[arg-type]  # wrong on purpose
