@@ -15,6 +15,9 @@ __all__ = ["end_process", "first_line", "open_child"]
 
 #: A process that was killed is fetched at once; one that hangs in the kernel is left to it.
 _KILLED_S: Final = 5.0
+#: Its input is a pipe that only we hold, so it notices when we are killed, and ends the child. (PR_SET_PDEATHSIG would
+#: follow the thread that has started the child, and trio starts processes in threads that come and go.)
+_WATCHDOG: Final = 'read -r _; kill -s KILL -- "$1"'
 
 
 @asynccontextmanager
@@ -22,6 +25,8 @@ async def open_child(
     command: Sequence[str], *, cores: Sequence[int] | None = None, end_timeout_s: float
 ) -> AsyncGenerator[trio.Process]:
     """A process whose output is ours; it is asked to end when the block is left, by whatever way.
+
+    If this process is killed, so is that one.
 
     Arguments:
         command: the program and its arguments.
@@ -31,12 +36,32 @@ async def open_child(
     pinned = None if cores is None else partial(os.sched_setaffinity, 0, list(cores))
     process = await trio.lowlevel.open_process(list(command), stdout=subprocess.PIPE, preexec_fn=pinned)
     try:
-        yield process
+        async with _ended_with_us(process.pid):
+            yield process
     finally:
         await end_process(process, end_timeout_s)
         if process.stdout is not None:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _KILLED_S):
                 await process.stdout.aclose()
+
+
+@asynccontextmanager
+async def _ended_with_us(pid: int) -> AsyncGenerator[None]:
+    watchdog = await trio.lowlevel.open_process(
+        ["sh", "-c", _WATCHDOG, "watchdog", str(pid)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # who ends our group does not mean it
+    )
+    assert watchdog.stdin is not None
+    try:
+        yield
+    finally:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + _KILLED_S):
+            watchdog.kill()
+            await watchdog.wait()
+            await watchdog.stdin.aclose()
 
 
 async def end_process(process: trio.Process, within_s: float) -> None:

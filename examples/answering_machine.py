@@ -79,9 +79,12 @@ async def answer_calls(signal: SignalClient, film: str | None, folder: Path) -> 
 async def main(url: str, film: str | None, folder: Path) -> None:
     """Sign in as an agent, and stay as long as the server is there."""
     await trio.Path(folder).mkdir(exist_ok=True)
-    async with httpx.AsyncClient() as http:  # a product's agents bring the token of their own login
-        asked = {"role": "agent", "sub": "machine", "did": "machine-1", "name": "Machine"}
-        token = (await http.post(f"{url}/dev/token", json=asked)).json()["token"]
+    asked = {"role": "agent", "sub": "machine", "did": "machine-1", "name": "Machine"}
+    try:
+        async with httpx.AsyncClient() as http:  # a product's agents bring the token of their own login
+            token = (await http.post(f"{url}/dev/token", json=asked)).raise_for_status().json()["token"]
+    except httpx.HTTPError as error:
+        raise SystemExit(f"no token from {url}: {error}; does `triortc serve --dev` run there?") from None
     channel = partial(connect_websocket, url.replace("http", "ws", 1) + "/v1/signal")
     device = ClientDevice("machine-1")
     async with open_signal_client(channel, token=token, device=device) as signal, trio.open_nursery() as nursery:

@@ -22,9 +22,12 @@ from triortc.signaling.client import ClientDevice, connect_websocket, open_signa
 async def token_of_a_visitor(url: str, conversation: str) -> str:
     """A development server gives tokens to whoever asks; in a product your own server signs them."""
     claims = {"role": "visitor", "sub": "robot", "did": "robot-1", "name": "Robot", "cv": [conversation]}
-    async with httpx.AsyncClient() as http:
-        response = await http.post(f"{url}/dev/token", json=claims)
-        return str(response.raise_for_status().json()["token"])
+    try:
+        async with httpx.AsyncClient() as http:
+            response = await http.post(f"{url}/dev/token", json=claims)
+            return str(response.raise_for_status().json()["token"])
+    except httpx.HTTPError as error:
+        raise SystemExit(f"no token from {url}: {error}; does `triortc serve --dev` run there?") from None
 
 
 async def watch(receiver: triortc.RtpReceiver) -> None:

@@ -1,6 +1,9 @@
 """The payloads of every event of `triortc.v1`: what devices are told, and the snapshot that events fold onto.
 
 Clients ignore fields and event types they do not know. Enumerations that may grow are plain strings here.
+
+Some say the same as `engine.calls.view_values`, which a test compares, and stay two on purpose: these carry what the
+published schemas hold clients to, and are made by keyword; those are made in every step, by place, and know no wire.
 """
 
 from __future__ import annotations

@@ -486,7 +486,7 @@ async def test_3_1_a_length_over_the_limit_closes_with_4409_before_the_body_is_r
             await hello(host, channel)
         session = channel._session  # type: ignore[attr-defined]  # below the channel on purpose
         session._quic.send_stream_data(session._message_stream, b"\x00\x01\x00\x01{")
-        channel._owner.wake()  # type: ignore[attr-defined]
+        channel._owner.wake()  # type: ignore[attr-defined]  # a WebTransport channel
         code, messages = await closed_with(channel)
         assert code == 4409
         assert [m.p["code"] for m in messages if m.t == "err"] == ["proto.too_large"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
@@ -206,3 +207,17 @@ async def test_a_program_that_lacks_its_arguments_says_how_it_is_called() -> Non
         assert ended.returncode == 1
         assert f"python examples/{name} " in ended.stderr.decode()
         assert "Traceback" not in ended.stderr.decode()
+
+
+async def test_a_program_whose_server_is_not_there_says_so_in_one_line(tmp_path: Path) -> None:
+    with socket.socket() as held:  # bound, and nobody listens
+        held.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{held.getsockname()[1]}"
+        for name, *arguments in (("robot_visitor.py", url), ("answering_machine.py", url, "", str(tmp_path))):
+            ended = await trio.run_process(
+                [sys.executable, str(EXAMPLES / name), *arguments], capture_stderr=True, check=False
+            )
+            assert ended.returncode == 1
+            said = ended.stderr.decode()
+            assert said.startswith(f"no token from {url}: ")
+            assert said.count("\n") == 1

@@ -94,7 +94,7 @@ def about(actor: Actor, app_state: AppState = "foreground") -> DeviceInformation
     if actor.device != "phone":
         return information(actor.device, "web" if actor.role == "visitor" else "desktop")
     platform, endpoint = ("ios", APNS) if actor.sub == "ana" else ("android", FCM)
-    return replace(information("phone", platform), push=(endpoint,), app_state=app_state)  # type: ignore[arg-type]
+    return replace(information("phone", platform), push=(endpoint,), app_state=app_state)  # type: ignore[arg-type]  # the platform is one
 
 
 def session_command(kind: int, session: str, n: int) -> Command:

@@ -195,7 +195,7 @@ async def test_offers_in_commands_are_answered_in_the_reply(autojump_clock: Mock
         assert requested.answer == "answer to v1"  # type: ignore[attr-defined]  # a CallRequestedPayload
         ring = clients.told(stage.ana, RingOffer)[0].ring
         leg = stage.ok(stage.ana, RingOpened(ring)).leg  # type: ignore[attr-defined]  # a RingOpenedPayload
-        assert stage.ok(stage.ana, SdpOffer(leg, 1, "a1")).answer == "answer to a1"  # type: ignore[attr-defined]
+        assert stage.ok(stage.ana, SdpOffer(leg, 1, "a1")).answer == "answer to a1"  # type: ignore[attr-defined]  # the payload of this reply
         stale = supervisor.command(stage.ana, SdpOffer(leg, 1, "again"))
         bad = supervisor.command(stage.ana, SdpOffer(leg, 2, "bad"))
         assert [fault.code for fault in (stale, bad) if isinstance(fault, CallFault)] == ["sdp.stale", "sdp.invalid"]
@@ -495,7 +495,7 @@ async def test_an_answer_that_comes_later_is_in_the_reply_and_no_event_of_the_de
         assert clients.told(vic, CallState) == [], "what follows the reply waits behind it"
         assert len(clients.told(stage.ana, RingOffer)) == 1, "nobody else waits"
         supervisor.media_event(OfferAnswered(leg, 1, "the answer"))
-        assert [reply.payload.answer for reply in replies if isinstance(reply, Ok)] == ["the answer"]  # type: ignore[union-attr]
+        assert [reply.payload.answer for reply in replies if isinstance(reply, Ok)] == ["the answer"]  # type: ignore[union-attr]  # the payload of this reply
         supervisor.media_event(OfferAnswered(leg, 1, "again"))
         assert len(replies) == 1, "an answer that nobody waits for is dropped"
 
@@ -513,7 +513,7 @@ async def test_offers_of_one_device_are_answered_in_any_order_and_told_in_that_o
     async with open_call_supervisor(media, clients=clients) as supervisor:
         stage = Stage(supervisor, media, clients)
         session, _ = stage.ring(stage.visitor("vic"))
-        leg = stage.ok(stage.ana, RingOpened(clients.told(stage.ana, RingOffer)[0].ring)).leg  # type: ignore[attr-defined]
+        leg = stage.ok(stage.ana, RingOpened(clients.told(stage.ana, RingOffer)[0].ring)).leg  # type: ignore[attr-defined]  # the payload of this reply
         for neg in (1, 2, 3):
             supervisor.command(stage.ana, SdpOffer(leg, neg, "offer"), on_reply=partial(reply_to, neg))
         supervisor.media_event(OfferAnswered(leg, 2, "second"))

@@ -83,11 +83,11 @@ class Served:
     def shown_certificate(self) -> bytes:
         return ssl.get_server_certificate(("127.0.0.1", self.port)).encode()
 
-    def client(self, sub: str, did: str, certificate: ServerCertificate, **more: object):  # type: ignore[no-untyped-def]
+    def client(self, sub: str, did: str, certificate: ServerCertificate, **more: object):  # type: ignore[no-untyped-def]  # long, and used once
         trusting = ssl.create_default_context(cadata=certificate.pem.decode())
         trusting.verify_flags &= ~ssl.VERIFY_X509_STRICT
         channel = partial(connect_websocket, f"wss://127.0.0.1:{self.port}/v1/signal", tls=trusting)
-        return open_signal_client(channel, token=token(sub, did, **more), device=ClientDevice(did))  # type: ignore[arg-type]
+        return open_signal_client(channel, token=token(sub, did, **more), device=ClientDevice(did))  # type: ignore[arg-type]  # any claims
 
 
 @asynccontextmanager

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 
 import pytest
+import trio
 from click.testing import CliRunner, Result
 from rich.console import Console
 
@@ -115,3 +119,30 @@ def test_a_section_of_the_results_page_is_replaced_and_the_words_around_it_stay(
     assert replaced.endswith("after\n")
     assert replace_section(replaced, "relay", table) == replaced
     assert "<!-- other -->" in replace_section(page, "other", "x")
+
+
+OPENS_A_CHILD = """
+import trio
+from triortc.bench.child_process import open_child
+
+async def main():
+    async with open_child(["sleep", "60"], end_timeout_s=1.0) as process:
+        print(process.pid, flush=True)
+        await trio.sleep_forever()
+
+trio.run(main)
+"""
+
+
+async def test_a_benchmark_that_is_killed_takes_its_server_with_it() -> None:
+    process = await trio.lowlevel.open_process([sys.executable, "-c", OPENS_A_CHILD], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    async with process.stdout:
+        with trio.fail_after(30):
+            child = os.pidfd_open(int(await process.stdout.receive_some()))
+            try:
+                process.kill()
+                await process.wait()
+                await trio.lowlevel.wait_readable(child)  # it has ended
+            finally:
+                os.close(child)

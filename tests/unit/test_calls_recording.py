@@ -226,7 +226,7 @@ async def test_the_supervisor_asks_the_media_side_and_ends_no_call_for_a_broken_
         calls.media_event(RecordingStopped(session, recording, "the disk is full"))
         assert [told.on for told in clients.told(vic, RecordingChanged)] == [True, False]
         assert calls.running_sessions == 1
-        assert calls.command(ana, RecordingStart(session)).payload.recording != recording  # type: ignore[union-attr]
+        assert calls.command(ana, RecordingStart(session)).payload.recording != recording  # type: ignore[union-attr]  # an Ok
         calls.command(ana, RecordingStop(session))
         assert [call[0] for call in media.calls].count("start_recording") == 2
         assert media.calls[-1] == ("stop_recording", session)

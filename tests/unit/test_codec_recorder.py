@@ -459,7 +459,7 @@ def test_mistakes_with_tracks_raise_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="of what a receiver gives, its `frame`"):
         recorder.write("video", b"\x78", GO)  # type: ignore[arg-type]  # as those do who check no types
     with pytest.raises(ConfigurationError, match="'sound' is no track: write RecorderTrack"):
-        Recorder(tmp_path / "call.webm", ["sound"], started_at_s=GO)  # type: ignore[list-item]
+        Recorder(tmp_path / "call.webm", ["sound"], started_at_s=GO)  # type: ignore[list-item]  # the mistake
 
 
 @pytest.mark.parametrize("mistake", [{"queue_frames": 0}, {"cluster_s": 31.0}, {"temporary_suffix": "../x"}])

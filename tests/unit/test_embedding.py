@@ -270,9 +270,9 @@ async def test_what_is_no_configuration_is_told_in_words() -> None:
         with pytest.raises(triortc.ConfigurationError, match="choose 0 to 65535"):
             triortc.ServerConfiguration(port=port, development=True)
     with pytest.raises(triortc.ConfigurationError, match="media is a MediaConfiguration, not EndpointConfiguration"):
-        triortc.EngineConfiguration(server, triortc.EndpointConfiguration())  # type: ignore[arg-type]
+        triortc.EngineConfiguration(server, triortc.EndpointConfiguration())  # type: ignore[arg-type]  # the mistake
     with pytest.raises(triortc.ConfigurationError, match="endpoint is an EndpointConfiguration, not tuple"):
-        triortc.MediaConfiguration(endpoint=("127.0.0.1",))  # type: ignore[arg-type]
+        triortc.MediaConfiguration(endpoint=("127.0.0.1",))  # type: ignore[arg-type]  # the mistake
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_a_part_of_another_kind_is_told_when_it_is_given(wrong: dict[str, Any], 
 async def test_mistakes_of_those_who_ask_are_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened(monkeypatch) as engine:
         with pytest.raises(triortc.ConfigurationError, match="call or third_party"):
-            await engine.occupy("dev", "ana", "telephone", "line-3")  # type: ignore[arg-type]
+            await engine.occupy("dev", "ana", "telephone", "line-3")  # type: ignore[arg-type]  # the mistake
         with pytest.raises(triortc.ConfigurationError, match="no id of a conversation"):
             await engine.open_conversation("dev", "with spaces", "lea")
         with pytest.raises(triortc.ConfigurationError, match="needs a listener"):

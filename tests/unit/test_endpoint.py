@@ -139,7 +139,7 @@ def test_an_authentic_check_from_another_sessions_address_takes_it_over_only_whe
     one, two = bench.devices
     bench.deliver(bench.video(one, 0), one.address)
     bench.now += silence_s
-    two.session.ice._checks.send(two.session.ice._paths.pair, CheckKind.CONSENT, bench.now)  # type: ignore[arg-type]
+    two.session.ice._checks.send(two.session.ice._paths.pair, CheckKind.CONSENT, bench.now)  # type: ignore[arg-type]  # a pair is selected
     [check] = [data for data, _, _ in iter(two.poll_transmit, None) if data[0] < 4]
     bench.deliver(check, one.address)
     bench.deliver(bench.video(one, 1), one.address)

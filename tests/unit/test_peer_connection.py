@@ -329,10 +329,10 @@ async def test_a_closed_connection_says_so_to_everybody_who_waits() -> None:
 
 async def test_what_is_no_configuration_or_endpoint_is_told_in_words() -> None:
     with pytest.raises(ConfigurationError, match="takes a PeerConfiguration, not EndpointConfiguration"):
-        async with open_peer_connection(EndpointConfiguration()):  # type: ignore[arg-type]
+        async with open_peer_connection(EndpointConfiguration()):  # type: ignore[arg-type]  # the mistake
             pass
     with pytest.raises(ConfigurationError, match="endpoint is what open_endpoint gives, not EndpointConfiguration"):
-        async with open_peer_connection(endpoint=EndpointConfiguration()):  # type: ignore[arg-type]
+        async with open_peer_connection(endpoint=EndpointConfiguration()):  # type: ignore[arg-type]  # the mistake
             pass
 
 
@@ -342,17 +342,17 @@ async def test_what_is_no_description_candidate_codec_or_frame_is_told_in_words(
             with pytest.raises(ConfigurationError, match="RtcSessionDescription"):
                 connection.set_remote_description(wrong)  # type: ignore[arg-type]  # as those do who check no types
         with pytest.raises(ConfigurationError, match="RtcSessionDescription"):
-            connection.set_local_description("v=0")  # type: ignore[arg-type]
+            connection.set_local_description("v=0")  # type: ignore[arg-type]  # the mistake
         with pytest.raises(ConfigurationError, match="decode it"):
-            RtcSessionDescription("offer", b"v=0")  # type: ignore[arg-type]
+            RtcSessionDescription("offer", b"v=0")  # type: ignore[arg-type]  # the mistake
         with pytest.raises(ConfigurationError, match="of a browser's candidate"):
-            connection.add_ice_candidate({"candidate": ""})  # type: ignore[arg-type]
+            connection.add_ice_candidate({"candidate": ""})  # type: ignore[arg-type]  # the mistake
         for codecs in ("vp8", ["vp8"]):
             with pytest.raises(ConfigurationError, match="DEFAULT_CODECS"):
-                connection.add_transceiver("video", codecs=codecs)  # type: ignore[arg-type]
+                connection.add_transceiver("video", codecs=codecs)  # type: ignore[arg-type]  # the mistake
         video = connection.add_transceiver("video")
         with pytest.raises(ConfigurationError, match="send_source"):
-            video.sender.send_frame(b"picture")  # type: ignore[arg-type]
+            video.sender.send_frame(b"picture")  # type: ignore[arg-type]  # the mistake
 
 
 @pytest.mark.parametrize(

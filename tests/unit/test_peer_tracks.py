@@ -98,9 +98,9 @@ async def test_what_is_no_source_sender_or_receiver_is_told_in_words() -> None:
         with pytest.raises(ConfigurationError, match="a transceiver's `sender`"):
             await send_source(ShortSource(1), video)  # type: ignore[arg-type]  # as those do who check no types
         with pytest.raises(ConfigurationError, match="MediaFileSource"):
-            await send_source("film.mp4", video.sender)  # type: ignore[arg-type]
+            await send_source("film.mp4", video.sender)  # type: ignore[arg-type]  # the mistake
         with pytest.raises(ConfigurationError, match="a transceiver's `receiver`"):
-            decode_frames(video)  # type: ignore[arg-type]
+            decode_frames(video)  # type: ignore[arg-type]  # the mistake
 
 
 def nothing(now: float) -> None:

@@ -100,7 +100,7 @@ def test_statistics_travel_as_they_are() -> None:
         LegFailed("l", "why"),
         OfferAnswered("l", 2, "v=0"),
         RecordingStopped("s", "r", "the disk is full"),
-        LegQuality(*(1 if n else "l" for n in range(len(LegQuality.__dataclass_fields__)))),  # type: ignore[arg-type]
+        LegQuality(*(1 if n else "l" for n in range(len(LegQuality.__dataclass_fields__)))),  # type: ignore[arg-type]  # texts and 1s will do
     ],
     ids=lambda event: type(event).__name__,
 )
