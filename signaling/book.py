@@ -38,6 +38,7 @@ class SessionBook:
         self._by_principal: dict[Principal, set[DeviceAddress]] = {}
         self._per_organization: Counter[str] = Counter()
         self._replies: dict[DeviceAddress, ReplyCache] = {}
+        self._sweep_at = float("-inf")
         self._lost: list[tuple[float, int, SignalingSession]] = []
         self._waiting: set[SignalingSession] = set()
         self._pushes = 0
@@ -142,7 +143,7 @@ class SessionBook:
     def _replies_of(self, address: DeviceAddress, now: float) -> ReplyCache:
         cache = self._replies.get(address)
         if cache is None:
-            if len(self._replies) >= 2 * self._configuration.max_sessions:
+            if now >= self._sweep_at or len(self._replies) >= 2 * self._configuration.max_sessions:
                 self._sweep_replies(now)
             limits = self._configuration
             cache = self._replies[address] = ReplyCache(
@@ -153,6 +154,7 @@ class SessionBook:
         return cache
 
     def _sweep_replies(self, now: float) -> None:
+        self._sweep_at = now + self._configuration.reply_lifetime_s / 2
         for address, cache in list(self._replies.items()):
             expires_at = cache.expires_at
             if address not in self._by_address and (expires_at is None or expires_at <= now):

@@ -32,6 +32,16 @@ def create(sessions: SessionBook, device: str = "d1", now: float = 0.0, sub: str
     return sessions.create(Actor(sub, "agent", "dev", device), address(device, sub), now)
 
 
+def test_devices_that_said_goodbye_are_forgotten_with_their_replies() -> None:
+    sessions = book(reply_lifetime_s=300.0)
+    for number in range(1000):
+        sub, now = f"v{number}", 10.0 * number
+        session = create(sessions, sub=sub, now=now)
+        sessions.remember(session.address, "c1", b"digest", b"reply", stored_at=now)
+        assert sessions.remove(session)  # `bye`: nothing is left to expire
+    assert len(sessions._replies) <= 1.5 * 300 / 10 + 1
+
+
 def test_a_bucket_lets_its_burst_through_and_then_its_rate() -> None:
     bucket = TokenBucket(3, 10, now=0.0)
     assert [bucket.take(0.0) for _ in range(4)] == [True, True, True, False]
