@@ -37,8 +37,9 @@ from triortc.lone_errors import raises_lone_errors
 
 __all__ = ["Endpoint", "EndpointConfiguration", "EndpointCounters", "open_endpoint"]
 
-#: Batches taken from one socket before the other tasks get a turn.
+#: Batches taken from one socket before the other tasks get a turn, unless a turn has lasted so long before that.
 BATCHES_PER_TURN: Final = 8
+_TURN_S: Final = 0.001
 #: So many overflows, so far apart or more, within so long are an overload.
 _OVERFLOWS: Final = 3
 _OVERFLOWS_APART_S: Final = 0.1
@@ -379,8 +380,11 @@ class Endpoint:
             self._looked_for_overflow_at = now
             if sum([port.socket.take_overflow() for port in self._ports]):
                 self._note_overflow(now)
+        until = now + _TURN_S
         for _ in range(BATCHES_PER_TURN):
             now = trio.current_time()
+            if now >= until:
+                break  # it stays readable
             taken = plane.take()
             for (local, feedback), datagrams in groupby(taken, partial(_way_up, plane)):
                 port = self._by_local[local]
@@ -405,8 +409,12 @@ class Endpoint:
             self._learn_routes(port, session, authenticated, now)
 
     def _drain(self, port: _Port) -> None:
+        until = inf
         for _ in range(BATCHES_PER_TURN):
             now = trio.current_time()
+            if now >= until:
+                break  # it stays readable
+            until = min(until, now + _TURN_S)
             count = port.socket.receive(now)
             if count == BATCH_DATAGRAMS and port.socket.take_overflow():
                 self._note_overflow(now)

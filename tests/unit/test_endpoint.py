@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from trio.testing import MockClock
 
 from support.session_host import SessionHost, negotiate
 from triortc.engine.address import Address
-from triortc.engine.datagrams import DatagramBatch
+from triortc.engine.datagrams import BATCH_DATAGRAMS, DatagramBatch
 from triortc.engine.endpoint import Endpoint, EndpointConfiguration
 from triortc.engine.ice.transactions import CheckKind
 from triortc.engine.sdp.negotiated import Negotiated
@@ -206,3 +207,33 @@ def test_rfc_8445_9_checks_of_an_ice_restart_find_their_session_from_an_address_
     assert leg.session.ice.nominated
     bench.endpoint.remove(leg.session)
     assert (bench.endpoint.sessions, bench.endpoint._by_ufrag) == (0, {})
+
+
+class FullWire(Wire):
+    """A socket that always has more, a batch of which costs 0.7 ms."""
+
+    def __init__(self, clock: MockClock) -> None:
+        super().__init__()
+        self.batch = DatagramBatch()
+        self.received = 0
+        self._clock = clock
+
+    def receive(self, now: float) -> int:
+        self.received += 1
+        self._clock.jump(0.0007)
+        return BATCH_DATAGRAMS
+
+    def take_overflow(self) -> int:
+        return 0
+
+    def address_of(self, key: object) -> Address:
+        raise AssertionError("nothing is in the batch")
+
+
+async def test_a_backlog_keeps_nobody_waiting_for_longer_than_the_batch_that_a_millisecond_ends_in(
+    mock_clock: MockClock,
+) -> None:
+    wire = FullWire(mock_clock)
+    endpoint = Endpoint([wire], EndpointConfiguration())  # type: ignore[list-item]  # no sockets
+    endpoint._drain(endpoint._ports[0])
+    assert wire.received == 2
