@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from triortc.engine.calls import threads, views
@@ -20,6 +21,7 @@ from triortc.engine.calls.commands import (
     HistoryGet,
 )
 from triortc.engine.calls.conversation_table import Conversation, ConversationFacts
+from triortc.engine.calls.history_records import SessionRecord
 from triortc.engine.calls.lifecycle import Lifecycle
 from triortc.engine.calls.ports import HistoryPort, RouterPort
 from triortc.engine.calls.replies import ConversationListPayload, HistoryPayload, MessagePayload, Ok
@@ -30,13 +32,16 @@ __all__ = ["Chatting"]
 _MAX_TAGS: Final = 50
 
 
-def _offset(cursor: str | None) -> int:
-    """History only grows at its end, so the cursor of its page is the number of entries before it."""
+def _behind(found: Sequence[SessionRecord], cursor: str | None) -> int:
+    """Where a page begins: behind the record that its cursor names, which the page before ended with.
+
+    The oldest records are forgotten first, so where that one is gone, so is all before it.
+    """
     if cursor is None:
         return 0
-    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 9:
+    if not cursor.startswith("vs_"):
         raise RefusedError("proto.malformed", "this cursor was not made by the server")
-    return int(cursor)
+    return next((place for place, record in enumerate(found, 1) if record.session == cursor), 0)
 
 
 class Chatting:
@@ -164,14 +169,15 @@ class Chatting:
             conversation=command.conversation,
             agent=actor.sub if actor.role == "agent" else None,
         )
-        start, size = _offset(command.cursor), self._world.configuration.conversations_per_page
-        more = str(start + size) if start + size < len(found) else None
+        start, size = _behind(found, command.cursor), self._world.configuration.conversations_per_page
+        page = tuple(found[start : start + size])
+        more = page[-1].session if start + size < len(found) else None
         invitations = None
         if command.conversation is not None:
             agent = actor.sub if actor.role == "agent" else None
             over = self._history.find_invitations(actor.org, conversation=command.conversation, agent=agent)
             invitations = tuple(over[-size:])
-        return Ok(HistoryPayload(tuple(found[start : start + size]), more, invitations))
+        return Ok(HistoryPayload(page, more, invitations))
 
     def _managed(self, actor: Actor, conversation_id: str, what: str) -> Conversation:
         """The conversation, for what only the agents' side does with it."""

@@ -101,9 +101,10 @@ class House:
         random_bytes: Callable[[int], bytes] | None = None,
     ) -> None:
         self.random_bytes = random_bytes or counter_bytes()
-        self.history = MemoryHistory()
+        configuration = configuration or CallConfiguration()
+        self.history = MemoryHistory(configuration.history_kept)
         self.control = CallControl(
-            configuration or CallConfiguration(),
+            configuration,
             self.random_bytes,
             unix_ms_at_zero=1_700_000_000_000,
             history=self.history,

@@ -194,6 +194,34 @@ def test_configuration_says_what_is_wrong(changes: dict[str, float]) -> None:
         CallConfiguration(**changes)  # type: ignore[arg-type]  # wrong on purpose
 
 
+def test_pages_of_history_skip_nothing_while_the_oldest_records_are_forgotten() -> None:
+    house = House(CallConfiguration(history_kept=4, conversations_per_page=2))
+    ana = house.agent()
+    sessions: list[str] = []
+
+    def end_another(times: int) -> None:
+        for _ in range(times):
+            conversation = f"cv_{len(sessions)}"
+            vic = house.visitor(f"v{len(sessions)}", conversation=conversation)
+            sessions.append(house.request(vic, conversation).session)
+            house.ok(ana, CallDecline(sessions[-1]))
+            house.ok(ana, ConversationClose(conversation))
+
+    def page(cursor: str | None) -> tuple[list[str], str | None]:
+        payload = house.ok(ana, HistoryGet(cursor=cursor))
+        return [record.session for record in payload.items], payload.next
+
+    end_another(4)
+    first, more = page(None)
+    assert first == sessions[:2]
+    end_another(1)  # the first is forgotten
+    assert page(more) == (sessions[2:4], sessions[3])
+    end_another(3)  # and all that the first page showed
+    assert page(more) == (sessions[4:6], sessions[5])
+    assert page(sessions[5]) == (sessions[6:8], None)
+    assert house.fault(ana, HistoryGet(cursor="2")).code == "proto.malformed"
+
+
 def test_memory_is_bounded_by_configuration() -> None:
     house = House(CallConfiguration(ended_sessions_kept=2, closed_conversations_kept=1))
     ana = house.agent()
