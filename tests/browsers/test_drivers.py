@@ -14,6 +14,7 @@ import trio
 
 from support.browser import BROWSERS, BrowserName, BrowserOptions, open_browser
 from support.browser_wire import BrowserError
+from support.media_ports import until
 
 PAGE = b"""<!doctype html><meta name=viewport content="width=device-width"><title>driver</title>
 <button id=b>press</button>
@@ -80,7 +81,7 @@ async def test_a_browser_runs_a_page_with_fake_media_and_leaves_nothing_behind(
             assert (tmp_path / "page.png").read_bytes().startswith(b"\x89PNG")
             assert any("on purpose" in text for text in page.console_errors)
             group, profile = os.getpgid(browser.pid), browser.profile
-    assert _group_members(group) == []
+    await until(lambda: not _group_members(group), "what was killed has died", within_s=5.0)
     assert not profile.exists()
 
 
@@ -141,7 +142,7 @@ async def test_a_test_that_is_killed_takes_its_browser_with_it(name: BrowserName
             if not _group_members(group) and not await profile.exists():
                 break
             await trio.sleep(0.05)
-        assert _group_members(group) == []
+        await until(lambda: not _group_members(group), "what was killed has died", within_s=5.0)
         assert not await profile.exists()
 
 
@@ -157,5 +158,5 @@ async def test_leaving_by_an_error_ends_the_browser_too() -> None:
     with trio.fail_after(60), pytest.RaisesGroup(KeyError, flatten_subgroups=True):
         await fail()
     group, profile = seen[0]
-    assert _group_members(group) == []
+    await until(lambda: not _group_members(group), "what was killed has died", within_s=5.0)
     assert not profile.exists()
