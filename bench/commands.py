@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -37,6 +36,7 @@ from triortc.bench.udp import measure_udp
 from triortc.bench.until_signalled import ended_by_signals, run_until_signalled
 from triortc.engine.relay.plane_choice import PlaneChoice
 from triortc.errors import ConfigurationError
+from triortc.signaling.server_signals import cancelled_by_signals
 
 __all__ = ["bench", "demo"]
 
@@ -278,11 +278,9 @@ def serve_relay_command(port: int, workers: int, plane: PlaneChoice) -> None:
 
 
 async def _serve_relay(port: int, plane: PlaneChoice, workers: int) -> None:
-    async with open_relay_server(port, plane, workers) as bound:
+    async with cancelled_by_signals(), open_relay_server(port, plane, workers) as bound:
         click.echo(f"http://127.0.0.1:{bound}/")
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async for _ in signals:
-                break
+        await trio.sleep_forever()
 
 
 def _report(rounds: list[dict[str, Any]], out: Path | None) -> None:

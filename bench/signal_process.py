@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -20,6 +19,7 @@ from triortc.engine.collector import settle_collector
 from triortc.errors import TriortcError
 from triortc.signaling.app import ServerConfiguration, open_server
 from triortc.signaling.configuration import HttpConfiguration, SignalingConfiguration
+from triortc.signaling.server_signals import cancelled_by_signals
 from triortc.signaling.sqlite_store import SqliteStore
 
 __all__ = ["SignalProcess", "open_signal_process"]
@@ -90,22 +90,16 @@ async def _serve(directory: str | None) -> None:
         http=HttpConfiguration(max_connections=20_000),
     )
     store = None if directory is None else SqliteStore(Path(directory))
-    async with open_server(configuration, open_media=_open_null_media, store=store) as server:
+    async with (
+        cancelled_by_signals(),
+        open_server(configuration, open_media=_open_null_media, store=store) as server,
+    ):
         settle_collector()
         host, port = server.addresses[0]
         print(host, port, flush=True)
         await trio.sleep_forever()
 
 
-async def _until_terminated(directory: str | None) -> None:
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_serve, directory)
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async for _ in signals:
-                break
-        nursery.cancel_scope.cancel()
-
-
 if __name__ == "__main__":
     raise_file_limit()
-    trio.run(_until_terminated, sys.argv[1] if len(sys.argv) > 1 else None)
+    trio.run(_serve, sys.argv[1] if len(sys.argv) > 1 else None)

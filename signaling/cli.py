@@ -34,9 +34,10 @@ from triortc.signaling.documents import asyncapi, schema
 from triortc.signaling.engine import EngineConfiguration, open_engine
 from triortc.signaling.logs import configure_logs
 from triortc.signaling.operations.listener import open_operations
-from triortc.signaling.production import prepare, serve_production, wait_for_end
+from triortc.signaling.production import prepare, serve_production
 from triortc.signaling.push.file import load_push_configuration, new_web_push_key
 from triortc.signaling.replay import replay
+from triortc.signaling.server_signals import cancelled_by_signals, wait_for_end
 from triortc.signaling.settings import load_settings
 from triortc.signaling.sqlite_store import SqliteStore, StoreConfiguration
 from triortc.signaling.webtransport.configuration import WebTransportConfiguration
@@ -296,7 +297,11 @@ def _media_configuration(
 async def _serve(
     configuration: EngineConfiguration, public_host: str | None, store: StateStore | None, operations_port: int | None
 ) -> None:
-    async with open_engine(configuration, store=store) as server, AsyncExitStack() as stack:
+    async with (
+        cancelled_by_signals(),
+        open_engine(configuration, store=store) as server,
+        AsyncExitStack() as stack,
+    ):
         settle_collector()
         _announce(server, configuration.server, public_host)
         if operations_port is not None:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import importlib
 import logging
-import signal
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
-
-import trio
 
 from triortc.engine.calls.call_events import CallEvent
 from triortc.engine.calls.event_log_files import EventLogConfiguration
@@ -25,11 +22,12 @@ from triortc.signaling.jwks import CachedKeys
 from triortc.signaling.operations.listener import RunningOperations, open_operations
 from triortc.signaling.push.file import load_push_configuration
 from triortc.signaling.revocations import RevocationList
+from triortc.signaling.server_signals import cancelled_by_signals, wait_for_end
 from triortc.signaling.settings import Settings
 from triortc.signaling.sqlite_store import SqliteStore
 from triortc.signaling.tokens import KeySet
 
-__all__ = ["Production", "prepare", "require_keys", "serve_production", "wait_for_end"]
+__all__ = ["Production", "prepare", "require_keys", "serve_production"]
 
 _logger: Final = logging.getLogger("triortc.serve")
 
@@ -156,19 +154,20 @@ async def serve_production(production: Production, announce: Callable[[RunningSe
         production: see `prepare`.
         announce: told when the server listens.
     """
-    await production.keys.load()  # what cannot be read is logged, and tried again when a token needs it
-    async with open_engine(production.engine, store=production.store) as server:
-        settle_collector()
-        async with _opened_operations(production, server) as operations:
-            announce(server)
-            if operations is not None:
-                _logger.info("metrics and the operator's page are at %s", operations.url)
-            await wait_for_end(
-                server,
-                drain_s=production.settings.server.drain_s,
-                reconnect=production.settings.server.reconnect_url,
-                reload=lambda: _reload(production, server),
-            )
+    async with cancelled_by_signals():
+        await production.keys.load()  # what cannot be read is logged, and tried again when a token needs it
+        async with open_engine(production.engine, store=production.store) as server:
+            settle_collector()
+            async with _opened_operations(production, server) as operations:
+                announce(server)
+                if operations is not None:
+                    _logger.info("metrics and the operator's page are at %s", operations.url)
+                await wait_for_end(
+                    server,
+                    drain_s=production.settings.server.drain_s,
+                    reconnect=production.settings.server.reconnect_url,
+                    reload=lambda: _reload(production, server),
+                )
 
 
 @asynccontextmanager
@@ -186,49 +185,6 @@ async def _opened_operations(production: Production, server: RunningServer) -> A
         sinks=production.sinks,
     ) as operations:
         yield operations
-
-
-async def wait_for_end(
-    server: RunningServer,
-    *,
-    drain_s: float,
-    reconnect: str | None = None,
-    reload: Callable[[], object] = lambda: None,
-) -> None:
-    """Wait for the signals that end a server; see `serve_production`.
-
-    Args:
-        server: it is drained by the first signal.
-        drain_s: how long its calls may last.
-        reconnect: where devices are sent.
-        reload: gives what is awaited at SIGHUP, or None.
-    """
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
-        async with trio.open_nursery() as nursery:
-
-            async def drain() -> None:
-                left = server.calls.running_sessions
-                _logger.info("draining: no new calls, %d on, %g s at most", left, drain_s)
-                whole = await server.drain(drain_s, reconnect=reconnect)
-                _logger.info("drained: every call has ended" if whole else "drained: calls are ended now")
-                nursery.cancel_scope.cancel()
-
-            draining = False
-            async for number in signals:
-                if number == signal.SIGHUP:
-                    await _called(reload)
-                elif draining or drain_s <= 0:
-                    nursery.cancel_scope.cancel()
-                    break
-                else:
-                    draining = True
-                    nursery.start_soon(drain)
-
-
-async def _called(reload: Callable[[], object]) -> None:
-    outcome = reload()
-    if hasattr(outcome, "__await__"):
-        await outcome
 
 
 async def _reload(production: Production, server: RunningServer) -> None:
