@@ -53,6 +53,7 @@ from triortc.engine.session.description import (
     describe_transport,
 )
 from triortc.engine.session.events import (
+    FINAL_STATES,
     ConnectionState,
     ConnectionStateChanged,
     SessionEvent,
@@ -69,8 +70,6 @@ Side = Literal["agent", "visitor"]
 #: Counters of a media thread that its sockets' own counters do not know.
 _OF_SOCKETS = frozenset(field.name for field in fields(SocketCounters))
 
-#: States in which a transport has nothing to restart.
-_ENDED: Final = frozenset({ConnectionState.FAILED, ConnectionState.CLOSED})
 #: States of a gate that was opened once, and not for ever shut.
 _LET_THROUGH: Final = frozenset({GateState.OPEN, GateState.MUTED, GateState.FROZEN})
 
@@ -155,7 +154,7 @@ class LegManager:
             if negotiated.dtls_restart:
                 transport = self._renew_transport(target)
                 answer, negotiated = self._answer(target, transport, offer, None)
-            elif negotiated.ice_restart and transport.state in _ENDED:
+            elif negotiated.ice_restart and transport.state in FINAL_STATES:
                 raise SdpUnsupportedError("this leg's transport is over: offer from a new connection instead")
         except SdpError:
             transport.give_up_ice_restart()
@@ -372,7 +371,7 @@ class LegManager:
     def _answer(
         self, leg: _Leg, transport: Session, offer: SessionDescription, previous: Negotiated | None
     ) -> tuple[SessionDescription, Negotiated]:
-        restart = previous is not None and transport.state not in _ENDED and restarts_ice(offer, previous)
+        restart = previous is not None and transport.state not in FINAL_STATES and restarts_ice(offer, previous)
         if restart:
             transport.prepare_ice_restart()
         return create_answer(

@@ -43,7 +43,7 @@ from triortc.engine.sdp.local import LocalMedia
 from triortc.engine.sdp.negotiated import Direction, Negotiated, SdpUnsupportedError
 from triortc.engine.sdp.trickle import parse_trickled
 from triortc.engine.session.description import describe_media, describe_transport
-from triortc.engine.session.events import ConnectionState, ConnectionStateChanged, SessionEvent
+from triortc.engine.session.events import FINAL_STATES, ConnectionState, ConnectionStateChanged, SessionEvent
 from triortc.engine.session.inbound import InboundStream
 from triortc.engine.session.outbound import OutboundStream
 from triortc.engine.session.session import Session
@@ -51,8 +51,6 @@ from triortc.errors import ConfigurationError, ConnectionClosedError, DtlsError,
 from triortc.lone_errors import raises_lone_errors
 
 __all__ = ["PeerConnection", "open_peer_connection"]
-
-_FINAL = (ConnectionState.FAILED, ConnectionState.CLOSED)
 
 
 class PeerConnection:
@@ -187,7 +185,7 @@ class PeerConnection:
         session = self._session or self._open_session(controlling=False)
         restart = self._negotiation.peer_restarts_ice
         if restart:
-            if self.connection_state in _FINAL:
+            if self.connection_state in FINAL_STATES:
                 raise SdpUnsupportedError("the peer restarts ICE of a connection that has failed: open another one")
             session.prepare_ice_restart()
         transport = describe_transport(session, restart=restart)
@@ -203,7 +201,7 @@ class PeerConnection:
             InvalidStateError: there is nothing to restart: nothing was agreed on yet, or the connection has failed or
                 is closed.
         """
-        if self._negotiation.negotiated is None or self.connection_state in _FINAL:
+        if self._negotiation.negotiated is None or self.connection_state in FINAL_STATES:
             raise InvalidStateError("restart_ice needs a connection that lives: open another one")
         self._wants_restart = True
 
@@ -406,7 +404,7 @@ class PeerConnection:
         for each in self._transceivers.values():
             if state is ConnectionState.CONNECTED:
                 each.sender.want_keyframe()
-            elif state in _FINAL:
+            elif state in FINAL_STATES:
                 each.sender.close()
                 each.receiver.close()
 

@@ -57,7 +57,6 @@ class _Created:
     description: SessionDescription
     text: str
     media: Sequence[LocalMedia]
-    ufrag: str
     negotiated: Negotiated | None = None
 
 
@@ -86,8 +85,6 @@ class Negotiation:
     _version: int = 1
     _created: dict[str, _Created] = field(default_factory=dict)
     _offered_media: Sequence[LocalMedia] = ()
-    _ufrag: str | None = None
-    _offered_ufrag: str | None = None
 
     @property
     def local_description(self) -> RtcSessionDescription | None:
@@ -127,7 +124,7 @@ class Negotiation:
             previous_local=self.local,
             previous_remote=self.remote,
         )
-        return self._keep("offer", _Created(offer, str(offer), media, transport.ufrag))
+        return self._keep("offer", _Created(offer, str(offer), media))
 
     def create_answer(self, transport: LocalTransport, media: Sequence[LocalMedia]) -> RtcSessionDescription:
         """Answer the peer's offer; nothing changes until it is set.
@@ -148,7 +145,7 @@ class Negotiation:
             configuration=self.configuration,
         )
         _refuse_other_certificate(negotiated)
-        return self._keep("answer", _Created(answer, str(answer), media, transport.ufrag, negotiated))
+        return self._keep("answer", _Created(answer, str(answer), media, negotiated))
 
     def _keep(self, kind: Literal["offer", "answer"], created: _Created) -> RtcSessionDescription:
         self._created[kind] = created
@@ -176,11 +173,9 @@ class Negotiation:
         self._created.clear()
         if description.type == "offer":
             self.pending, self._offered_media = created.description, created.media
-            self._offered_ufrag = created.ufrag
             self.state = after
             return None
         self._conclude(created.description, self.pending, created.negotiated, after)
-        self._ufrag = created.ufrag
         return self.negotiated
 
     def set_remote(self, description: RtcSessionDescription) -> Negotiated | None:
@@ -211,12 +206,11 @@ class Negotiation:
             configuration=self.configuration,
         )
         _refuse_other_certificate(negotiated)
-        if self.negotiated is not None and negotiated.ice_restart is not (self._ufrag != self._offered_ufrag):
+        if self.local is not None and negotiated.ice_restart is not (_ufrag(self.local) != _ufrag(self.pending)):
             raise SdpError(
                 "an answer has new ICE credentials when the offer restarts ICE, and only then (RFC 8839 4.4.3)"
             )
         self._conclude(self.pending, parsed, negotiated, after)
-        self._ufrag = self._offered_ufrag
         return negotiated
 
     @property
@@ -256,6 +250,11 @@ class Negotiation:
         self.local_type = "answer" if self.state is SignalingState.HAVE_REMOTE_OFFER else "offer"
         self.pending = None
         self.state = after
+
+
+def _ufrag(description: SessionDescription) -> str | None:
+    """The ICE username fragment of a description of ours: every section has the same."""
+    return next(filter(None, (description.inherited(section, "ice-ufrag") for section in description.media)), None)
 
 
 def _refuse_other_certificate(negotiated: Negotiated) -> None:

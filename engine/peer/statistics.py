@@ -8,7 +8,7 @@ from typing import TypeAlias
 from triortc.engine.peer.receiver import RtpReceiver
 from triortc.engine.peer.sender import RtpSender
 from triortc.engine.peer.transceiver import RtpTransceiver
-from triortc.engine.session.events import ConnectionState
+from triortc.engine.session.events import FINAL_STATES, ConnectionState
 from triortc.engine.session.session import Session
 
 __all__ = ["Statistics", "StatisticsValue", "collect_statistics"]
@@ -58,7 +58,7 @@ def _transport(session: Session, state: ConnectionState) -> dict[str, Statistics
 
 
 def _dtls_state(session: Session, state: ConnectionState) -> str:
-    if state in (ConnectionState.CLOSED, ConnectionState.FAILED):
+    if state in FINAL_STATES:
         return str(state.value)
     if session.media.secured:
         return "connected"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from triortc.engine.address import Address
 
 __all__ = [
+    "FINAL_STATES",
     "ConnectionState",
     "ConnectionStateChanged",
     "PathChanged",
@@ -27,6 +28,10 @@ class ConnectionState(Enum):
     DISCONNECTED = "disconnected"
     FAILED = "failed"
     CLOSED = "closed"
+
+
+#: After these a connection does nothing more: it has to be opened anew.
+FINAL_STATES: Final = (ConnectionState.FAILED, ConnectionState.CLOSED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from triortc.engine.sdp.candidate import Candidate
 from triortc.engine.sdp.negotiated import Negotiated
 from triortc.engine.session.configuration import SessionConfiguration
 from triortc.engine.session.events import (
+    FINAL_STATES,
     ConnectionState,
     ConnectionStateChanged,
     PathChanged,
@@ -179,7 +180,7 @@ class Session:
         Raises:
             ConfigurationError: there is nothing to restart: no descriptions were exchanged, or it has ended.
         """
-        if self._negotiated is None or self.state in (ConnectionState.FAILED, ConnectionState.CLOSED):
+        if self._negotiated is None or self.state in FINAL_STATES:
             raise ConfigurationError(f"ICE cannot restart while the connection is {self.state.value}: open a new one")
         self._generations.prepare_restart()
         if self.on_ufrags is not None:
@@ -366,7 +367,7 @@ class Session:
 
     def is_heard_at(self, local: Address, remote: Address, since: float) -> bool:
         """Whether media goes this way, and something authentic has come since then."""
-        if self.state in (ConnectionState.CLOSED, ConnectionState.FAILED) or self.path != (local, remote):
+        if self.state in FINAL_STATES or self.path != (local, remote):
             return False
         return self._heard_at is not None and self._heard_at >= since
 
@@ -510,12 +511,11 @@ class Session:
         return event is not None
 
     def _set_state(self, state: ConnectionState, reason: str = "") -> None:
-        final = (ConnectionState.CLOSED, ConnectionState.FAILED)
-        if state is self.state or (self.state in final and state is not ConnectionState.CLOSED):
+        if state is self.state or (self.state in FINAL_STATES and state is not ConnectionState.CLOSED):
             return
         self.state = state
         self.media.close_flows()
-        if state in final:
+        if state in FINAL_STATES:
             self.media.stop()
         self._events.append(ConnectionStateChanged(state, reason))
 
