@@ -1,26 +1,25 @@
 """The media side of calls: legs over ICE and DTLS-SRTP, gates between them. Call control's MediaPort, for real.
 
-A leg is one offer/answer between one device and the engine. What a leg may negotiate follows from the leg that is there
-before it: same formats, same picture and sound extensions, so that packets pass untouched (docs/calls.md).
+A leg is one offer/answer between one device and the engine (:mod:`triortc.engine.calls.call_legs`). What it may agree
+on follows from the leg that is there before it (:mod:`triortc.engine.calls.leg_negotiation`).
 """
 
 from __future__ import annotations
 
 import os
-import secrets
 import time
-from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal
 
 import trio
 
 from triortc.codecs.registry import MediaKind
+from triortc.engine.calls.call_legs import CallLegs, Leg
 from triortc.engine.calls.call_recording import delete_old_recordings
 from triortc.engine.calls.leg_configuration import MediaConfiguration
+from triortc.engine.calls.leg_counters import LegCounters
+from triortc.engine.calls.leg_negotiation import answer_offer, constrain
 from triortc.engine.calls.media_events import (
     LegFailed,
     LegLost,
@@ -31,7 +30,7 @@ from triortc.engine.calls.media_events import (
     RecordingStopped,
 )
 from triortc.engine.calls.media_watch import MediaWatch, WatchedLeg
-from triortc.engine.calls.ports import View
+from triortc.engine.calls.ports import Side, View
 from triortc.engine.calls.quality_watch import QualityWatch
 from triortc.engine.calls.slate_player import SlatePlayer
 from triortc.engine.calls.transcoding import Transcodings
@@ -43,15 +42,7 @@ from triortc.engine.relay.plane import DataPlane
 from triortc.engine.relay.plane_choice import choose_plane, describe_choice
 from triortc.engine.sdp.candidate import parse_candidate
 from triortc.engine.sdp.grammar import SessionDescription, parse
-from triortc.engine.sdp.local import AnswerConstraints
 from triortc.engine.sdp.negotiated import Negotiated, SdpUnsupportedError
-from triortc.engine.sdp.negotiation import create_answer, restarts_ice
-from triortc.engine.session.description import (
-    CONTENT_EXTENSIONS,
-    TRANSPORT_EXTENSIONS,
-    describe_media,
-    describe_transport,
-)
 from triortc.engine.session.events import (
     FINAL_STATES,
     ConnectionState,
@@ -61,43 +52,9 @@ from triortc.engine.session.events import (
     SessionSilent,
 )
 from triortc.engine.session.session import Session
-from triortc.engine.udp import SocketCounters
 from triortc.errors import CallError, SdpError
 
 __all__ = ["LegManager", "Side", "open_leg_manager"]
-
-Side = Literal["agent", "visitor"]
-#: Counters of a media thread that its sockets' own counters do not know.
-_OF_SOCKETS = frozenset(field.name for field in fields(SocketCounters))
-
-#: States of a gate that was opened once, and not for ever shut.
-_LET_THROUGH: Final = frozenset({GateState.OPEN, GateState.MUTED, GateState.FROZEN})
-
-
-@dataclass(slots=True, eq=False)
-class _Leg:
-    name: str
-    session_id: str
-    side: Side
-    transport: Session | None = None
-    negotiated: Negotiated | None = None
-    neg: int = 0
-    description_id: int = field(default_factory=lambda: secrets.randbits(62))
-    description_version: int = 1
-    early_candidates: list[tuple[str, str]] = field(default_factory=list)
-    early_end: bool = False
-    up: bool = False
-    lost: bool = False
-    gates: dict[MediaKind, GateState] = field(default_factory=dict)
-    view: View = "full"
-
-
-@dataclass(slots=True, eq=False)
-class _Call:
-    """The legs of one video session, and which one speaks for each side."""
-
-    legs: dict[str, _Leg] = field(default_factory=dict)
-    source: dict[Side, str] = field(default_factory=dict)
 
 
 class LegManager:
@@ -117,9 +74,9 @@ class LegManager:
         self._transcodings = Transcodings(plane, endpoint, nursery, configuration)
         self._watch = MediaWatch(plane, nursery, configuration.recording, self._recording_stopped)
         self._quality = QualityWatch(nursery, configuration.quality, lambda event: self.on_event(event))
-        self._legs: dict[str, _Leg] = {}
-        self._calls: dict[str, _Call] = {}
-        self._ended: Counter[str] = Counter({f"gate.{name.name}": 0 for name in fields(GateStatistics)})
+        self._legs: dict[str, Leg] = {}
+        self._calls: dict[str, CallLegs] = {}
+        self._counters = LegCounters(endpoint, plane)
         #: Set by call control: what happened to a leg.
         self.on_event: Callable[[MediaEvent], None] = lambda event: None
 
@@ -131,10 +88,8 @@ class LegManager:
             raise CallError(f"leg {leg!r} is already open: leg ids are never used again")
         if len(self._legs) >= self._configuration.max_legs:
             raise CallError("the limit of legs is reached (max_legs)")
-        opened = self._legs[leg] = _Leg(leg, session, side)
-        call = self._calls.setdefault(session, _Call())
-        call.legs[leg] = opened
-        call.source.setdefault(side, leg)
+        opened = self._legs[leg] = Leg(leg, session, side)
+        self._calls.setdefault(session, CallLegs()).add(opened)
 
     def answer(self, leg: str, neg: int, offer_sdp: str) -> str:
         """Apply an offer of the leg's device and return the answer.
@@ -167,7 +122,7 @@ class LegManager:
         self._plane.negotiated(leg, now)
         self._give_early_candidates(target, now)
         self._connect(target)
-        if target.side == "visitor" and not self._agent_is_shown(target):
+        if target.side == "visitor" and not self._calls[target.session_id].agent_is_shown:
             self._slates.start(leg, transport)
         self._endpoint.flush(now)
         return str(answer)
@@ -176,13 +131,13 @@ class LegManager:
         """Candidates of the device as (candidate line, mid). Malformed and out-of-date ones are dropped and counted."""
         target = self._legs.get(leg)
         if target is None or (target.neg and neg < target.neg):
-            self._ended["candidates_dropped"] += len(candidates)
+            self._counters.ended["candidates_dropped"] += len(candidates)
             return
         if target.negotiated is not None and ufrag and ufrag != target.negotiated.remote_ufrag:
-            self._ended["candidates_dropped"] += len(candidates)
+            self._counters.ended["candidates_dropped"] += len(candidates)
             return
         room = self._configuration.max_early_candidates - len(target.early_candidates)
-        self._ended["candidates_dropped"] += max(0, len(candidates) - room)
+        self._counters.ended["candidates_dropped"] += max(0, len(candidates) - room)
         target.early_candidates += list(candidates)[: max(0, room)]
         target.early_end = target.early_end or end
         if target.negotiated is not None:
@@ -203,7 +158,8 @@ class LegManager:
             self._endpoint.flush(now)
         if state is GateState.OPEN:
             self._quality.start(leg, lambda: target.transport)
-            self._slates.stop(self._calls[target.session_id].source.get(_other(target.side)))
+            opposite = self._calls[target.session_id].opposite(target)
+            self._slates.stop(opposite.name if opposite is not None else None)
 
     def set_source(self, session: str, side: Side, leg: str) -> None:
         """From now on this leg, and no other of its side, feeds the other side, and is fed by it."""
@@ -221,7 +177,7 @@ class LegManager:
             target.view = view
             self._limit(target)
 
-    def _limit(self, leg: _Leg) -> None:
+    def _limit(self, leg: Leg) -> None:
         if leg.transport is not None:
             now = trio.current_time()
             at_most_bps = self._configuration.thumbnail_bps if leg.view == "thumbnail" else None
@@ -243,9 +199,7 @@ class LegManager:
             return
         self._quality.stop(leg)
         call = self._calls[target.session_id]
-        del call.legs[leg]
-        if call.source.get(target.side) == leg:
-            del call.source[target.side]
+        call.remove(target)
         if not call.legs:
             del self._calls[target.session_id]
         self._close_transport(target)
@@ -326,23 +280,7 @@ class LegManager:
 
     def counters(self) -> dict[str, int]:
         """Totals since the start, open legs included: gates, drops, sockets."""
-        total = Counter(self._ended)
-        for leg in self._legs.values():
-            self._count(leg, total)
-        counters = self._endpoint.counters
-        total["endpoint.wakeups"] = counters.wakeups
-        total["endpoint.unknown_username"] = counters.unknown_username
-        total["endpoint.unknown_address"] = counters.unknown_address
-        if isinstance(self._plane, AcceleratedPlane):
-            for name, value in self._plane.counters().items():
-                total[f"{'udp' if name in _OF_SOCKETS else 'forwarder'}.{name}"] += value
-            total["forwarder.open_flows"] = self._plane.open_flow_count
-        for socket in self._endpoint.sockets:
-            total["udp.received"] += socket.counters.received
-            total["udp.sent"] += socket.counters.sent
-            total["udp.send_calls"] += socket.counters.send_calls
-            total["udp.send_errors"] += socket.counters.send_errors
-            total["udp.overflowed"] += socket.counters.overflowed
+        total = self._counters.totals(self._legs.values())
         total["legs.open"] = len(self._legs)
         total["recordings.open"] = self._watch.running
         total["transcodings.open"] = self._transcodings.running
@@ -355,45 +293,28 @@ class LegManager:
         fallbacks = [words for socket in self._endpoint.sockets for words in socket.fallbacks]
         return {"name": name, "reason": reason, "fallbacks": "; ".join(fallbacks)}
 
-    def _count(self, leg: _Leg, total: Counter[str]) -> None:
-        if leg.transport is None:
-            return
-        for statistics in self._plane.statistics(leg.name).values():
-            total["gate.forwarded"] += statistics.forwarded
-            total["gate.dropped"] += statistics.dropped
-            total["gate.late"] += statistics.late
-            total["gate.unmapped"] += statistics.unmapped
-        for name, value in leg.transport.dropped().items():
-            total[f"dropped.{name}"] += value
-
     # -- inside
 
     def _answer(
-        self, leg: _Leg, transport: Session, offer: SessionDescription, previous: Negotiated | None
+        self, leg: Leg, transport: Session, offer: SessionDescription, previous: Negotiated | None
     ) -> tuple[SessionDescription, Negotiated]:
-        restart = previous is not None and transport.state not in FINAL_STATES and restarts_ice(offer, previous)
-        if restart:
-            transport.prepare_ice_restart()
-        return create_answer(
+        agreed_before = self._calls[leg.session_id].agreed_before(leg)
+        return answer_offer(
+            leg,
+            transport,
             offer,
-            describe_transport(transport, restart=restart),
-            [
-                describe_media(transport, kind, direction="sendrecv", codecs=self._configuration.codecs[kind])
-                for kind in ("audio", "video")
-            ],
-            constraints=self._constraints(leg),
             previous=previous,
-            session_id=leg.description_id,
-            session_version=leg.description_version,
+            codecs=self._configuration.codecs,
+            constraints=constrain(agreed_before, may_transcode=self._transcodings.room),
         )
 
-    def _known(self, leg: str) -> _Leg:
+    def _known(self, leg: str) -> Leg:
         target = self._legs.get(leg)
         if target is None:
             raise CallError(f"there is no leg {leg!r}")
         return target
 
-    def _open_transport(self, leg: _Leg) -> Session:
+    def _open_transport(self, leg: Leg) -> Session:
         session_configuration = self._configuration.session
         transport = Session(
             controlling=False,
@@ -405,7 +326,7 @@ class LegManager:
         self._plane.add_leg(
             leg.name,
             transport,
-            takes_over=self._takes_over(leg),
+            takes_over=self._calls[leg.session_id].takes_over(leg),
             on_ready=lambda name: self.on_event(LegReady(name)),
             on_own_keyframe=self._slates.keyframe_wanted,
         )
@@ -417,7 +338,7 @@ class LegManager:
         self._endpoint.add(transport, lambda event: self._transport_event(leg, transport, event))
         return transport
 
-    def _renew_transport(self, leg: _Leg) -> Session:
+    def _renew_transport(self, leg: Leg) -> Session:
         """Another certificate is another association (RFC 8842): the device's page was loaded again.
 
         Nothing of the old one can be used, so the leg starts anew under its name, its gates as they are. What the
@@ -428,47 +349,20 @@ class LegManager:
         leg.negotiated = None
         return self._open_transport(leg)
 
-    def _close_transport(self, leg: _Leg) -> None:
+    def _close_transport(self, leg: Leg) -> None:
         self._slates.stop(leg.name)
         self._transcodings.close(leg.name)
         transport = leg.transport
         if transport is None:
             return
-        self._count(leg, self._ended)
+        self._counters.keep(leg)
         leg.transport = None
         self._watch.leg_closing(leg.session_id, leg.name)
         self._plane.remove_leg(leg.name)
         transport.close(trio.current_time())
         self._endpoint.remove(transport)
 
-    def _takes_over(self, leg: _Leg) -> bool:
-        """Whether another leg of its side is let through: a second device that merely rings takes nothing over."""
-        call = self._calls[leg.session_id]
-        source = call.legs.get(call.source.get(leg.side, ""))
-        return source is not None and source is not leg and not _LET_THROUGH.isdisjoint(source.gates.values())
-
-    def _constraints(self, leg: _Leg) -> AnswerConstraints | None:
-        """What the leg that was there first has agreed on; None when this is the first, or renegotiates itself."""
-        call = self._calls[leg.session_id]
-        others = [other for other in call.legs.values() if other.side != leg.side and other.negotiated is not None]
-        chosen = next((other for other in others if other.name == call.source.get(other.side)), None) or next(
-            iter(others), None
-        )
-        if chosen is None or chosen.negotiated is None:
-            return None
-        return AnswerConstraints(
-            codecs={media.kind: [entry.remote for entry in media.codecs] for media in chosen.negotiated.media},
-            extensions={
-                media.kind: (
-                    *TRANSPORT_EXTENSIONS,
-                    *(uri for uri in CONTENT_EXTENSIONS[media.kind] if uri in media.extensions),
-                )
-                for media in chosen.negotiated.media
-            },
-            else_any=("audio", "video") if self._transcodings.room else (),
-        )
-
-    def _give_early_candidates(self, leg: _Leg, now: float) -> None:
+    def _give_early_candidates(self, leg: Leg, now: float) -> None:
         transport = leg.transport
         if transport is None:
             return
@@ -479,16 +373,16 @@ class LegManager:
             try:
                 transport.add_remote_candidate(parse_candidate(line), now)
             except SdpError:
-                self._ended["candidates_malformed"] += 1
+                self._counters.ended["candidates_malformed"] += 1
         if leg.early_end:
             leg.early_end = False
             transport.add_remote_candidate(None, now)
 
-    def _connect(self, leg: _Leg) -> None:
+    def _connect(self, leg: Leg) -> None:
         """Join a leg with the other side's, if each is the one that speaks for its side."""
         call = self._calls[leg.session_id]
-        other = call.legs.get(call.source.get(_other(leg.side), ""))
-        if call.source.get(leg.side) != leg.name or other is None:
+        other = call.opposite(leg)
+        if other is None or not call.speaks(leg):
             return
         if leg.transport is not None and other.transport is not None:
             now = trio.current_time()
@@ -497,11 +391,6 @@ class LegManager:
             self._transcodings.update(leg.name, leg.transport)
             self._transcodings.update(other.name, other.transport)
             self._endpoint.flush(now)
-
-    def _agent_is_shown(self, leg: _Leg) -> bool:
-        call = self._calls[leg.session_id]
-        agent = call.legs.get(call.source.get("agent", ""))
-        return agent is not None and GateState.OPEN in agent.gates.values()
 
     def _watched_legs(self, session: str) -> list[WatchedLeg]:
         call = self._calls.get(session)
@@ -514,7 +403,7 @@ class LegManager:
     def _recording_stopped(self, session: str, recording: str, reason: str) -> None:
         self.on_event(RecordingStopped(session, recording, reason))
 
-    def _transport_event(self, leg: _Leg, transport: Session, event: SessionEvent) -> None:
+    def _transport_event(self, leg: Leg, transport: Session, event: SessionEvent) -> None:
         if leg.name not in self._legs or leg.transport is not transport:
             return
         match event:
@@ -531,19 +420,15 @@ class LegManager:
                 self._missed(leg)
                 self.on_event(LegFailed(leg.name, reason))
 
-    def _missed(self, leg: _Leg) -> None:
+    def _missed(self, leg: Leg) -> None:
         if leg.up and not leg.lost:
             leg.lost = True
             self.on_event(LegLost(leg.name))
 
-    def _found(self, leg: _Leg) -> None:
+    def _found(self, leg: Leg) -> None:
         if leg.lost:
             leg.lost = False
             self.on_event(LegRecovered(leg.name))
-
-
-def _other(side: Side) -> Side:
-    return "visitor" if side == "agent" else "agent"
 
 
 @asynccontextmanager
