@@ -28,8 +28,9 @@ from triortc.engine.interfaces import local_addresses
 from triortc.engine.media_loop import MediaLoop
 from triortc.engine.relay.accelerated_plane import AcceleratedPlane
 from triortc.engine.rtp.header import FIXED_HEADER_BYTES
+from triortc.engine.session.datagram_kinds import is_rtcp
 from triortc.engine.session.events import PathChanged, SessionEvent
-from triortc.engine.session.session import Session, is_rtcp
+from triortc.engine.session.session import Session
 from triortc.engine.stun.peek import peek_local_ufrag
 from triortc.engine.udp import UdpSocket
 from triortc.errors import ConfigurationError

@@ -1,4 +1,4 @@
-"""What an ICE agent counts."""
+"""What an ICE agent counts, and what that says where no way was found."""
 
 from __future__ import annotations
 
@@ -24,3 +24,13 @@ class IceStatistics:
     role_switches: int = 0
     pair_changes: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+
+    def why_no_path(self) -> str:
+        """What an engineer looks at first: whether anything was sent at all, whether anything came."""
+        if self.checks_sent:
+            came = "some of the peer's checks came" if self.requests_received else "nothing of the peer came"
+            return f"no path to the peer (ICE failed): {self.checks_sent} checks without an answer, {came}"
+        dropped = ", ".join(f"{reason}: {count}" for reason, count in sorted(self.dropped.items()))
+        return (
+            f"no path to the peer (ICE failed): no candidate of the peer to check{f' ({dropped})' if dropped else ''}"
+        )

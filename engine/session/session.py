@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from triortc.engine.address import Address, Datagram
@@ -29,6 +28,8 @@ from triortc.engine.ice.events import IceState, IceStateChanged, SelectedPairCha
 from triortc.engine.sdp.candidate import Candidate
 from triortc.engine.sdp.negotiated import Negotiated
 from triortc.engine.session.configuration import SessionConfiguration
+from triortc.engine.session.datagram_kinds import SHORTEST_RTCP_BYTES, is_rtcp
+from triortc.engine.session.drops import SessionCounters, count_drops
 from triortc.engine.session.events import (
     FINAL_STATES,
     ConnectionState,
@@ -45,12 +46,10 @@ from triortc.engine.session.outbox import Outbox
 from triortc.engine.srtp.keying import create_srtp
 from triortc.errors import ConfigurationError
 
-__all__ = ["Session", "SessionCounters", "is_rtcp"]
+__all__ = ["Session"]
 
 #: DTLS datagrams that came before ICE knew where to answer (RFC 8842: they may overtake the checks).
 MAX_EARLY_DTLS: Final = 8
-#: Shorter datagrams have no numbers in a batch's heads.
-_SHORTEST_RTCP: Final = 12
 
 
 class SessionFlow(OpenFlow, Protocol):
@@ -60,16 +59,6 @@ class SessionFlow(OpenFlow, Protocol):
 
     def forward(self, batch: DatagramBatch, first: int, end: int, now: float) -> int:
         """Take what it can of the datagrams `first` to `end`, all from `source`; returns the first one not taken."""
-
-
-@dataclass(slots=True)
-class SessionCounters:
-    """Datagrams that were not understood, by the first byte of RFC 7983."""
-
-    unknown_protocol: int = 0
-    empty: int = 0
-    media_before_keys: int = 0
-    dtls_before_ice: int = 0
 
 
 class Session:
@@ -317,7 +306,7 @@ class Session:
                 if taken > n:
                     n = taken
                     continue
-            if lengths[n] >= _SHORTEST_RTCP and is_rtcp(heads[4 * n]):
+            if lengths[n] >= SHORTEST_RTCP_BYTES and is_rtcp(heads[4 * n]):
                 authenticated += self.receive_rtcp(slots[n][: lengths[n]], local, remote, now)
             elif lengths[n] >= 0:
                 authenticated += self.receive([(slots[n][: lengths[n]], remote, batch.arrived_at(n))], local, now)
@@ -422,20 +411,7 @@ class Session:
 
     def dropped(self) -> dict[str, int]:
         """What was not taken, by reason, from every part of the session."""
-        media, srtp = self.media.counters, self.media.srtp_in
-        drops = {
-            "unknown_protocol": self.counters.unknown_protocol + self.counters.empty,
-            "media_before_keys": self.counters.media_before_keys,
-            "malformed": media.malformed,
-            "malformed_rtcp": media.malformed_rtcp,
-            "unknown_stream": media.unknown_stream + media.too_many_streams,
-        }
-        if srtp is not None:
-            drops["srtp_replay"] = srtp.dropped_replay
-            drops["srtp_authentication"] = srtp.dropped_authentication
-            drops["srtp_malformed"] = srtp.dropped_malformed
-            drops["srtp_ssrc_limit"] = srtp.dropped_ssrc_limit
-        return drops
+        return count_drops(self.counters, self.media)
 
     # -- inside
 
@@ -464,7 +440,7 @@ class Session:
                 # RFC 7675 section 5.1: without consent nothing more may be sent.
                 self.media.close_flows()
                 self.path = None
-                self._set_state(ConnectionState.FAILED, self._why_no_path())
+                self._set_state(ConnectionState.FAILED, self.ice.statistics.why_no_path())
             elif event.state is IceState.DISCONNECTED:
                 if self.ice.selected is None:  # no consent any more, while a restart looks for another way
                     self.media.close_flows()
@@ -474,17 +450,6 @@ class Session:
             elif event.state in (IceState.CONNECTED, IceState.COMPLETED) and self.media.secured:
                 self._set_state(ConnectionState.CONNECTED)
         return event is not None
-
-    def _why_no_path(self) -> str:
-        """What an engineer looks at first: whether anything was sent at all, whether anything came."""
-        statistics = self.ice.statistics
-        if statistics.checks_sent:
-            came = "some of the peer's checks came" if statistics.requests_received else "nothing of the peer came"
-            return f"no path to the peer (ICE failed): {statistics.checks_sent} checks without an answer, {came}"
-        dropped = ", ".join(f"{reason}: {count}" for reason, count in sorted(statistics.dropped.items()))
-        return (
-            f"no path to the peer (ICE failed): no candidate of the peer to check{f' ({dropped})' if dropped else ''}"
-        )
 
     def _start_handshake(self, now: float) -> None:
         # A ClientHello into a path that is not valid yet would be a lost flight: ICE first.
@@ -518,8 +483,3 @@ class Session:
         if state in FINAL_STATES:
             self.media.stop()
         self._events.append(ConnectionStateChanged(state, reason))
-
-
-def is_rtcp(first_word: int) -> bool:
-    """Whether a datagram's first 16 bits are those of RTCP (RFC 5761 section 4)."""
-    return first_word >> 14 == 2 and 192 <= first_word & 0xFF <= 223
