@@ -12,6 +12,7 @@
 import { Call } from "./triortc-call.js";
 import { Channel, CommandError, uuid7 } from "./triortc-channel.js";
 import { LocalMedia } from "./triortc-media.js";
+import { OwnQuality, QUALITY_LIMITS } from "./triortc-quality.js";
 
 export { Call, Channel, CommandError, LocalMedia, uuid7 };
 
@@ -20,46 +21,11 @@ export { Call, Channel, CommandError, LocalMedia, uuid7 };
  * @typedef {import("./triortc-channel.js").Message} Message
  * @typedef {import("./triortc-call.js").DeviceReference} DeviceReference
  *
- * @typedef {object} Ring a ring on this device
- * @property {string} ring
- * @property {string} session
- * @property {string} conversation
- * @property {"call"|"join"} kind
- * @property {{name?: string|null, avatar?: string|null, page?: string|null, locale?: string|null}} visitor
- * @property {{camera: string, mic: string, action: "none"|"prompt"|"open_settings"}} permission
- * @property {number} deadline on `performance.now()`: the server's remaining time, counted on this device's own clock
- * @property {number} fullMs how long a whole ring lasts
- * @property {boolean} silent
- * @property {Call} call
- *
- * @typedef {object} Invitation
- * @property {string} invitation
- * @property {string} conversation
- * @property {"pending"|"agent_joined"|"visitor_accepted"|"in_session"|"completed"|"cancelled"|"declined"|"missed"|"failed"} state
- * @property {string} [session]
- * @property {string} [reason]
- * @property {number} version
- *
- * @typedef {object} ConversationView
- * @property {string} conversation
- * @property {"open"|"snoozed"|"closed"} state
- * @property {string|null} assignee
- * @property {string|null} group
- * @property {boolean} video_icon
- * @property {{session: string, outcome: string}} [last_video]
- * @property {{session: string, state: string, device?: DeviceReference, can_pull?: boolean}} [live_session]
- * @property {number} unread
- * @property {string[]} tags
- * @property {{name?: string|null, page?: string|null, online?: boolean}} visitor
- * @property {number} version
- *
- * @typedef {object} ChannelStatus an agent's availability on one channel
- * @property {string} channel
- * @property {"available"|"unavailable"} declared
- * @property {"available"|"busy"|"unavailable"} effective
- * @property {"green"|"orange"|"red"} color
- * @property {string[]} reasons
- * @property {number} version
+ * @typedef {import("./triortc-views.js").Ring} Ring
+ * @typedef {import("./triortc-views.js").Invitation} Invitation
+ * @typedef {import("./triortc-views.js").ConversationView} ConversationView
+ * @typedef {import("./triortc-views.js").ChannelStatus} ChannelStatus
+ * @typedef {import("./triortc-views.js").Events} Events
  *
  * @typedef {object} ClientOptions
  * @property {string} url
@@ -68,34 +34,11 @@ export { Call, Channel, CommandError, LocalMedia, uuid7 };
  * @property {typeof WebSocket} [WebSocket]
  * @property {typeof RTCPeerConnection} [RTCPeerConnection]
  * @property {(event: Message) => void} [onProtocolEvent] sees every event before it is taken in; for curiosity and tests
- *
- * @typedef {object} Events
- * @property {[]} change something has changed
- * @property {[LinkState, string]} link
- * @property {[]} snapshot the server's whole view has been taken in
- * @property {[Ring]} ring
- * @property {[Ring, {reason: string, by?: DeviceReference, logMissed: boolean}]} ringEnded
- * @property {[Call]} call it has changed
- * @property {[Call]} callEnded
- * @property {[Call]} moved it goes on on another device
- * @property {[Call]} handoffFailed
- * @property {[Call]} deviceChanged the other side is on another device now
- * @property {[Call, DeviceReference]} suggested another device suggests to go on here
- * @property {[Call, MediaStream]} remote the other side's pictures and sound
- * @property {[Invitation]} invitation
- * @property {[any]} message of a conversation
- * @property {[any]} reminder to close a conversation
- * @property {[ConversationView]} conversation
- * @property {[{conversation: string, why: string}]} conversationRemoved
- * @property {[{deadline_ms: number, reconnect?: string}]} draining
- * @property {[string]} deviceLost camera or microphone has gone: "video" or "audio"
  */
 
 const LIVE_INVITATION = new Set(["pending", "agent_joined", "visitor_accepted", "in_session"]);
 const KEPT_CALLS = 64;
 const QUALITY_EVERY_MS = 3000;
-/** When a way counts as weak where the server does not say it: older ones did not. */
-const QUALITY = { weak_score: 40, good_score: 55 };
 
 export class TriortcClient {
   /** @type {{[K in keyof Events]?: Set<(...values: any[]) => void>}} */ #listeners = {};
@@ -109,7 +52,7 @@ export class TriortcClient {
   /** @type {Map<string, Invitation>} live ones, and each conversation's last */ invitations = new Map();
   /** The agent's own devices. @type {any[]} */ devices = [];
   #mediaNumber = Date.now(); // grows, over reloads too
-  /** @type {Map<string, {at: number, received: number, lost: number}>} */ #lastQuality = new Map();
+  #ownQuality = new OwnQuality();
   /** @type {ReturnType<typeof setInterval>|undefined} */ #qualityTimer;
 
   /** @param {ClientOptions} options */
@@ -444,7 +387,7 @@ export class TriortcClient {
       call = new Call({
         command: (t, p) => this.command(t, p),
         media: this.media,
-        quality: () => this.channel.welcome?.quality ?? QUALITY,
+        quality: () => this.channel.welcome?.quality ?? QUALITY_LIMITS,
         iceServers: () => this.channel.welcome?.ice_servers ?? [],
         changed: (changed) => this.#changed(changed),
         remote: (of, stream) => this.#emit("remote", of, stream),
@@ -543,21 +486,12 @@ export class TriortcClient {
     this.#emit("invitation", view);
   }
 
-  /** A hint of this device's own, where the server gives none: what is lost on the way here, and how far the server is. */
   async #measureQuality() {
     const call = this.here;
     if (!call?.leg || call.state !== "active" || call.qualityFromServer) return;
     const stats = await call.stats();
-    if (!stats) return;
-    const sum = (/** @type {string} */ name) => Object.values(stats.in).reduce((total, kind) => total + (kind[name] ?? 0), 0);
-    const now = { at: stats.at, received: sum("packetsReceived"), lost: sum("packetsLost") };
-    const before = this.#lastQuality.get(call.session);
-    this.#lastQuality.clear();
-    this.#lastQuality.set(call.session, now);
-    if (!before || now.received <= before.received) return;
-    const lost = Math.max(0, now.lost - before.lost) / (now.received - before.received + Math.max(0, now.lost - before.lost));
-    const score = Math.max(0, Math.round(100 - lost * 500 - Math.max(0, (stats.rtt_s ?? 0) - 0.15) * 150));
-    if (score === call.quality) return;
+    const score = stats && this.#ownQuality.score(call.session, stats);
+    if (score === null || score === call.quality) return;
     call.takeQuality(score);
     this.#changed(call);
   }
