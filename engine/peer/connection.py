@@ -36,7 +36,8 @@ from triortc.engine.peer.negotiation import Negotiation, SignalingState
 from triortc.engine.peer.receiver import RtpReceiver
 from triortc.engine.peer.sender import RtpSender
 from triortc.engine.peer.states import StateHistory
-from triortc.engine.peer.statistics import Statistics, collect_statistics
+from triortc.engine.peer.statistics import collect_statistics
+from triortc.engine.peer.statistics_values import Statistics
 from triortc.engine.peer.transceiver import RtpTransceiver
 from triortc.engine.sdp.candidate import Candidate
 from triortc.engine.sdp.local import LocalMedia

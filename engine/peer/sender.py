@@ -11,7 +11,7 @@ from triortc.codecs.frames import EncodedFrame
 from triortc.codecs.payload.formats import Packetizer, packetizer_for
 from triortc.codecs.registry import Codec, MediaKind
 from triortc.engine.congestion.rate_meter import RateMeter
-from triortc.engine.sdp.negotiated import NegotiatedMedia
+from triortc.engine.sdp.negotiated import Direction, NegotiatedMedia
 from triortc.engine.session.outbound import OutboundStream
 from triortc.engine.session.session import Session
 from triortc.errors import ConfigurationError
@@ -65,6 +65,18 @@ class RtpSender:
         """Our source; ``None`` before it is agreed on."""
         stream = self._stream()
         return None if stream is None else stream.ssrc
+
+    @property
+    def mid(self) -> str | None:
+        """Of the media section; ``None`` before it is agreed on."""
+        stream = self._stream()
+        return None if stream is None else stream.section.mid
+
+    @property
+    def current_direction(self) -> Direction | None:
+        """Of the media section, seen from here; ``None`` before it is agreed on."""
+        stream = self._stream()
+        return None if stream is None else stream.section.direction
 
     @property
     def ready(self) -> bool:

@@ -3,74 +3,94 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeAlias
 
 from triortc.engine.peer.receiver import RtpReceiver
 from triortc.engine.peer.sender import RtpSender
+from triortc.engine.peer.statistics_values import (
+    CandidatePairStatistics,
+    InboundRtpStatistics,
+    OutboundRtpStatistics,
+    RemoteInboundRtpStatistics,
+    Statistics,
+    TransportStatistics,
+)
 from triortc.engine.peer.transceiver import RtpTransceiver
 from triortc.engine.session.events import FINAL_STATES, ConnectionState
 from triortc.engine.session.session import Session
 
-__all__ = ["Statistics", "StatisticsValue", "collect_statistics"]
-
-StatisticsValue: TypeAlias = str | int | float | bool | None
-#: By id; every entry has its ``type``. Times are in seconds, ``timestamp`` is Unix time.
-Statistics: TypeAlias = dict[str, dict[str, StatisticsValue]]
+__all__ = ["collect_statistics"]
 
 
 def collect_statistics(
     session: Session | None, state: ConnectionState, transceivers: Iterable[RtpTransceiver], now: float
 ) -> Statistics:
     """What is known at `now`: ``transport`` always, the rest as soon as there is something to say."""
+    timestamp = None if session is None else session.media.unix_time_s(now)
+    found: Statistics = {"transport": _transport(session, state, timestamp)}
     if session is None:
-        return {"transport": {"type": "transport", "timestamp": None, "dtls_state": "new", "ice_state": "new"}}
-    timestamp = session.media.unix_time_s(now)
-    found: Statistics = {"transport": _transport(session, state)}
+        return found
     if session.path is not None:
-        found["candidate_pair"] = _candidate_pair(session)
+        found["candidate_pair"] = _candidate_pair(session, timestamp)
     for each in transceivers:
         if session.media.outbound(each.kind) is not None:
-            found[f"outbound_rtp_{each.kind}"] = _outbound(session, each.sender)
-            found[f"remote_inbound_rtp_{each.kind}"] = _remote_inbound(session, each.sender)
+            outbound = _outbound(session, each.sender, timestamp)
+            remote_inbound = _remote_inbound(session, each.sender, timestamp)
+            if each.kind == "audio":
+                found["outbound_rtp_audio"], found["remote_inbound_rtp_audio"] = outbound, remote_inbound
+            else:
+                found["outbound_rtp_video"], found["remote_inbound_rtp_video"] = outbound, remote_inbound
         if each.receiver.stream is not None:
-            found[f"inbound_rtp_{each.kind}"] = _inbound(each.receiver)
-    for entry in found.values():
-        entry["timestamp"] = timestamp
+            inbound = _inbound(each.receiver, timestamp)
+            if each.kind == "audio":
+                found["inbound_rtp_audio"] = inbound
+            else:
+                found["inbound_rtp_video"] = inbound
     return found
 
 
-def _transport(session: Session, state: ConnectionState) -> dict[str, StatisticsValue]:
-    sent = [stream.statistics for stream in session.media.outbound_streams]
-    received = [stream.statistics for stream in session.media.inbound.values()]
+def _transport(session: Session | None, state: ConnectionState, timestamp: float | None) -> TransportStatistics:
+    sent = [] if session is None else [stream.statistics for stream in session.media.outbound_streams]
+    received = [] if session is None else [stream.statistics for stream in session.media.inbound.values()]
+    dropped = {} if session is None else session.dropped()
     return {
         "type": "transport",
+        "timestamp": timestamp,
         "dtls_state": _dtls_state(session, state),
-        "ice_state": session.ice.state.value,
-        "ice_local_username_fragment": session.ice.local_ufrag,
-        "ice_role": "controlling" if session.ice.controlling else "controlled",
+        "ice_state": "new" if session is None else session.ice.state.value,
+        "ice_local_username_fragment": "" if session is None else session.ice.local_ufrag,
+        "ice_role": "unknown" if session is None else "controlling" if session.ice.controlling else "controlled",
         "packets_sent": sum(item.packets_sent for item in sent),
         "bytes_sent": sum(item.bytes_sent for item in sent),
         "packets_received": sum(item.packets_received for item in received),
         "bytes_received": sum(item.bytes_received for item in received),
-        "selected_candidate_pair_changes": session.ice.statistics.pair_changes,
-        **{f"dropped_{reason}": count for reason, count in session.dropped().items()},
+        "selected_candidate_pair_changes": 0 if session is None else session.ice.statistics.pair_changes,
+        "dropped_unknown_protocol": dropped.get("unknown_protocol", 0),
+        "dropped_media_before_keys": dropped.get("media_before_keys", 0),
+        "dropped_malformed": dropped.get("malformed", 0),
+        "dropped_malformed_rtcp": dropped.get("malformed_rtcp", 0),
+        "dropped_unknown_stream": dropped.get("unknown_stream", 0),
+        "dropped_srtp_replay": dropped.get("srtp_replay", 0),
+        "dropped_srtp_authentication": dropped.get("srtp_authentication", 0),
+        "dropped_srtp_malformed": dropped.get("srtp_malformed", 0),
+        "dropped_srtp_ssrc_limit": dropped.get("srtp_ssrc_limit", 0),
     }
 
 
-def _dtls_state(session: Session, state: ConnectionState) -> str:
-    if state in FINAL_STATES:
+def _dtls_state(session: Session | None, state: ConnectionState) -> str:
+    if session is not None and state in FINAL_STATES:
         return str(state.value)
-    if session.media.secured:
+    if session is not None and session.media.secured:
         return "connected"
-    return "new" if session.path is None else "connecting"
+    return "new" if session is None or session.path is None else "connecting"
 
 
-def _candidate_pair(session: Session) -> dict[str, StatisticsValue]:
+def _candidate_pair(session: Session, timestamp: float | None) -> CandidatePairStatistics:
     assert session.path is not None
     (local_host, local_port), (remote_host, remote_port) = session.path
     estimator = session.media.estimator
     return {
         "type": "candidate_pair",
+        "timestamp": timestamp,
         "local_address": local_host,
         "local_port": local_port,
         "remote_address": remote_host,
@@ -81,12 +101,13 @@ def _candidate_pair(session: Session) -> dict[str, StatisticsValue]:
     }
 
 
-def _outbound(session: Session, sender: RtpSender) -> dict[str, StatisticsValue]:
+def _outbound(session: Session, sender: RtpSender, timestamp: float | None) -> OutboundRtpStatistics:
     stream = session.media.outbound(sender.kind)
     assert stream is not None
     codec = sender.codec
     return {
         "type": "outbound_rtp",
+        "timestamp": timestamp,
         "kind": sender.kind,
         "mid": stream.section.mid,
         "ssrc": stream.ssrc,
@@ -103,11 +124,12 @@ def _outbound(session: Session, sender: RtpSender) -> dict[str, StatisticsValue]
     }
 
 
-def _remote_inbound(session: Session, sender: RtpSender) -> dict[str, StatisticsValue]:
+def _remote_inbound(session: Session, sender: RtpSender, timestamp: float | None) -> RemoteInboundRtpStatistics:
     rtt = session.media.rtt
     estimator = session.media.estimator
     return {
         "type": "remote_inbound_rtp",
+        "timestamp": timestamp,
         "kind": sender.kind,
         "ssrc": sender.ssrc,
         "round_trip_time": rtt.last_s,
@@ -118,13 +140,14 @@ def _remote_inbound(session: Session, sender: RtpSender) -> dict[str, Statistics
     }
 
 
-def _inbound(receiver: RtpReceiver) -> dict[str, StatisticsValue]:
+def _inbound(receiver: RtpReceiver, timestamp: float | None) -> InboundRtpStatistics:
     stream, playout = receiver.stream, receiver.playout
     assert stream is not None
     assert playout is not None
     statistics = stream.statistics
     return {
         "type": "inbound_rtp",
+        "timestamp": timestamp,
         "kind": receiver.kind,
         "mid": stream.section.mid,
         "ssrc": stream.ssrc,

@@ -48,8 +48,18 @@ class RtpTransceiver:
         self.direction = direction
 
     @property
+    def mid(self) -> str | None:
+        """Of the media section that was agreed on; ``None`` before that, and when the section was refused."""
+        return self.sender.mid
+
+    @property
+    def current_direction(self) -> Direction | None:
+        """What was agreed on last, seen from here; ``None`` before that, and when the section was refused."""
+        return self.sender.current_direction
+
+    @property
     def direction(self) -> Direction:
-        """What our next description asks for; the peer may narrow it."""
+        """What our next description asks for; the peer may narrow it to `current_direction`."""
         return self._direction
 
     @direction.setter

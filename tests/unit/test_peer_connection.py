@@ -30,6 +30,7 @@ from triortc import (
 from triortc.codecs.frames import EncodedFrame
 from triortc.codecs.registry import AV1, OPUS, VP8
 from triortc.engine.ice.events import IceState
+from triortc.engine.peer.statistics_values import TransportStatistics
 from triortc.engine.session.events import ConnectionState
 
 
@@ -282,6 +283,23 @@ async def test_frames_before_the_connection_are_dropped_and_counted() -> None:
         assert video.send_frame(EncodedFrame(b"\0" * 10, 0)) == 0
         assert video.frames_dropped == 1
         assert connection.get_stats()["transport"]["dtls_state"] == "new"
+        assert [(each.mid, each.current_direction) for each in connection.transceivers] == [(None, None)]
+
+
+async def test_statistics_have_all_their_names_from_the_beginning() -> None:
+    async with open_peer_connection(LOOPBACK) as offerer, open_peer_connection(LOOPBACK) as answerer:
+        offerer.add_transceiver("audio")
+        before = offerer.get_stats()["transport"]
+        assert (before["ice_role"], before["packets_sent"], before["timestamp"]) == ("unknown", 0, None)
+        exchange(offerer, answerer)
+        with trio.fail_after(5):
+            await offerer.connected()
+        after = offerer.get_stats()["transport"]
+        assert set(before) == set(after) == TransportStatistics.__required_keys__
+        assert offerer._session is not None
+        assert {name for name in after if name.startswith("dropped_")} == {
+            f"dropped_{reason}" for reason in offerer._session.dropped()
+        }
 
 
 async def test_candidates_that_come_too_early_are_kept_up_to_the_limit() -> None:
