@@ -46,6 +46,8 @@ class _Claims:
     """What the sections of an answer have taken; the bundle shares these numbers (RFC 9143 sections 9.1 and 10.2)."""
 
     kinds: set[str] = field(default_factory=set)
+    #: The mids that share the transport of the section that was accepted first.
+    bundle: Sequence[str] = ()
     payload_types: set[int] = field(default_factory=set)
     extensions: dict[int, str] = field(default_factory=dict)
 
@@ -112,8 +114,9 @@ def create_answer(
 ) -> tuple[SessionDescription, Negotiated]:
     """Answer an offer (RFC 9429 section 5.3).
 
-    The first acceptable section of each kind is accepted; further ones, those of other kinds and those without a common
-    codec are refused with port 0 and listed in :attr:`Negotiated.rejected`.
+    The first acceptable section of each kind is accepted; further ones, those of other kinds, those without a common
+    codec and those that need a transport of their own (as under the policy "max-bundle") are refused with port 0 and
+    listed in :attr:`Negotiated.rejected`.
 
     Args:
         offer: the peer's.
@@ -131,8 +134,7 @@ def create_answer(
         Our description, and what is agreed on with it.
 
     Raises:
-        SdpUnsupportedError: no section can be accepted, there are no credentials or no secure fingerprint, or the
-            sections cannot share one transport.
+        SdpUnsupportedError: no section can be accepted, or there are no credentials or no secure fingerprint.
         SdpError: the offer contradicts itself.
         ConfigurationError: the arguments make no sense.
     """
@@ -245,6 +247,8 @@ def _plan_answer(
         return f"the protocol of the {section.kind} section is not RTP over DTLS-SRTP"
     if section.kind in claims.kinds:
         return f"another {section.kind} section is accepted already"
+    if claims.kinds and section.mid not in claims.bundle:
+        return f"the {section.kind} section is outside the BUNDLE group of the accepted one: it needs another port"
     if not _multiplexes(offer, section):
         return "RTP and RTCP are not multiplexed (rtcp-mux)"
     formats = read_formats(section, local.kind)
@@ -263,6 +267,8 @@ def _plan_answer(
         for entry in choose_extensions(read_extensions(offer, section), local.extensions)
         if (permitted is None or entry.uri in permitted) and claims.extensions.get(entry.id, entry.uri) == entry.uri
     ]
+    if not claims.kinds:
+        claims.bundle = offer.bundle_of(section.mid)
     claims.kinds.add(section.kind)
     claims.extensions.update((entry.id, entry.uri) for entry in extensions)
     for codec in codecs:
@@ -295,12 +301,5 @@ def _multiplexes(offer: SessionDescription, section: MediaDescription) -> bool:
 
 
 def _bundle(offer: SessionDescription, accepted: Sequence[str]) -> list[str]:
-    """Return the mids of the answer's BUNDLE group, in the order of the offer's; empty if the offer has none.
-
-    Raises:
-        SdpUnsupportedError: the accepted sections cannot share a transport.
-    """
-    group = offer.bundle_of(accepted[0])
-    if len(accepted) > 1 and not all(mid in group for mid in accepted):
-        raise SdpUnsupportedError("the media sections are not in one BUNDLE group")
-    return [mid for mid in group if mid in accepted]
+    """Return the mids of the answer's BUNDLE group, in the order of the offer's; empty if the offer has none."""
+    return [mid for mid in offer.bundle_of(accepted[0]) if mid in accepted]

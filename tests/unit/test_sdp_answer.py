@@ -250,13 +250,14 @@ def test_rfc9143_7_3_a_bundle_only_section_alone_takes_the_credentials_of_the_re
     assert negotiated.remote_ufrag == "abcd"
 
 
-def test_rfc9143_sections_that_need_two_transports_are_unsupported() -> None:
-    offer = make_offer("audio", "video", replace=("a=group:BUNDLE a v\r\n", ""))
-    with pytest.raises(SdpUnsupportedError, match="BUNDLE"):
-        answer(offer)
-    description, negotiated = answer(offer, media=make_media()[:1])
-    assert description.groups == ()
+@pytest.mark.parametrize("group", ["", "a=group:BUNDLE v\r\n", "a=group:BUNDLE a\r\na=group:BUNDLE v\r\n"])
+def test_rfc9429_5_3_1_a_section_that_needs_a_second_transport_is_refused_beside_the_first(group: str) -> None:
+    offer = make_offer("audio", "video", replace=("a=group:BUNDLE a v\r\n", group))
+    description, negotiated = answer(offer)
+    assert [section.media.port == 0 for section in description.media] == [False, True]
     assert [item.mid for item in negotiated.media] == ["a"]
+    assert [(item.mid, "BUNDLE" in item.reason) for item in negotiated.rejected] == [("v", True)]
+    assert [mid for each in description.groups for mid in each.mids] == (["a"] if "BUNDLE a" in group else [])
 
 
 def test_a_single_section_needs_no_bundle_and_no_mid() -> None:
