@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from triortc.engine.peer.playout import ReceivedFrame
     from triortc.engine.peer.receiver import RtpReceiver
     from triortc.engine.peer.sender import RtpSender
-    from triortc.engine.peer.tracks import DecodedFrame, decode_frames, send_source
+    from triortc.engine.peer.tracks import DecodedFrame, decode_frames, send_frames, send_source
     from triortc.engine.peer.transceiver import RtpTransceiver
     from triortc.engine.session.configuration import SessionConfiguration
     from triortc.engine.workers.configuration import WorkerConfiguration
@@ -107,6 +107,7 @@ __all__ = [
     "open_engine",
     "open_peer_connection",
     "open_recording",
+    "send_frames",
     "send_source",
 ]
 
@@ -146,6 +147,7 @@ _HOMES: Final = {
     "open_engine": "triortc.signaling.engine",
     "open_peer_connection": "triortc.engine.peer.connection",
     "open_recording": "triortc.codecs.recording",
+    "send_frames": "triortc.engine.peer.tracks",
     "send_source": "triortc.engine.peer.tracks",
 }
 

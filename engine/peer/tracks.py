@@ -6,7 +6,8 @@ Encoders and decoders run in codec threads, one call at a time for each of these
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -26,7 +27,7 @@ from triortc.engine.peer.receiver import RtpReceiver
 from triortc.engine.peer.sender import RtpSender
 from triortc.errors import ConfigurationError
 
-__all__ = ["DecodedFrame", "SendStatistics", "decode_frames", "send_source"]
+__all__ = ["DecodedFrame", "SendStatistics", "decode_frames", "send_frames", "send_source"]
 
 #: A picture that is later than this is not encoded: a slow machine shows fewer pictures rather than older ones.
 _MAX_PICTURE_DELAY_S: Final = 0.15
@@ -90,24 +91,28 @@ class _Encoders:
         encoded: list[_Encoded] = []
         due = source.next_deadline()
         while due is not None and due <= now and (item := source.poll_frame(now)) is not None:
-            late = now - due > _MAX_PICTURE_DELAY_S
-            if isinstance(item.frame, av.VideoFrame):
-                self._encode_picture(item, item.frame, encoded, wanted="video" in ready and not late)
-            elif self.audio is not None and "audio" in ready:
-                self.statistics.sounds += 1
-                frames = self.audio.encode(item.frame, item.timestamp(self.audio.clock_rate))
-                encoded.append((self.senders["audio"], frames))
+            encoded += self.encode(item, ready, late=now - due > _MAX_PICTURE_DELAY_S)
             due = source.next_deadline()
         return encoded
 
-    def _encode_picture(
-        self, item: SourceFrame, picture: av.VideoFrame, encoded: list[_Encoded], *, wanted: bool
-    ) -> None:
-        if self.video is None or not wanted:
-            self.statistics.skipped += 1
-            return
-        self.statistics.pictures += 1
-        encoded.append((self.senders["video"], self.video.encode(picture, item.timestamp(90_000))))
+    def encode(self, item: SourceFrame, ready: frozenset[MediaKind], *, late: bool = False) -> list[_Encoded]:
+        """Encode one frame, unless nobody could have it or it is a picture that is late. In a codec thread."""
+        if isinstance(item.frame, av.VideoFrame):
+            if self.video is None or "video" not in ready or late:
+                self.statistics.skipped += 1
+                return []
+            self.statistics.pictures += 1
+            return [(self.senders["video"], self.video.encode(item.frame, item.timestamp(90_000)))]
+        if self.audio is None or "audio" not in ready:
+            return []
+        self.statistics.sounds += 1
+        return [(self.senders["audio"], self.audio.encode(item.frame, item.timestamp(self.audio.clock_rate)))]
+
+    def send(self, encoded: Sequence[_Encoded]) -> None:
+        """Hand on what was encoded. In the trio thread."""
+        for sender, frames in encoded:
+            for frame in frames if self.are_for(sender) else ():
+                sender.send_frame(frame)
 
     def close(self) -> None:
         """Free the encoders."""
@@ -142,12 +147,7 @@ async def send_source(
         ConfigurationError: there is no sender, or two of one kind, or what was given is no sender or no source.
         CodecError: the source gives what cannot be encoded.
     """
-    for sender in senders:
-        if not hasattr(sender, "send_frame"):
-            raise ConfigurationError(f"{type(sender).__name__} is no sender: give a transceiver's `sender`")
-    by_kind = {sender.kind: sender for sender in senders}
-    if not senders or len(by_kind) != len(senders):
-        raise ConfigurationError("send_source needs one sender of a kind, and at least one")
+    by_kind = _by_kind("send_source", senders)
     if not hasattr(source, "poll_frame"):
         raise ConfigurationError(f"{type(source).__name__} is no source: MediaFileSource(path) plays a file")
     run = (threads or CodecThreads()).run
@@ -162,12 +162,71 @@ async def send_source(
         while (due := source.next_deadline()) is not None and not all(sender.closed for sender in senders):
             await trio.sleep_until(due)
             encoders.prepare()
-            for sender, frames in await run(encoders.encode_due, source, trio.current_time(), encoders.ready()):
-                for frame in frames if encoders.are_for(sender) else ():
-                    sender.send_frame(frame)
+            encoders.send(await run(encoders.encode_due, source, trio.current_time(), encoders.ready()))
     finally:
         encoders.close()
         source.close()
+
+
+async def send_frames(
+    frames: AsyncIterable[SourceFrame],
+    *senders: RtpSender,
+    threads: CodecThreads | None = None,
+    video: VideoEncoderConfiguration | None = None,
+    audio: AudioEncoderConfiguration | None = None,
+    statistics: SendStatistics | None = None,
+) -> None:
+    """Encode frames and send them as they come, until there are no more or the connection is closed.
+
+    For what has no pace of its own to be asked for: a camera, a model's pictures, what a peer sends and you have
+    changed. What the peer wants is followed as by `send_source`; while nothing can be sent, frames are left out. A new
+    frame is asked for when the one before is on its way: keep what waits short, and give the newest.
+
+    Args:
+        frames: pictures, sound or both; a generator is closed at the end. ``time_s`` is when each was taken, by any
+            one clock.
+        senders: one of each kind at most; what has no sender is left out.
+        threads: where to encode; ``None``: threads of its own.
+        video: numbers of the video encoder.
+        audio: numbers of the Opus encoder.
+        statistics: is counted in.
+
+    Raises:
+        ConfigurationError: there is no sender, or two of one kind, or what came is no `SourceFrame`.
+        CodecError: a frame cannot be encoded.
+    """
+    by_kind = _by_kind("send_frames", senders)
+    run = (threads or CodecThreads()).run
+    encoders = _Encoders(
+        by_kind,
+        video or VideoEncoderConfiguration(),
+        audio or AudioEncoderConfiguration(),
+        statistics or SendStatistics(),
+    )
+    async with AsyncExitStack() as stack:
+        stack.callback(encoders.close)
+        if isinstance(frames, AsyncGenerator):
+            await stack.enter_async_context(aclosing(frames))
+        async for item in frames:
+            if not isinstance(item, SourceFrame):
+                raise ConfigurationError(
+                    f"send_frames takes SourceFrames, not {type(item).__name__}: of an array it is "
+                    "SourceFrame(av.VideoFrame.from_ndarray(array, format='rgb24'), time_s)"
+                )
+            if all(sender.closed for sender in senders):
+                return
+            encoders.prepare()
+            encoders.send(await run(encoders.encode, item, encoders.ready()))
+
+
+def _by_kind(function: str, senders: Sequence[RtpSender]) -> dict[MediaKind, RtpSender]:
+    for sender in senders:
+        if not hasattr(sender, "send_frame"):
+            raise ConfigurationError(f"{type(sender).__name__} is no sender: give a transceiver's `sender`")
+    by_kind = {sender.kind: sender for sender in senders}
+    if not senders or len(by_kind) != len(senders):
+        raise ConfigurationError(f"{function} needs one sender of a kind, and at least one")
+    return by_kind
 
 
 @dataclass(frozen=True, slots=True)

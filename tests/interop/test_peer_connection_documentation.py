@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 import trio
 
@@ -69,6 +71,32 @@ async def test_what_is_shown_of_sending_receiving_recording_and_statistics(
         assert 0 < rtt_s < 1
         assert lost == 0
         assert 0 <= jitter_s < 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_pictures_go_back_changed_as_it_is_shown(shown: dict[str, Any]) -> None:
+    async with connected_pair() as (offerer, answerer), trio.open_nursery() as nursery:
+        ours, theirs = offerer.transceivers[1], answerer.transceivers[1]
+        nursery.start_soon(shown["mirror"], theirs)
+
+        async def show() -> None:
+            """A picture that is white above and black below."""
+            pixels = np.zeros((240, 320, 3), np.uint8)
+            pixels[:120] = 255
+            for number in range(1000):
+                picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                encoder.request_keyframe()
+                for frame in encoder.encode(picture, 3000 * number):
+                    ours.sender.send_frame(frame)
+                await trio.sleep(1 / 30)
+
+        encoder = video_encoder_for("VP8", VideoEncoderConfiguration(bitrate_bps=300_000))
+        nursery.start_soon(show)
+        with trio.fail_after(20):
+            async for decoded in triortc.decode_frames(ours.receiver):
+                pixels = decoded.picture.to_ndarray(format="gray")
+                assert pixels[:100].mean() < 50 < 200 < pixels[140:].mean()
+                break
         nursery.cancel_scope.cancel()
 
 

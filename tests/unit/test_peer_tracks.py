@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import numpy as np
 import pytest
 import trio
@@ -13,7 +15,7 @@ from triortc.codecs.registry import OPUS, PCMU
 from triortc.codecs.sources import SourceFrame
 from triortc.codecs.testcard import TestCard, Tone
 from triortc.engine.peer.receiver import RtpReceiver
-from triortc.engine.peer.tracks import SendStatistics, decode_frames, send_source
+from triortc.engine.peer.tracks import SendStatistics, decode_frames, send_frames, send_source
 from triortc.engine.rtp.header import build_header, parse_header
 from triortc.engine.sdp.negotiated import NegotiatedCodec, NegotiatedMedia
 from triortc.engine.session.inbound import InboundStream
@@ -48,6 +50,37 @@ async def test_a_source_ends_by_itself_and_is_closed_though_nobody_can_receive_i
         await send_source(source, video, statistics=statistics)
         assert source.closed
         assert (statistics.skipped, statistics.pictures, video.frames_dropped) == (3, 0, 0)
+
+
+async def test_frames_that_come_by_themselves_are_left_out_while_nobody_can_receive_and_end_with_the_connection() -> (
+    None
+):
+    given = []
+
+    async def frames() -> AsyncIterator[SourceFrame]:
+        for number in range(5):
+            given.append(number)
+            yield SourceFrame(TestCard(128, 96).picture(number), number / 30)
+            if number == 2:
+                connection.close()
+
+    statistics = SendStatistics()
+    async with open_peer_connection(LOOPBACK) as connection:
+        video = connection.add_transceiver("video").sender
+        await send_frames(frames(), video, statistics=statistics)
+        assert (given, statistics.skipped, statistics.pictures) == ([0, 1, 2, 3], 3, 0)
+
+
+async def test_frames_that_are_none_are_told_what_they_must_be() -> None:
+    async def arrays() -> AsyncIterator[SourceFrame]:
+        yield np.zeros((2, 2, 3), np.uint8)  # type: ignore[misc]  # the mistake
+
+    async with open_peer_connection(LOOPBACK) as connection:
+        video = connection.add_transceiver("video").sender
+        with pytest.raises(ConfigurationError, match=r"SourceFrames, not ndarray: .*from_ndarray"):
+            await send_frames(arrays(), video)
+        with pytest.raises(ConfigurationError, match="send_frames needs one sender of a kind"):
+            await send_frames(arrays())
 
 
 async def test_what_was_encoded_while_another_codec_was_agreed_on_is_not_sent_as_one_of_that() -> None:
