@@ -22,7 +22,7 @@ from triortc.engine.calls.machine import Machine, Row
 __all__ = ["CALL_CONTROL_TESTS", "Entry", "TableCoverage", "entries", "without"]
 
 TESTS: Final = Path(__file__).parents[1]
-_ABOUT_CALLS: Final = re.compile(r"^from support\.calls import", re.MULTILINE)
+_ABOUT_CALLS: Final = re.compile(r"^from support\.(?:calls|invitations|sleeping_phone) import", re.MULTILINE)
 
 CALL_CONTROL_TESTS: Final = tuple(
     path

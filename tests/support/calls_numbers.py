@@ -1,7 +1,7 @@
 """The numbers of docs/calls.md and docs/calls-numbers.md, and the tests that name them.
 
 A test names a number in its own name (`test_S1_3f_…`, `test_S1_4e_4i_and_4j_…`, `test_R2_…`) or in its docstring
-(`I1, I13 to I17: …`). In the model test the rules and invariants are read too.
+(`I1, I13 to I17: …`). In the folder of the model the rules and invariants are read too.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def numbers_in_name(name: str) -> list[str]:
 def naming_tests() -> dict[str, list[str]]:
     """For each number the tests that name it."""
     found: dict[str, list[str]] = {}
-    for path in sorted(_TESTS.rglob("test_*.py")):
+    for path in sorted({*_TESTS.rglob("test_*.py"), *(_TESTS / "model").glob("*.py")}):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 continue

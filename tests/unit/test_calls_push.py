@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.calls import House, agent_actor, information
-from triortc.engine.calls.actor import Actor, AppState, DeviceInformation, Platform, PushEndpoint, PushKind
+from support.calls import agent_actor, information
+from support.sleeping_phone import ALL, APNS, FCM, VOIP, WEB, Pocket, device
+from triortc.engine.calls.actor import Actor, AppState, Platform, PushEndpoint
 from triortc.engine.calls.commands import (
     CallAccept,
     CallCancel,
@@ -28,73 +29,9 @@ from triortc.engine.calls.commands import (
     RingSilence,
 )
 from triortc.engine.calls.configuration import CallConfiguration
-from triortc.engine.calls.events import PushEndpointGone
 from triortc.engine.calls.notifications import CallState, RingEnded, RingOffer
 from triortc.engine.calls.push_planner import PushRules, plan_ring_pushes
-from triortc.engine.calls.push_values import NoticePush, PushProfile, RingPush, WithdrawPush
-from triortc.errors import ConfigurationError
-
-APNS = PushEndpoint("apns", token="a-token-of-apns", topic="app.example")
-VOIP = PushEndpoint("apns_voip", token="a-voip-token", topic="app.example")
-FCM = PushEndpoint("fcm", token="a-token-of-fcm")
-WEB = PushEndpoint("webpush", endpoint="https://push.example/one", p256dh="public-key", auth="a-secret")
-ALL: frozenset[PushKind] = frozenset({"apns", "apns_voip", "fcm", "webpush"})
-ENDPOINTS: dict[Platform, tuple[PushEndpoint, ...]] = {
-    "ios": (APNS, VOIP),
-    "android": (FCM,),
-    "desktop": (WEB,),
-    "web": (WEB,),
-}
-
-
-def device(platform: Platform, app_state: AppState = "background") -> DeviceInformation:
-    return replace(information("phone", platform), push=ENDPOINTS[platform], app_state=app_state)
-
-
-class Pocket(House):
-    """An agent whose phone is asleep in a pocket, and a visitor."""
-
-    def __init__(
-        self,
-        platform: Platform = "ios",
-        *,
-        app_state: AppState = "background",
-        connected: bool = False,
-        configuration: CallConfiguration | None = None,
-    ) -> None:
-        super().__init__(configuration, ALL)
-        self.platform = platform
-        self.phone = agent_actor("ana", "phone")
-        self.connect(self.phone, device(platform, app_state))
-        for channel in ("video", "chat"):
-            self.world.agent(self.phone.principal).declared[channel] = "available"
-        self.world.touch(self.phone.principal)
-        self.perform(self.control._settle())
-        if not connected:
-            self.leave(self.phone)
-        self.vic = self.visitor()
-        self.started = self.now
-
-    def hello(self, app_state: AppState = "foreground") -> Any:
-        return self.connect(self.phone, device(self.platform, app_state))
-
-    @property
-    def rings(self) -> list[tuple[float, RingPush]]:
-        """Seconds since the start of the test, and the push."""
-        return [(at - self.started, push) for at, push in self.pushes if isinstance(push, RingPush)]
-
-    @property
-    def at(self) -> list[float]:
-        return [at for at, _ in self.rings]
-
-    @property
-    def withdrawals(self) -> list[tuple[float, WithdrawPush]]:
-        return [(at - self.started, push) for at, push in self.pushes if isinstance(push, WithdrawPush)]
-
-    def leg_state(self, session: str) -> str:
-        assert self.phone.address is not None
-        return self.world.rings[session].legs[self.phone.address].state
-
+from triortc.engine.calls.push_values import NoticePush, PushProfile
 
 # --- the plan
 
@@ -472,79 +409,6 @@ def test_S3_1c_an_invitation_that_the_visitor_accepts_rings_a_sleeping_phone_to_
     pocket.started = pocket.now
     pocket.ok(pocket.vic, InvitationAccept(invitation))
     assert [(at, push.kind) for at, push in pocket.rings] == [(0.0, "join")]
-
-
-# --- endpoints
-
-
-def test_an_endpoint_that_gives_access_is_not_in_its_repr() -> None:
-    for secret in ("a-token-of-apns", "push.example", "public-key", "a-secret"):
-        assert secret not in repr(APNS) + repr(WEB)
-
-
-def test_an_endpoint_that_its_provider_gave_up_is_forgotten_and_the_others_are_kept() -> None:
-    house = House()
-    ana = agent_actor("ana", "phone")
-    house.connect(ana, replace(information("phone", "ios"), push=(APNS, FCM)))
-    assert ana.address is not None
-    house.handle(PushEndpointGone(ana.address, APNS))
-    house.handle(PushEndpointGone(ana.address, APNS))
-    assert house.world.devices[ana.address].information.push == (FCM,)
-
-
-def test_a_sleeping_device_whose_last_endpoint_is_gone_is_unreachable_and_the_ring_goes_on_elsewhere() -> None:
-    pocket = Pocket("android")
-    session = pocket.request(pocket.vic).session
-    assert pocket.phone.address is not None
-    pocket.handle(PushEndpointGone(pocket.phone.address, FCM))
-    assert pocket.phone.address not in pocket.world.devices
-    assert pocket.world.agent(pocket.phone.principal).statuses["video"].effective == "unavailable"
-    pocket.advance(30.0)
-    assert pocket.session(session).outcome == "no_answer"
-
-
-def test_an_alert_to_an_endpoint_that_is_gone_meanwhile_is_not_sent() -> None:
-    pocket = Pocket()
-    pocket.request(pocket.vic)
-    assert pocket.phone.address is not None
-    pocket.handle(PushEndpointGone(pocket.phone.address, APNS))
-    pocket.advance(20.0)
-    assert pocket.at == [0.0]
-
-
-def test_P4_a_device_without_a_token_counts_for_35_seconds_and_one_with_a_token_for_good() -> None:
-    for endpoints, effective in (((), "unavailable"), ((APNS,), "available")):
-        house = House(push_kinds=ALL)
-        ana = house.agent("ana", "phone", "ios")
-        house.connect(ana, replace(information("phone", "ios"), push=endpoints))
-        house.lose(ana)
-        house.advance(34.9)
-        statuses = house.world.agent(ana.principal).statuses
-        assert statuses["video"].effective == "available"
-        house.advance(0.2)
-        assert statuses["video"].effective == effective
-        house.leave(ana)
-        assert statuses["video"].effective == effective
-
-
-def test_sleeping_devices_are_bounded_in_number() -> None:
-    house = House(CallConfiguration(sleeping_devices_kept=2), ALL)
-    for number in range(4):
-        actor = agent_actor("ana", f"phone{number}")
-        house.connect(actor, replace(information(f"phone{number}", "ios"), push=(APNS,)))
-        house.now += 1.0
-        house.leave(actor)
-    assert [address.device for address in house.world.devices] == ["phone2", "phone3"]
-    vic = house.visitor()
-    house.leave(vic)
-    assert len(house.world.devices) == 2, "visitors are not rung, so none is kept"
-
-
-def test_the_numbers_of_pushes_are_checked() -> None:
-    for name in ("ios_repeat_s", "push_fallback_s", "push_needs_s", "sleeping_devices_kept"):
-        wrong: dict[str, Any] = {name: 0}
-        with pytest.raises(ConfigurationError, match=name):
-            CallConfiguration(**wrong)
 
 
 # --- something to read
