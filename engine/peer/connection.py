@@ -240,6 +240,7 @@ class PeerConnection:
         offer = self._negotiation.pending
         if description.type != "answer":
             self._forget_added()
+            self._early_candidates.clear()
         if description.type == "offer" and offer is not None:
             for section in offer.media:
                 kind = media_kind(section.kind)
@@ -268,7 +269,7 @@ class PeerConnection:
         if self.remote_description is None or self._negotiation.state is SignalingState.CLOSED:
             raise InvalidStateError("add_ice_candidate needs the peer's description: call set_remote_description first")
         candidate = parse_trickled(line or "", None).candidate
-        if self._session is not None and self._negotiation.negotiated is not None:
+        if self._session is not None and self._is_of_what_was_agreed_on(candidate):
             now = trio.current_time()
             self._session.add_remote_candidate(candidate, now)
             self._endpoint.flush(now)
@@ -276,6 +277,13 @@ class PeerConnection:
             self._early_candidates.append(candidate)
         else:
             self.candidates_dropped += 1
+
+    def _is_of_what_was_agreed_on(self, candidate: Candidate | None) -> bool:
+        """Whether a candidate is none of an offer that is still to be answered (RFC 8838 section 11)."""
+        agreed = self._negotiation.negotiated
+        if agreed is None or not self._negotiation.peer_restarts_ice:
+            return agreed is not None
+        return candidate is not None and candidate.extension("ufrag") == agreed.remote_ufrag
 
     def get_stats(self) -> Statistics:
         """What is known of the connection and its streams, by the names of the W3C's statistics in snake_case."""

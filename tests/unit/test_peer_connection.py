@@ -312,6 +312,44 @@ async def test_candidates_that_come_too_early_are_kept_up_to_the_limit() -> None
         assert ours.candidates_dropped == 2
 
 
+def without_candidates(description: RtcSessionDescription) -> tuple[RtcSessionDescription, list[str]]:
+    """What a peer sends that trickles, and what it sends behind it."""
+    lines = description.sdp.split("\r\n")
+    candidates = [line for line in lines if line.startswith("a=candidate:")]
+    sdp = "\r\n".join(line for line in lines if line not in candidates and line != "a=end-of-candidates")
+    return RtcSessionDescription(description.type, sdp), candidates
+
+
+async def test_rfc_8838_candidates_of_an_offered_restart_are_for_the_restart() -> None:
+    async with open_peer_connection(LOOPBACK) as ours, open_peer_connection(LOOPBACK) as peer:
+        peer.add_transceiver("audio")
+        exchange(peer, ours)
+        with trio.fail_after(10):
+            await ours.connected()
+        peer.restart_ice()
+        offer, candidates = without_candidates(peer.set_local_description())
+        ours.set_remote_description(offer)
+        for candidate in (*candidates, None):
+            ours.add_ice_candidate(candidate)
+        answer, _ = without_candidates(ours.set_local_description())
+        peer.set_remote_description(answer)  # only we know where to look
+        with trio.fail_after(10):
+            await until(lambda: uses_what_it_describes(ours), "the pair of the restart carries media")
+
+
+async def test_candidates_of_an_offer_go_with_it_when_it_is_rolled_back() -> None:
+    configuration = PeerConfiguration(endpoint=LOOPBACK.endpoint, session=LOOPBACK.session, max_early_candidates=1)
+    async with open_peer_connection(configuration) as ours, open_peer_connection(LOOPBACK) as peer:
+        peer.add_transceiver("audio")
+        offer, candidates = without_candidates(peer.set_local_description())
+        ours.set_remote_description(offer)
+        ours.add_ice_candidate("candidate:1 1 udp 2130706431 127.0.0.1 9999 typ host")
+        ours.set_remote_description(RtcSessionDescription("rollback"))
+        ours.set_remote_description(offer)
+        ours.add_ice_candidate(candidates[0])
+        assert ours.candidates_dropped == 0
+
+
 async def test_a_closed_connection_says_so_to_everybody_who_waits() -> None:
     async with open_peer_connection(LOOPBACK) as connection, trio.open_nursery() as nursery:
         audio = connection.add_transceiver("audio")
