@@ -76,19 +76,25 @@ class Observers:
 
     def __init__(self) -> None:
         self._streams: set[EventStream] = set()
-        self._sinks: list[Callable[[CallEvent], None]] = []
+        self._sinks: list[tuple[Callable[[CallEvent], None], ...]] = []
         self._ended = False
 
     def publish(self, event: CallEvent) -> None:
         """Tell everybody."""
-        for sink in self._sinks:
-            sink(event)
+        for sinks in self._sinks:
+            for sink in sinks:
+                sink(event)
         for stream in self._streams:
             stream.put(event)
 
-    def add_sink(self, sink: Callable[[CallEvent], None]) -> None:
-        """Call this with every event; it must return at once and not raise."""
-        self._sinks.append(sink)
+    @contextmanager
+    def telling(self, *sinks: Callable[[CallEvent], None]) -> Iterator[None]:
+        """Call these with every event until the block is left; they must return at once and not raise."""
+        self._sinks.append(sinks)
+        try:
+            yield
+        finally:
+            self._sinks = [each for each in self._sinks if each is not sinks]
 
     @contextmanager
     def observe(self, limit: int = DEFAULT_LIMIT) -> Iterator[EventStream]:

@@ -82,8 +82,6 @@ async def open_operations(
     listeners = await listen(host, port)
     addresses = tuple((name[0], name[1]) for name in (listener.socket.getsockname() for listener in listeners))
     metrics = Metrics(server.health, ring_timeout_s=ring_timeout_s)
-    for sink in (metrics.take, CallLog().take, *sinks):
-        server.calls.observers.add_sink(sink)
     calls = server.calls
 
     def timeline(session: str) -> list[dict[str, Any]] | None:
@@ -108,11 +106,12 @@ async def open_operations(
     if isinstance(media, _TimesRelay):
         media.measure_relay_latency(metrics.relay_latency.observe, every_s=_LATENCY_EVERY_S)
     try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(trio.serve_listeners, http.serve, listeners, handler_nursery=nursery))
-            nursery.start_soon(_measure_lateness, metrics)
-            yield RunningOperations(addresses, metrics)
-            nursery.cancel_scope.cancel()
+        with calls.observers.telling(metrics.take, CallLog().take, *sinks):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(partial(trio.serve_listeners, http.serve, listeners, handler_nursery=nursery))
+                nursery.start_soon(_measure_lateness, metrics)
+                yield RunningOperations(addresses, metrics)
+                nursery.cancel_scope.cancel()
     finally:
         if isinstance(media, _TimesRelay):
             media.measure_relay_latency(metrics.relay_latency.observe, every_s=inf)

@@ -98,6 +98,22 @@ async def test_metrics_count_calls_by_outcome_and_time_them() -> None:
         assert "triortc_calls/ringing" not in seen
 
 
+async def test_a_listener_that_was_left_is_told_nothing_more() -> None:
+    told: list[str] = []
+    async with open_signaling_house("websocket") as house, house.agent() as agent, house.visitor() as visitor:
+
+        def sink(event: CallEvent) -> None:
+            told.append(event.name)
+
+        async with open_operations(house.server, port=0, sinks=(sink,)):
+            session = await ring(house, agent, visitor)
+        seen = list(told)
+        assert seen[-1] == "call.ringing"
+        await visitor.command("call.cancel", session=session)
+        await visitor.event("call.ended")
+        assert told == seen
+
+
 class Recorded:
     def __init__(self) -> None:
         self.seen: list[float] = []
