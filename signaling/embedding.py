@@ -130,12 +130,18 @@ class Engine(RunningServer):
             `invitation`, and `warnings` for the agent.
 
         Raises:
-            CallRefusedError: `invitation.already_pending`, `conversation.not_open`, `auth.forbidden` (nobody has it), …
+            CallRefusedError: `invitation.already_pending`, `conversation.not_open`, `state.not_found`, `auth.forbidden`
+                (nobody has it), …
         """
         self._require_open()
         found = self.calls.control.world.conversations.get((org, conversation))
-        agent = None if found is None else found.assignee
-        actor = Actor(agent or "", "agent", org, caps=frozenset({"video.invite"}))
+        # Devices are told one thing for both and for another agent's (I40); whoever asks here may know.
+        if found is None:
+            raise CallRefusedError("state.not_found", "there is no such conversation", {}, retryable=False)
+        if found.assignee is None:
+            nobody = "no agent has the conversation: assign_conversation first"
+            raise CallRefusedError("auth.forbidden", nobody, {}, retryable=False)
+        actor = Actor(found.assignee, "agent", org, caps=frozenset({"video.invite"}))
         return await self._ask(actor, InvitationSend(conversation), InvitationSentPayload)
 
     async def end(self, org: str, session: str, *, note: str | None = None) -> EndedPayload:

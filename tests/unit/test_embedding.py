@@ -122,6 +122,9 @@ async def test_a_server_invites_in_the_name_of_the_agent_who_has_the_conversatio
         with pytest.raises(triortc.CallRefusedError) as refused:
             await engine.invite(ORG, "cv_9")
         assert refused.value.code == "auth.forbidden"
+        assert "assign_conversation first" in str(refused.value)
+        with pytest.raises(triortc.CallRefusedError, match="no such conversation"):
+            await engine.invite(ORG, "cv_8")
         await engine.assign_conversation(ORG, "cv_9", "ana")
         invited = await engine.invite(ORG, "cv_9")
         for client in (ana, lea):
