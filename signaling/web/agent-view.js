@@ -155,7 +155,7 @@ export class AgentView {
       warning: controls.warning, help: controls.help, quality: live ? qualityWords(live.weak) : "",
       recorded: live?.recorded ?? false, canRecord: live?.state === "active" && client.caps.has("record") && client.caps.has("recording.on_request"),
       devices: live?.state === "active" && client.caps.has("handoff") ? client.otherDevices : [],
-      live: live?.live ?? false, silent: ring?.silent,
+      live: live !== null && live.live && !live.interruption, silent: ring?.silent,
       unread: live ? state.unread.get(live.conversation) ?? 0 : 0, canGo: !state.deciding,
     });
   }

@@ -27,6 +27,8 @@ FAULTS = """(() => {
   const faults = [];
   const room = %d; // not innerWidth: a phone's browser shows more of a page that is too wide
   if (document.scrollingElement.scrollWidth > room) faults.push('the page is wider than the screen');
+  for (const pill of document.querySelectorAll('.pill, .self-note, .stage-status, .stage-toast, .badge'))
+    if (pill.getBoundingClientRect().width && !pill.innerText.trim()) faults.push(`${pill.className} says nothing`);
   for (const button of document.querySelectorAll('button, a.button, input, select, textarea')) {
     const box = button.getBoundingClientRect();
     if (!box.width || getComputedStyle(button).visibility === 'hidden') continue;
@@ -222,6 +224,7 @@ async def test_the_screens_of_what_goes_wrong_say_it() -> None:
                     await page.wait_for("document.querySelector('.stage-status').innerText === 'Reconnecting…'")
                 await camera.shoot("visitor-reconnecting", visitor)
                 await camera.shoot("agent-reconnecting", agent)
+                assert await agent.evaluate("document.querySelector('.pill.live').hidden"), "the visitor sees a still"
     assert camera.faults == []
 
 
