@@ -194,6 +194,38 @@ async def test_a_leg_is_looked_at_from_its_open_gate_to_its_end(
     assert not [name for name in names if "quality" in name]
 
 
+async def test_a_look_that_fails_is_logged_with_its_leg_and_ends_no_other_leg_s(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looks: list[tuple[str, float]] = []
+    sick = []
+
+    def look(media: MediaSession, rtt_s: float | None) -> Observation:
+        leg = next(name for name in ("sick", "well") if legs.transport(name).media is media)  # type: ignore[union-attr]  # both are open
+        if leg in sick:
+            raise RuntimeError("no such thing")
+        looks.append((leg, trio.current_time()))
+        return observe(media, rtt_s)
+
+    monkeypatch.setattr(quality_watch, "observe", look)
+    configuration = MediaConfiguration(
+        endpoint=EndpointConfiguration(media_host=("127.0.0.1",)), quality=QualityConfiguration(interval_s=2.0)
+    )
+    async with open_leg_manager(configuration) as legs:
+        for session, leg in enumerate(("sick", "well")):
+            legs.open_leg(str(session), leg, "agent")
+            legs.answer(leg, 1, str(make_offer("audio", "video")))
+            legs.set_gate(str(session), leg, "video", GateState.OPEN, 1)
+        sick.append("sick")
+        looks.clear()
+        await trio.sleep(7)
+    assert [leg for leg, _ in looks] == ["well"] * 3
+    [record] = [record for record in caplog.records if record.name == quality_watch.__name__]
+    assert (record.levelname, record.getMessage()) == ("ERROR", "the way to leg sick is not looked at any more")
+    assert record.exc_info is not None
+    assert str(record.exc_info[1]) == "no such thing"
+
+
 def all_tasks() -> list[list[trio.lowlevel.Task]]:
     root = trio.lowlevel.current_root_task()
     found, level = [], [] if root is None else [root]
