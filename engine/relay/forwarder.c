@@ -254,8 +254,8 @@ static void renumber_pictures(FlowState *state, uint8_t *payload, size_t size) {
 /* Where an element of the packet's one-byte extension begins (RFC 8285 section 4.2); NULL: it is not there. */
 static const uint8_t *find_element(const Packet *packet, uint8_t id) {
     for (const uint8_t *at = packet->elements; id && at < packet->payload;) {
-        int bytes = *at ? 2 + (*at & 15) : 1; /* 0 is padding */
-        if (*at >> 4 == 15 || packet->payload - at < bytes) return NULL;
+        int bytes = *at ? 2 + (*at & 15) : 1; /* 0 is padding; id 0 with a length and id 15 end the block */
+        if ((*at && *at < 16) || *at >> 4 == 15 || packet->payload - at < bytes) return NULL;
         if (*at >> 4 == id) return at;
         at += bytes;
     }

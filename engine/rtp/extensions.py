@@ -52,7 +52,7 @@ VIDEO_ORIENTATION_URI: Final = "urn:3gpp:video-orientation"  # 3GPP TS 26.114 se
 ONE_BYTE_PROFILE: Final = 0xBEDE
 TWO_BYTE_PROFILE: Final = 0x1000  # the low four bits are application bits, all values are the two-byte form
 
-_STOP_ID: Final = 15
+_STOP_IDS: Final = (0, 15)
 _ONE_BYTE_MAXIMUM_ID: Final = 14
 _ONE_BYTE_MAXIMUM_LENGTH: Final = 16
 _ABS_SEND_TIME_RANGE_S: Final = 64.0
@@ -62,7 +62,8 @@ _ABS_SEND_TIME_UNITS: Final = 1 << 18
 def elements(packet: Buffer, header: RtpHeader) -> Iterator[tuple[int, int, int]]:
     """Iterate (id, offset, length) of a packet's elements, offsets from the packet's start (RFC 8285 4.2, 4.3).
 
-    An element that overruns ends the iteration, as does id 15 of the one-byte form; an unknown profile has no elements.
+    An element that overruns ends the iteration, as do id 15 and id 0 with a length in the one-byte form; an unknown
+    profile has no elements.
     """
     profile = header[EXTENSION_PROFILE]
     if profile == ONE_BYTE_PROFILE:
@@ -79,13 +80,10 @@ def _one_byte_elements(packet: Buffer, offset: int, end: int) -> Iterator[tuple[
         if not first:
             continue
         element_id = first >> 4
-        if element_id == _STOP_ID:
-            return
         length = (first & 0x0F) + 1
-        if offset + length > end:
+        if element_id in _STOP_IDS or offset + length > end:
             return
-        if element_id:  # id 0 with a length is padding with a body: skipped (RFC 8285 4.2)
-            yield element_id, offset, length
+        yield element_id, offset, length
         offset += length
 
 
@@ -128,7 +126,7 @@ def _find_one_byte(packet: Buffer, offset: int, end: int, element_id: int) -> tu
             continue
         found = first >> 4
         length = (first & 0x0F) + 1
-        if found == _STOP_ID or offset + length > end:
+        if found in _STOP_IDS or offset + length > end:
             return None
         if found == element_id:
             return offset, length

@@ -116,7 +116,11 @@ class PlaneFuzz:
         if choose.random() < 0.6:
             return b""
         ids = choose.sample(_ELEMENTS, choose.randint(1, 4))
-        return build_extensions([(n, choose.randbytes(choose.choice((1, 2, 3, 8)))) for n in ids])
+        pairs = [(n, choose.randbytes(choose.choice((1, 2, 3, 8)))) for n in ids]
+        block = bytearray(build_extensions(pairs))
+        if choose.random() < 0.1:  # an element of id 0 with a length (RFC 8285 section 4.2), or padding
+            block[4 + sum(1 + len(value) for _, value in pairs[: choose.randrange(len(pairs))])] &= 0x0F
+        return bytes(block)
 
     def _next(self, kind: str) -> int:
         number = self._numbers[kind]

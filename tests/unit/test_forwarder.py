@@ -284,6 +284,16 @@ def test_extensions_are_made_and_passed_on_under_their_new_numbers_rfc8285() -> 
     assert way.direction.settle(way.flow)[1:] == (0, b"", b"")
 
 
+def test_rfc_8285_4_2_an_element_of_id_0_with_a_length_ends_what_is_read_of_a_block() -> None:
+    way = Way(PROFILES[0], arrival_id=3, passed=((1, 7), (4, 2)))
+    extension = bytes.fromhex("bede0003") + bytes.fromhex("0010ee01ffff41a1a231abcd")
+    sent = way.pass_on(way.protect(way.first + 1, b"x", extension=extension), 10.5)
+    assert sent
+    header, _ = way.receive(sent)
+    assert header[12:] == bytes.fromhex("bede000170ee0000")
+    assert way.direction.settle(way.flow)[2] == b"", "no number of what came was read"
+
+
 def test_the_journal_is_told_without_what_the_flow_has_counted() -> None:
     way = Way(PROFILES[0], arrival_id=3)
     extension = bytes.fromhex("bede0001") + bytes.fromhex("31abcd00")

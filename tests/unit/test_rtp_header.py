@@ -183,6 +183,16 @@ def test_a_rotation_that_is_no_quarter_turn_is_the_embedders_mistake() -> None:
         format_video_orientation(False, False, 45)
 
 
+def test_rfc_8285_4_2_an_element_of_id_0_with_a_length_ends_the_block() -> None:
+    """What lies before it counts, what lies behind it does not; bytes of zero are padding still."""
+    packet = bytes.fromhex("906003e800015f9011223344bede0002" + "0010aa01bbcc20dd")
+    header = parse_header(packet)
+    assert header is not None
+    assert [(found, packet[at : at + length].hex()) for found, at, length in elements(packet, header)] == [(1, "aa")]
+    assert find_element(packet, header, 1) == (18, 1)
+    assert find_element(packet, header, 2) is None
+
+
 def test_looking_for_an_element_stops_where_reading_them_stops() -> None:
     """RFC 8285 4.2: nothing behind id 15 or an element that overruns counts."""
     for block in ("f0bb20cc", "10aa27bb", "00000000"):
