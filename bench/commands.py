@@ -268,17 +268,18 @@ def srtp_command(out: Path | None) -> None:
 @bench.command("serve-relay")
 @click.option("--port", default=8090, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--workers", default=0, show_default=True, type=click.IntRange(0, 64), help="Media processes.")
+@click.option("--watch-cpu", is_flag=True, help="Tell the longest callback by CPU time, not by the clock.")
 @_plane_option
-def serve_relay_command(port: int, workers: int, plane: PlaneChoice) -> None:
+def serve_relay_command(port: int, workers: int, watch_cpu: bool, plane: PlaneChoice) -> None:
     """Serve the relay contract of bench/peers for a load generator, on loopback."""
     try:
-        trio.run(partial(_serve_relay, port, plane, workers))
+        trio.run(partial(_serve_relay, port, plane, workers, watch_cpu))
     except (ConfigurationError, OSError) as error:
         raise click.ClickException(str(error)) from None
 
 
-async def _serve_relay(port: int, plane: PlaneChoice, workers: int) -> None:
-    async with cancelled_by_signals(), open_relay_server(port, plane, workers) as bound:
+async def _serve_relay(port: int, plane: PlaneChoice, workers: int, watch_cpu: bool) -> None:
+    async with cancelled_by_signals(), open_relay_server(port, plane, workers, watch_cpu=watch_cpu) as bound:
         click.echo(f"http://127.0.0.1:{bound}/")
         await trio.sleep_forever()
 

@@ -110,7 +110,8 @@ async def measure_relay(
             **figures,
             **hostile,
             "rss_kb_per_call": (relay.resident_kb() - empty_kb) / calls,
-            "longest_callback_ms": counters.get("loop.longest_us", 0) / 1000,
+            "longest_callback_cpu_ms": counters.get("loop.longest_us", 0) / 1000,
+            "callbacks_over_1_ms": float(counters.get("loop.over_1_ms", 0)),
         }
 
 

@@ -52,7 +52,7 @@ async def open_relay_process(plane: str = "python", workers: int = 0) -> AsyncGe
         TriortcError: it did not start listening in time.
     """
     cores = sorted(os.sched_getaffinity(0))
-    command = [*_SERVE, "--port", "0", "--plane", plane, "--workers", str(workers)]
+    command = [*_SERVE, "--port", "0", "--plane", plane, "--workers", str(workers), "--watch-cpu"]
     async with open_child(command, cores=cores if workers else cores[-1:], end_timeout_s=END_TIMEOUT_S) as process:
         url = await first_line(process, START_TIMEOUT_S)
         if not url.startswith("http"):

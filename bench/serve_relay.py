@@ -6,6 +6,7 @@ The contract (bench/peers/README.md): `POST /offer {"call", "leg": "a" | "b", "s
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -70,7 +71,7 @@ class RelaySite:
         if request.method != "POST" or request.path != "/offer":
             counters = self._legs.counters()
             if self._watch is not None:
-                counters["loop.longest_us"] = self._watch.take_us()
+                counters |= self._watch.take()
             return Response(200, msgspec.json.encode(counters), "application/json")
         try:
             offer = msgspec.json.decode(request.body, type=_Offer)
@@ -105,13 +106,16 @@ async def _no_websocket(channel: WebSocketChannel, context: UpgradeContext) -> N
 
 
 @asynccontextmanager
-async def open_relay_server(port: int, plane: PlaneChoice = "python", workers: int = 0) -> AsyncGenerator[int]:
+async def open_relay_server(
+    port: int, plane: PlaneChoice = "python", workers: int = 0, *, watch_cpu: bool = False
+) -> AsyncGenerator[int]:
     """Serve the contract on 127.0.0.1 until the block is left; gives the bound port.
 
     Arguments:
         port: of HTTP.
         plane: what forwards packets.
         workers: media processes; 0: media runs in this one.
+        watch_cpu: callbacks of this process are told by their CPU time, which costs a little for each.
 
     Raises:
         ConfigurationError: the accelerated plane was asked for and cannot run here.
@@ -120,9 +124,11 @@ async def open_relay_server(port: int, plane: PlaneChoice = "python", workers: i
     media = replace(BENCH_MEDIA, plane=plane)
     opened = open_worker_pool(media, WorkerConfiguration(count=workers)) if workers else open_leg_manager(media)
     async with opened as legs:
-        watch = LoopWatch(legs.endpoint) if isinstance(legs, LegManager) else None
-        if watch is not None:
+        watch = None
+        if isinstance(legs, LegManager):
+            watch = LoopWatch(time.thread_time if watch_cpu else time.perf_counter)
             trio.lowlevel.add_instrument(watch)
+            legs.endpoint.watch_turns(watch)
         site = RelaySite(legs, watch)
         server = HttpServer(site=site, upgraded=_no_websocket, may_upgrade=lambda upgrading: False)
         settle_collector()

@@ -16,19 +16,18 @@ from collections.abc import AsyncGenerator, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import groupby
 from math import inf
 from typing import Final
 
 import trio
 
 from triortc.engine.address import Address
+from triortc.engine.backlog import Backlog, HandUps
 from triortc.engine.datagrams import BATCH_DATAGRAMS, DatagramBatch
 from triortc.engine.interfaces import local_addresses
-from triortc.engine.media_loop import MediaLoop
+from triortc.engine.media_loop import MediaLoop, Turn, TurnWatch
 from triortc.engine.relay.accelerated_plane import AcceleratedPlane
 from triortc.engine.rtp.header import FIXED_HEADER_BYTES
-from triortc.engine.session.datagram_kinds import is_rtcp
 from triortc.engine.session.events import PathChanged, SessionEvent
 from triortc.engine.session.session import Session
 from triortc.engine.stun.peek import peek_local_ufrag
@@ -38,9 +37,12 @@ from triortc.lone_errors import raises_lone_errors
 
 __all__ = ["Endpoint", "EndpointConfiguration", "EndpointCounters", "open_endpoint"]
 
-#: Batches taken from one socket before the other tasks get a turn, unless a turn has lasted so long before that.
+#: Batches taken from one socket before the other tasks get a turn.
 BATCHES_PER_TURN: Final = 8
-_TURN_S: Final = 0.001
+#: A turn ends when it has lasted so long, with what it is at then: nobody is to wait for a millisecond.
+_TURN_S: Final = 0.0007
+#: Packets of one source that are taken in one go; a burst has some ten.
+_RUN_DATAGRAMS: Final = 16
 #: So many overflows, so far apart or more, within so long are an overload.
 _OVERFLOWS: Final = 3
 _OVERFLOWS_APART_S: Final = 0.1
@@ -133,12 +135,23 @@ class EndpointCounters:
 class _Port:
     socket: UdpSocket
     routes: dict[Address, Session] = field(default_factory=dict)
+    #: What the socket's batch still holds.
+    backlog: Backlog = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.backlog = Backlog(self.socket.batch)
 
 
 class Endpoint:
     """The sockets and the timer that sessions live on. Made by :func:`open_endpoint`."""
 
-    def __init__(self, sockets: list[UdpSocket], configuration: EndpointConfiguration) -> None:
+    def __init__(
+        self,
+        sockets: list[UdpSocket],
+        configuration: EndpointConfiguration,
+        clock: Callable[[], float] = trio.current_time,
+    ) -> None:
+        self._clock = clock
         self._ports = [_Port(socket) for socket in sockets]
         self._by_local = {port.socket.address: port for port in self._ports}
         self.configuration = configuration
@@ -160,9 +173,10 @@ class Endpoint:
         self._looked_for_overflow_at = -inf
         self._overflowed_at: deque[float] = deque(maxlen=_OVERFLOWS)
         #: Looks at what a media thread has handed up, where there is one.
-        self._take_waiting: Callable[[], None] | None = None
+        self._take_waiting: Turn | None = None
         #: Waits for the sockets, where it was asked for and can.
         self.media_loop: MediaLoop | None = None
+        self._turn_watch: TurnWatch | None = None
         self.counters = EndpointCounters()
         self._on_latency: Callable[[float], None] = lambda latency_s: None
         self._latency_every_s = inf
@@ -237,6 +251,12 @@ class Endpoint:
         """
         self._on_latency, self._latency_every_s = on_latency, every_s
         self._latency_due_at = inf if every_s == inf else -inf
+
+    def watch_turns(self, watch: TurnWatch) -> None:
+        """Tell of each turn of the media loop, where there is one; other turns are steps of trio's tasks."""
+        self._turn_watch = watch
+        if self.media_loop is not None:
+            self.media_loop.watch = watch
 
     def flush(self, now: float) -> None:
         """Send what sessions have put out since the last batch, and set the timer for them."""
@@ -313,9 +333,13 @@ class Endpoint:
         if self._timer is not None and deadline < self._timer.deadline:
             self._timer.deadline = deadline
 
-    def _run_due(self, now: float) -> None:
+    def _run_due(self, until: float) -> bool:
+        """Give sessions their time that have waited for it; whether there is more to do than the time allows."""
+        now, has_more = self._clock(), False
         if self._take_waiting is not None:
-            self._take_waiting()  # feedback that a media thread has not thought worth a wake-up
+            # Feedback that a media thread has not thought worth a wake-up; it may take half of the time.
+            has_more = self._take_waiting(now + (until - now) / 2)
+            now = self._clock()
         heap = self._heap
         while heap and heap[0][0] <= now:
             deadline, _, ufrag = heapq.heappop(heap)
@@ -324,7 +348,11 @@ class Endpoint:
                 del self._scheduled[session]
                 session.handle_timeout(now)
                 self._schedule(session)
+                now = self._clock()
+                if now >= until:
+                    break
         self.flush(now)  # a session that has had its time is woken by that
+        return has_more or bool(heap and heap[0][0] <= now)
 
     async def run(self, plane: AcceleratedPlane | None = None) -> None:
         """Serve sockets and deadlines; runs until cancelled.
@@ -335,11 +363,13 @@ class Endpoint:
         if plane is None:
             readers = {port.socket.fileno(): partial(self._wake_for, port) for port in self._ports}
         else:
-            self._take_waiting = partial(self._take_hand_ups, plane, DatagramBatch())
+            self._take_waiting = partial(self._take_hand_ups, plane, HandUps(plane))
             readers = {plane.fileno(): self._take_waiting}
         if self.configuration.media_first:
-            loop = MediaLoop(readers, next_due=self._next_due, run_due=self._run_due_now, must_yield=self._take_told)
-            self.media_loop = loop
+            loop = MediaLoop(
+                readers, next_due=self._next_due, run_due=self._run_due, must_yield=self._take_told, turn_s=_TURN_S
+            )
+            self.media_loop, loop.watch = loop, self._turn_watch
             await loop.run()
             self.media_loop = None
         async with trio.open_nursery() as nursery:
@@ -347,20 +377,18 @@ class Endpoint:
             for descriptor, read in readers.items():
                 nursery.start_soon(self._run_reader, descriptor, read)
 
-    async def _run_reader(self, descriptor: int, read: Callable[[], None]) -> None:
+    async def _run_reader(self, descriptor: int, read: Turn) -> None:
         while True:
             await trio.lowlevel.wait_readable(descriptor)
-            read()
+            while read(self._clock() + _TURN_S):
+                await trio.lowlevel.checkpoint()
 
-    def _wake_for(self, port: _Port) -> None:
+    def _wake_for(self, port: _Port, until: float) -> bool:
         self.counters.wakeups += 1
-        self._drain(port)
+        return self._drain(port, until)
 
     def _next_due(self) -> float:
         return self._heap[0][0] if self._heap else inf
-
-    def _run_due_now(self) -> None:
-        self._run_due(trio.current_time())
 
     def _take_told(self) -> bool:
         """Whether somebody was told of an event since the last call."""
@@ -372,33 +400,41 @@ class Endpoint:
         while True:
             with trio.CancelScope(deadline=self._heap[0][0] if self._heap else float("inf")) as self._timer:
                 await trio.sleep_forever()
-            self._run_due(trio.current_time())
+            while self._run_due(self._clock() + _TURN_S):
+                await trio.lowlevel.checkpoint()
 
-    def _take_hand_ups(self, plane: AcceleratedPlane, batch: DatagramBatch) -> None:
+    def _take_hand_ups(self, plane: AcceleratedPlane, hand_ups: HandUps, until: float) -> bool:
+        """Look at what a media thread has handed up; whether some that was taken has to wait until the next turn."""
         self.counters.wakeups += 1
-        now = trio.current_time()
+        now = self._clock()
         if now >= self._looked_for_overflow_at + _OVERFLOW_LOOK_S:
             self._looked_for_overflow_at = now
             if sum([port.socket.take_overflow() for port in self._ports]):
                 self._note_overflow(now)
-        until = now + _TURN_S
         for _ in range(BATCHES_PER_TURN):
-            now = trio.current_time()
-            if now >= until:
+            may_have_more = hand_ups.take() if hand_ups.is_done else True
+            while not hand_ups.is_done:
+                self._look_at_next(hand_ups, plane, now, until)
+                now = self._clock()
+                if now >= until:
+                    break
+            if hand_ups.is_done:
+                plane.open_flows(now)  # not before: no packet overtakes another
+            if now >= until or not may_have_more:
                 break  # it stays readable
-            taken = plane.take()
-            for (local, feedback), datagrams in groupby(taken, partial(_way_up, plane)):
-                port = self._by_local[local]
-                if feedback:
-                    for source, datagram, _ in datagrams:
-                        self._receive_rtcp(port, datagram, plane.address_of(source)[1], now)
-                    continue
-                batch.load_stamped(list(datagrams), now)
-                self._receive(port, batch, lambda source: plane.address_of(source)[1], now)
-            plane.open_flows(now)
-            if len(taken) < BATCH_DATAGRAMS:
-                break
         self.flush(now)
+        return not hand_ups.is_done
+
+    def _look_at_next(self, hand_ups: HandUps, plane: AcceleratedPlane, now: float, until: float) -> None:
+        if hand_ups.backlog.is_done:
+            feedback = hand_ups.next_feedback()
+            if feedback is not None:
+                local, remote, datagram = feedback
+                self._receive_rtcp(self._by_local[local], datagram, remote, now)
+                return
+            hand_ups.fill_backlog(now)
+        port = self._by_local[hand_ups.backlog_local]
+        self._receive(port, hand_ups.backlog, lambda source: plane.address_of(source)[1], now, until)
 
     def _receive_rtcp(self, port: _Port, datagram: bytes, remote: Address, now: float) -> None:
         session = port.routes.get(remote)
@@ -409,26 +445,32 @@ class Endpoint:
         if authenticated:
             self._learn_routes(port, session, authenticated, now)
 
-    def _drain(self, port: _Port) -> None:
-        until = inf
+    def _drain(self, port: _Port, until: float) -> bool:
+        """Take what has come to a socket; whether some of a batch has to wait until the next turn."""
+        socket, backlog = port.socket, port.backlog
+        now = self._clock()
         for _ in range(BATCHES_PER_TURN):
-            now = trio.current_time()
+            if backlog.is_done:
+                backlog.begin(socket.receive(now))
+                if backlog.is_done:
+                    break
+                if backlog.end == BATCH_DATAGRAMS and socket.take_overflow():
+                    self._note_overflow(now)
+                is_timed = now >= self._latency_due_at and backlog.batch.heads[0] >= _MEDIA
+                backlog.sent_before = self._sent() if is_timed else None
+            self._receive(port, backlog, socket.address_of, now, until)
+            if not backlog.is_done:
+                return True
+            if backlog.sent_before is not None and self._sent() > backlog.sent_before:
+                done_at = self._clock()
+                self._latency_due_at = done_at + self._latency_every_s
+                self._on_latency(max(0.0, done_at - backlog.batch.arrived_at(0)))
+            if backlog.end < BATCH_DATAGRAMS:
+                break
+            now = self._clock()
             if now >= until:
                 break  # it stays readable
-            until = min(until, now + _TURN_S)
-            count = port.socket.receive(now)
-            if count == BATCH_DATAGRAMS and port.socket.take_overflow():
-                self._note_overflow(now)
-            if count:
-                sample = now >= self._latency_due_at and port.socket.batch.heads[0] >= _MEDIA
-                sent_before = self._sent() if sample else 0
-                self._receive(port, port.socket.batch, port.socket.address_of, now)
-                if sample and self._sent() > sent_before:
-                    done_at = trio.current_time()
-                    self._latency_due_at = done_at + self._latency_every_s
-                    self._on_latency(max(0.0, done_at - port.socket.batch.arrived_at(0)))
-            if count < BATCH_DATAGRAMS:
-                break
+        return False
 
     def _note_overflow(self, now: float) -> None:
         """Datagrams were lost because nobody took them. Once is a hiccup, whose losses are repaired as any others.
@@ -448,14 +490,15 @@ class Endpoint:
         return sum(port.socket.counters.sent for port in self._ports)
 
     def _receive(
-        self, port: _Port, batch: DatagramBatch, address_of: Callable[[Hashable], Address], now: float
+        self, port: _Port, backlog: Backlog, address_of: Callable[[Hashable], Address], now: float, until: float
     ) -> None:
-        """One batch, given to its sessions in runs, then everything that came of it is sent."""
-        sources, heads, routes, local = batch.sources, batch.heads, port.routes, port.socket.address
-        count, first = batch.count, 0
+        """One batch, given to its sessions in runs while there is time, then everything that came of it is sent."""
+        batch, routes, local = backlog.batch, port.routes, port.socket.address
+        sources, heads = batch.sources, batch.heads
+        first, count = backlog.first, backlog.end
         while first < count:
-            source, end = sources[first], first + 1
-            while end < count and sources[end] == source:
+            source, end, last = sources[first], first + 1, min(count, first + _RUN_DATAGRAMS)
+            while end < last and sources[end] == source:
                 end += 1
             remote = address_of(source)
             session = routes.get(remote)
@@ -466,6 +509,9 @@ class Endpoint:
             else:
                 self._receive_each(port, batch, first, end, remote, now)
             first = end
+            if first < count and self._clock() >= until:
+                break
+        backlog.first = first
         self.flush(now)
 
     def _receive_each(
@@ -509,12 +555,6 @@ class Endpoint:
         if session is None:
             self.counters.unknown_username += 1
         return session
-
-
-def _way_up(plane: AcceleratedPlane, handed_up: tuple[bytes, bytes, float]) -> tuple[Address, bool]:
-    """Which socket a datagram came to, and whether it looks like RTCP, which needs no batch."""
-    source, datagram, _ = handed_up
-    return plane.address_of(source)[0], len(datagram) > 1 and is_rtcp(datagram[0] << 8 | datagram[1])
 
 
 @raises_lone_errors

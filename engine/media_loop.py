@@ -6,7 +6,10 @@ tasks sleep. So this instrument (:class:`trio.abc.Instrument`) takes over exactl
 no task can run, with the time until its next deadline. The loop here waits in that place, for the media sockets and for
 trio's own epoll (a file descriptor like any other), and gives the turn back when trio has something to do: its epoll is
 readable, its deadline has come, or a task was made runnable by what a packet brought. No task is ever kept waiting by
-it, and media is served between any two of trio's passes.
+it for longer than a turn, and media is served between any two of trio's passes.
+
+A turn is bounded in time: whoever has more to do than fits in goes on in the next one, and whoever got none of it comes
+first then.
 
 It is for a process that is made for media; a guest run (:func:`trio.lowlevel.start_guest_run`) waits in another thread
 and must not use it.
@@ -19,37 +22,55 @@ import select
 import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
-__all__ = ["MediaLoop"]
+__all__ = ["MediaLoop", "Turn", "TurnWatch"]
 
 _ATTEMPTS: Final = 10
+
+#: Works until a time, by trio's clock, or a little longer; whether it has to be called again, though nobody may say so.
+Turn = Callable[[float], bool]
+
+
+class TurnWatch(Protocol):
+    """Is told when what others have to wait for begins, and when it is over."""
+
+    def begin(self) -> None:
+        """The loop has waited; now it works."""
+
+    def end(self) -> None:
+        """It waits again."""
 
 
 class MediaLoop(trio.abc.Instrument):
     """Runs callbacks for sockets and deadlines while trio has nothing to do.
 
     Arguments:
-        readers: what to call when a file descriptor is readable; it must drain it.
+        readers: what to call when a file descriptor is readable.
         next_due: when `run_due` wants to be called, by trio's clock; infinity for never.
         run_due: called when that time has come.
         must_yield: whether something happened since the last call that tasks or trio's deadlines may depend on.
+        turn_s: how long they work between two looks at everything that can be waited for.
     """
 
     def __init__(
         self,
-        readers: Mapping[int, Callable[[], None]],
+        readers: Mapping[int, Turn],
         *,
         next_due: Callable[[], float],
-        run_due: Callable[[], None],
+        run_due: Turn,
         must_yield: Callable[[], bool],
+        turn_s: float,
     ) -> None:
         self._readers = dict(readers)
         self._next_due = next_due
         self._run_due = run_due
         self._must_yield = must_yield
+        self._turn_s = turn_s
+        #: Who has more to do, or got no turn: they are called without being waited for.
+        self._unfinished: list[Turn] = []
         self._epoll: select.epoll | None = None
         self._token: trio.lowlevel.TrioToken | None = None
         self._scheduled = False
@@ -57,8 +78,8 @@ class MediaLoop(trio.abc.Instrument):
         self._failed = trio.Event()
         #: How often media was waited for, and how often trio got its turn back.
         self.waits = self.yields = 0
-        #: The longest time that sockets and deadlines took between two waits, in seconds; a reader may set it back.
-        self.longest_s = 0.0
+        #: Told of each turn, where somebody wants to know.
+        self.watch: TurnWatch | None = None
 
     async def run(self) -> bool:
         """Serve until cancelled.
@@ -111,21 +132,20 @@ class MediaLoop(trio.abc.Instrument):
         while True:
             due = self._next_due()
             wait_s = (due if due < trio_due else trio_due) - now
-            events = epoll.poll(wait_s if wait_s > 0 else 0)
+            events = epoll.poll(wait_s if wait_s > 0 and not self._unfinished else 0)
             self.waits += 1
-            woken_at = trio.current_time()
-            trio_has_events = False
+            now = trio.current_time()
+            turns, trio_has_events = self._unfinished, False
             for descriptor, _ in events:
                 reader = readers.get(descriptor)
                 if reader is None:
                     trio_has_events = True
-                else:
-                    reader()
-            if due <= woken_at:
-                self._run_due()
-            now = trio.current_time()
-            if now - woken_at > self.longest_s:
-                self.longest_s = now - woken_at
+                elif reader not in turns:
+                    turns.append(reader)
+            if due <= now and self._run_due not in turns:
+                turns.append(self._run_due)
+            if turns:
+                now = self._take_turns(turns, now)
             yields = self._must_yield() or self._scheduled
             if timeout <= 0 or trio_has_events:
                 break  # trio does not wait now
@@ -133,6 +153,24 @@ class MediaLoop(trio.abc.Instrument):
                 self._wake_trio()
                 break
         self.yields += 1
+
+    def _take_turns(self, turns: list[Turn], now: float) -> float:
+        """Call one after the other until the time is over; what time it is then."""
+        watch, until = self.watch, now + self._turn_s
+        if watch is not None:
+            watch.begin()
+        unfinished: list[Turn] = []
+        for number, turn in enumerate(turns, 1):
+            if turn(until):
+                unfinished.append(turn)
+            now = trio.current_time()
+            if now >= until:
+                unfinished[:0] = turns[number:]
+                break
+        self._unfinished = unfinished
+        if watch is not None:
+            watch.end()
+        return now
 
     def _wake_trio(self) -> None:
         """Let the wait that follows return at once."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
+from functools import partial
+from math import inf
 from typing import Any
 
 import pytest
-from trio.testing import MockClock
 
 from support.session_host import SessionHost, negotiate
 from triortc.engine.address import Address
+from triortc.engine.backlog import Backlog, HandUps
 from triortc.engine.datagrams import BATCH_DATAGRAMS, DatagramBatch
 from triortc.engine.endpoint import Endpoint, EndpointConfiguration
 from triortc.engine.ice.transactions import CheckKind
 from triortc.engine.sdp.negotiated import Negotiated
+from triortc.engine.session.session import Session
 
 LOCAL: Address = ("10.0.0.1", 4000)
 
@@ -22,6 +26,7 @@ class Wire:
 
     def __init__(self) -> None:
         self.address = LOCAL
+        self.batch = DatagramBatch()
         self.sent: list[tuple[bytes, Address]] = []
 
     def send(self, data: bytes, remote: Address) -> bool:
@@ -38,8 +43,12 @@ class Bench:
 
     def __init__(self, devices: int = 1, **numbers: Any) -> None:
         self.wire = Wire()
-        self.endpoint = Endpoint([self.wire], EndpointConfiguration(**numbers))  # type: ignore[list-item]  # no sockets
         self.now = 1000.0
+        self.endpoint = Endpoint(
+            [self.wire],  # type: ignore[list-item]  # no sockets
+            EndpointConfiguration(**numbers),
+            clock=lambda: self.now,
+        )
         self.devices: list[SessionHost] = []
         self.legs: list[SessionHost] = []
         #: What each device and its leg have agreed on.
@@ -57,9 +66,10 @@ class Bench:
             assert leg.session.media.secured
 
     def deliver(self, data: bytes, source: Address) -> None:
-        batch = DatagramBatch()
-        batch.load([(data, source)], self.now)
-        self.endpoint._receive(self.endpoint._ports[0], batch, lambda key: source, self.now)
+        backlog = Backlog()
+        backlog.batch.load([(data, source)], self.now)
+        backlog.begin(1)
+        self.endpoint._receive(self.endpoint._ports[0], backlog, lambda key: source, self.now, inf)
 
     def exchange(self, device: SessionHost, rounds: int = 200, seen_as: Address | None = None) -> None:
         """Carry datagrams both ways; `seen_as` is what a NAT makes of the device's address."""
@@ -67,7 +77,7 @@ class Bench:
         for _ in range(rounds):
             self.now += 0.005
             device.handle_timeout(self.now)
-            self.endpoint._run_due(self.now)
+            self.endpoint._run_due(inf)
             while (transmit := device.poll_transmit()) is not None:
                 self.deliver(transmit[0], seen_as)
             sent, self.wire.sent[:] = list(self.wire.sent), []
@@ -187,7 +197,7 @@ def test_what_our_own_full_buffer_loses_again_and_again_is_not_asked_for(overflo
     assert stream.nack is not None
     for _ in range(20):
         bench.now += 0.005
-        bench.endpoint._run_due(bench.now)
+        bench.endpoint._run_due(inf)
     asked = any(waiting.requests for waiting in stream.nack._rounds)
     assert (asked, stream.nack.given_up) == ((False, 392) if overflows == 3 else (True, 0))
 
@@ -209,31 +219,173 @@ def test_rfc_8445_9_checks_of_an_ice_restart_find_their_session_from_an_address_
     assert (bench.endpoint.sessions, bench.endpoint._by_ufrag) == (0, {})
 
 
-class FullWire(Wire):
-    """A socket that always has more, a batch of which costs 0.7 ms."""
+# -- turns: what has to be done is done a part at a time
 
-    def __init__(self, clock: MockClock) -> None:
+
+class FullWire(Wire):
+    """A socket that has so many datagrams more, each from a source of its own."""
+
+    def __init__(self, waiting: int) -> None:
         super().__init__()
-        self.batch = DatagramBatch()
+        self.waiting = waiting
         self.received = 0
-        self._clock = clock
 
     def receive(self, now: float) -> int:
-        self.received += 1
-        self._clock.jump(0.0007)
-        return BATCH_DATAGRAMS
+        count = min(self.waiting, BATCH_DATAGRAMS)
+        numbers = range(self.received, self.received + count)
+        self.batch.load([(bytes((200, number & 0xFF)), number) for number in numbers], now)
+        self.waiting -= count
+        self.received += count
+        return count
 
     def take_overflow(self) -> int:
         return 0
 
-    def address_of(self, key: object) -> Address:
-        raise AssertionError("nothing is in the batch")
+    def address_of(self, source: Hashable) -> Address:
+        assert isinstance(source, int)
+        return "198.51.100.9", source
 
 
-async def test_a_backlog_keeps_nobody_waiting_for_longer_than_the_batch_that_a_millisecond_ends_in(
-    mock_clock: MockClock,
+class Slow:
+    """An endpoint on which looking at a datagram, or giving a session its time, lasts `each_s`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, waiting: int = 0, each_s: float = 0.0003) -> None:
+        self.now = 1000.0
+        self.each_s = each_s
+        self.wire = FullWire(waiting)
+        #: Ports of the sources that were looked at, in order.
+        self.seen: list[int] = []
+        self.endpoint = Endpoint(
+            [self.wire],  # type: ignore[list-item]  # no sockets
+            EndpointConfiguration(),
+            clock=lambda: self.now,
+        )
+        monkeypatch.setattr(self.endpoint, "_receive_each", self._receive_each)
+        monkeypatch.setattr(self.endpoint, "_receive_rtcp", self._receive_rtcp)
+
+    def _receive_each(
+        self, port: object, batch: DatagramBatch, first: int, end: int, remote: Address, now: float
+    ) -> None:
+        assert bytes(batch.slots[first][:2]) == bytes((200, remote[1] & 0xFF)), "of this source"
+        self._spend(remote, end - first)
+
+    def _receive_rtcp(self, port: object, datagram: bytes, remote: Address, now: float) -> None:
+        self._spend(remote, 1)
+
+    def _spend(self, remote: Address, datagrams: int) -> None:
+        self.seen.append(remote[1])
+        self.now += datagrams * self.each_s
+
+    def turn(self, work: Callable[[float], bool]) -> tuple[bool, float]:
+        """Let it work for 0.7 ms: whether it has more, and how long it took."""
+        began = self.now
+        return work(began + 0.0007), self.now - began
+
+
+def test_a_turn_ends_within_a_batch_and_the_next_one_goes_on_from_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow(monkeypatch, waiting=150)
+    [port] = slow.endpoint._ports
+    turns = 0
+    while len(slow.seen) < 150:
+        _, took_s = slow.turn(partial(slow.endpoint._drain, port))
+        assert took_s < 0.001
+        turns += 1
+    assert slow.seen == list(range(150)), "each once, in order"
+    assert turns == 50
+    assert slow.turn(partial(slow.endpoint._drain, port)) == (False, 0)
+
+
+def test_what_is_left_of_a_batch_is_told_because_its_socket_is_not_readable_any_more(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    wire = FullWire(mock_clock)
-    endpoint = Endpoint([wire], EndpointConfiguration())  # type: ignore[list-item]  # no sockets
-    endpoint._drain(endpoint._ports[0])
-    assert wire.received == 2
+    slow = Slow(monkeypatch, waiting=4)
+    [port] = slow.endpoint._ports
+    assert [slow.turn(partial(slow.endpoint._drain, port))[0] for _ in range(3)] == [True, False, False]
+    assert (slow.seen, slow.wire.received) == ([0, 1, 2, 3], 4)
+
+
+def test_a_long_run_of_one_source_is_no_longer_than_others_can_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow(monkeypatch, waiting=60, each_s=0.00001)
+    monkeypatch.setattr(slow.wire, "address_of", lambda source: ("198.51.100.9", 5))
+    monkeypatch.setattr(slow.endpoint, "_receive_each", lambda port, batch, first, end, *_: lengths.append(end - first))
+    lengths: list[int] = []
+    slow.wire.receive(slow.now)
+    slow.wire.batch.sources = [5] * 60
+    slow.endpoint._ports[0].backlog.begin(60)
+    slow.turn(partial(slow.endpoint._drain, slow.endpoint._ports[0]))
+    assert lengths == [16, 16, 16, 12]
+
+
+class Thread:
+    """The plane's side of hand-ups: datagrams of feedback and others, and whether flows may be opened."""
+
+    def __init__(self, datagrams: list[bytes]) -> None:
+        self.waiting = [(number.to_bytes(2, "big"), datagram, 0.0) for number, datagram in enumerate(datagrams)]
+        self.opened: list[int] = []
+        self.seen: list[int] = []
+
+    def take(self) -> list[tuple[bytes, bytes, float]]:
+        taken, self.waiting = self.waiting[:BATCH_DATAGRAMS], self.waiting[BATCH_DATAGRAMS:]
+        return taken
+
+    def address_of(self, source: bytes) -> tuple[Address, Address]:
+        return LOCAL, ("198.51.100.9", int.from_bytes(source, "big"))
+
+    def open_flows(self, now: float) -> None:
+        self.opened.append(len(self.seen))
+
+
+def test_hand_ups_are_looked_at_a_part_at_a_time_in_order_and_flows_opened_only_behind_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow = Slow(monkeypatch)
+    feedback = bytes((0x8F, 205, 0, 0))
+    thread = Thread([bytes((200, n)) if n % 3 == 2 else feedback for n in range(100)])
+    thread.seen = slow.seen
+    look = partial(slow.endpoint._take_hand_ups, thread, HandUps(thread))  # type: ignore[arg-type]  # no media thread
+    turns = 0
+    while len(slow.seen) < 100:
+        has_more, took_s = slow.turn(look)
+        assert took_s < 0.001
+        assert has_more == (len(slow.seen) not in (64, 100))
+        turns += 1
+    assert slow.seen == list(range(100)), "each once, in order"
+    assert set(thread.opened) == {64, 100}, "nothing that was handed up is overtaken"
+    assert turns == 34
+
+
+def test_sessions_that_are_due_at_one_time_get_it_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(devices=4)
+    took: list[Session] = []
+
+    def spend(session: Session, now: float) -> None:
+        took.append(session)
+        bench.now += 0.0003
+
+    monkeypatch.setattr(Session, "handle_timeout", spend)
+    monkeypatch.setattr(Session, "next_deadline", lambda session: None)
+    bench.now += 60
+    endpoint = bench.endpoint
+    assert endpoint._run_due(bench.now + 0.0007)
+    assert len(took) == 3
+    assert endpoint._next_due() <= bench.now, "the rest does not wait for another time"
+    assert not endpoint._run_due(bench.now + 0.0007)
+    assert set(took) == {leg.session for leg in bench.legs}
+    assert len(took) == 4
+
+
+def test_hand_ups_without_end_leave_time_to_sessions_that_are_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(devices=4)
+    due: list[Session] = []
+    monkeypatch.setattr(Session, "handle_timeout", lambda session, now: due.append(session))
+    monkeypatch.setattr(Session, "next_deadline", lambda session: None)
+    endpoint = bench.endpoint
+
+    def take(until: float) -> bool:
+        bench.now = until + 0.0001
+        return True
+
+    endpoint._take_waiting = take
+    bench.now += 60
+    assert endpoint._run_due(bench.now + 0.0007)
+    assert len(due) == 4

@@ -9,8 +9,9 @@ from math import inf
 
 import pytest
 import trio
+from trio.testing import MockClock
 
-from triortc.engine.media_loop import MediaLoop
+from triortc.engine.media_loop import MediaLoop, Turn
 
 
 class Media:
@@ -24,6 +25,7 @@ class Media:
         self.ran = 0
         self.told = False
         self.on_read: Callable[[], None] = lambda: None
+        self.unfinished = 0
 
     def loop(self) -> MediaLoop:
         return MediaLoop(
@@ -31,19 +33,23 @@ class Media:
             next_due=lambda: self.due,
             run_due=self.run_due,
             must_yield=self.take_told,
+            turn_s=0.001,
         )
 
-    def read(self) -> None:
+    def read(self, until: float) -> bool:
         while True:
             try:
                 self.got.append(self.ours.recv(100))
             except BlockingIOError:
                 break
         self.on_read()
+        self.unfinished -= self.unfinished > 0
+        return self.unfinished > 0
 
-    def run_due(self) -> None:
+    def run_due(self, until: float) -> bool:
         self.ran += 1
         self.due = inf
+        return False
 
     def take_told(self) -> bool:
         told, self.told = self.told, False
@@ -148,3 +154,59 @@ async def test_without_proc_it_says_that_it_cannot(media: Media, monkeypatch: py
 
     monkeypatch.setattr(os, "listdir", refuse)
     assert not await media.loop().run()
+
+
+async def test_who_has_more_to_do_is_called_again_though_nothing_came(media: Media) -> None:
+    media.unfinished = 3
+    reads = 0
+
+    def count() -> None:
+        nonlocal reads
+        reads += 1
+
+    media.on_read = count
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(media.loop().run)
+        await trio.sleep(0.01)
+        media.theirs.send(b"x")
+        await trio.sleep(0.05)
+        nursery.cancel_scope.cancel()
+    assert (media.got, reads) == ([b"x"], 3)
+
+
+async def test_who_got_no_turn_comes_first_in_the_next_one(media: Media, mock_clock: MockClock) -> None:
+    """A socket that always has more does not keep deadlines waiting, nor the other way round."""
+    loop, order = media.loop(), list[str]()
+
+    def read(until: float) -> bool:
+        order.append("read")
+        mock_clock.jump(0.002)
+        return True
+
+    def run_due(until: float) -> bool:
+        order.append("due")
+        mock_clock.jump(0.002)
+        return True
+
+    turns: list[Turn] = [read, run_due]
+    for _ in range(4):
+        loop._take_turns(turns, trio.current_time())
+        turns = loop._unfinished
+    assert order == ["read", "due", "read", "due"]
+
+
+async def test_a_turn_is_told_to_who_watches_with_everything_that_was_done_in_it(media: Media) -> None:
+    loop, told = media.loop(), list[str]()
+
+    class Watch:
+        def begin(self) -> None:
+            told.append("begin")
+
+        def end(self) -> None:
+            told.append("end")
+
+    loop.watch = Watch()
+    media.on_read = lambda: told.append("read")
+    loop._take_turns([media.read, media.run_due], trio.current_time())
+    assert told == ["begin", "read", "end"]
+    assert media.ran == 1
