@@ -109,8 +109,8 @@ def refuse(
 
     Args:
         section: the one that is refused, or ours that is not wanted any more.
-        transport: whose credentials it repeats, as browsers do: who reads a refused section needs them as little as its
-            formats, but aiortc reads no answer that leaves them out. ``None``: it has none.
+        transport: whose credentials it repeats, as browsers do, with what its formats are: who reads a refused section
+            needs neither, but aiortc reads no answer that leaves them out. ``None``: it has none.
         setup: value of ``a=setup`` beside them.
     """
     kind, protocol, formats, mid = section.kind, section.media.protocol, section.media.formats, section.mid
@@ -119,6 +119,8 @@ def refuse(
         lines.append(_attribute("mid", mid))
     lines.append(_attribute("inactive"))
     if transport is not None:
+        if is_rtp(protocol):
+            lines += [_attribute("rtpmap", value) for value in section.values("rtpmap")]
         lines += _transport_lines(transport, setup, tagged=False)
         if is_rtp(protocol):
             lines.append(_attribute("rtcp-mux"))

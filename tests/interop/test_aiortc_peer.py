@@ -53,19 +53,27 @@ async def see_and_hear(connection: PeerConnection, luminance: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("we_offer", "codec", "chats"),
-    [(True, VP8, False), (False, VP8, False), (True, H264, False), (False, H264, False), (False, VP8, True)],
+    ("we_offer", "codec", "further"),
+    [
+        (True, VP8, ""),
+        (False, VP8, ""),
+        (True, H264, ""),
+        (False, H264, ""),
+        (False, VP8, "channel"),
+        (False, VP8, "video"),
+    ],
     ids=[
         "we offer VP8",
         "aiortc offers VP8",
         "we offer H264",
         "aiortc offers H264",
         "aiortc offers a data channel, too",
+        "aiortc offers a second picture, too",
     ],
 )
-async def test_media_goes_both_ways(we_offer: bool, codec: Codec, chats: bool) -> None:
+async def test_media_goes_both_ways(we_offer: bool, codec: Codec, further: str) -> None:
     async with (
-        open_aiortc_client(200, answers=we_offer, chats=chats) as client,
+        open_aiortc_client(200, answers=we_offer, further=further) as client,
         open_peer_connection(LOOPBACK) as connection,
         trio.open_nursery() as nursery,
     ):
@@ -79,6 +87,6 @@ async def test_media_goes_both_ways(we_offer: bool, codec: Codec, chats: bool) -
             await see_and_hear(connection, 200)
             figures = await client.until("our test card is seen and heard", pictures=20, sounds=20, loudness=100)
             # It counts the transport of the channel, which we have refused, for as long as it waits for it.
-            assert figures["state"] == ("connecting" if chats else "connected")
+            assert figures["state"] == ("connecting" if further == "channel" else "connected")
             assert {sender.codec.name for sender in senders if sender.codec} == {"opus", codec.name}
         nursery.cancel_scope.cancel()

@@ -108,6 +108,8 @@ async def main(luminance: int, role: str, codecs: str = "", further: str = "") -
         connection.createDataChannel("chat")
     connection.addTrack(ToneTrack())
     connection.addTrack(ColourTrack(luminance))
+    if further == "video":
+        connection.addTrack(ColourTrack(luminance))
     if codecs:
         take_only(connection, set(codecs.split(",")))
     if role == "answer":

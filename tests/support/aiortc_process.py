@@ -58,7 +58,7 @@ async def _read_lines(process: trio.Process) -> AsyncGenerator[dict[str, Any]]:
 
 @asynccontextmanager
 async def open_aiortc_client(
-    luminance: int, *, answers: bool = False, codecs: str = "", chats: bool = False
+    luminance: int, *, answers: bool = False, codecs: str = "", further: str = ""
 ) -> AsyncGenerator[AiortcClient]:
     """Start the client; leaving the block ends it.
 
@@ -66,12 +66,12 @@ async def open_aiortc_client(
         luminance: of the picture that it sends.
         answers: whether it waits for an offer instead of making one.
         codecs: the names of those that it takes, with commas between; empty: all that it has.
-        chats: whether it offers a data channel, too.
+        further: what it offers, too: ``channel`` of data, ``video`` for a second picture.
     """
     process = await trio.lowlevel.open_process(
         [
             *(sys.executable, str(CLIENT), str(luminance), "answer" if answers else "offer", codecs),
-            *(["channel"] if chats else []),
+            further,
         ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
