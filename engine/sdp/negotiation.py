@@ -90,7 +90,7 @@ def create_offer(
     bundle: list[str] = []
     for item in order:
         if isinstance(item, MediaDescription):
-            sections.append(refuse(item))
+            sections.append(refuse(item, transport))
             continue
         plan = _plan_offer(waiting[item], item, numbering)
         # A first offer gives each address once; later all sections share that of the transport (RFC 9143 section 7.2).

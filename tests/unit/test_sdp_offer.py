@@ -179,6 +179,12 @@ def test_sections_that_are_no_longer_wanted_are_disabled_in_place() -> None:
     assert again.media[1].mid == "1"
     assert again.groups[0].mids == ("1",)
     assert again.media[1].values("candidate") != ()
+    for section in SecondReader.parse(str(again)).media:  # aiortc takes no offer that leaves these out
+        assert section.ice is not None
+        assert section.ice.usernameFragment
+        assert section.dtls is not None
+        assert section.dtls.fingerprints
+        assert [codec.name for codec in section.rtp.codecs]
 
 
 def test_sections_that_come_anew_stand_behind_the_others() -> None:
