@@ -41,7 +41,8 @@ class AudioEncoder(ABC):
         """Encode sound.
 
         Args:
-            frame: samples in any format; the packed and planar ones of FFmpeg. Its ``pts`` is overwritten.
+            frame: samples in any format; the packed and planar ones of FFmpeg. It says its ``sample_rate``; its
+                ``pts`` is overwritten.
             timestamp: RTP timestamp of its first sample, in ticks of `clock_rate`. It is followed when it leaves the
                 running count by more than a packet: then what waited is dropped and a new run begins.
 
@@ -49,8 +50,10 @@ class AudioEncoder(ABC):
             The packets that are full now, none or several.
 
         Raises:
-            CodecError: FFmpeg refuses the sound.
+            CodecError: FFmpeg refuses the sound, or nobody could tell how fast it is.
         """
+        if not frame.sample_rate:  # PyAV makes frames of arrays without
+            raise CodecError("this sound does not say its rate: set the frame's sample_rate, as 48000")
         self._follow(timestamp)
         frame.pts = None  # the resampler must not fill gaps by itself
         # What waits in the resampler is counted in ticks of our clock, to tell a jump from a run; in fractions of them,

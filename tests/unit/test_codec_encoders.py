@@ -320,3 +320,10 @@ def test_numbers_that_make_no_sense_raise_at_once(mistake: object) -> None:
     assert callable(mistake)
     with pytest.raises(ConfigurationError):
         mistake()
+
+
+@pytest.mark.parametrize("codec", ["opus", "PCMU", "PCMA"])
+def test_sound_of_an_array_that_does_not_say_its_rate_is_told_to(codec: str) -> None:
+    sound = av.AudioFrame.from_ndarray(np.zeros((1, 960), np.int16), format="s16", layout="mono")
+    with pytest.raises(CodecError, match="set the frame's sample_rate"):
+        audio_encoder_for(codec).encode(sound, 0)
