@@ -7,17 +7,18 @@ import subprocess
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import trio
 
-__all__ = ["end_process", "first_line", "open_child"]
+__all__ = ["end_process", "first_line", "killed_with_us", "open_child"]
 
 #: A process that was killed is fetched at once; one that hangs in the kernel is left to it.
 _KILLED_S: Final = 5.0
 #: Its input is a pipe that only we hold, so it notices when we are killed, and ends the child. (PR_SET_PDEATHSIG would
 #: follow the thread that has started the child, and trio starts processes in threads that come and go.)
-_WATCHDOG: Final = 'read -r _; kill -s KILL -- "$1"'
+_WATCHDOG: Final = 'read -r _; kill -s KILL -- "$1"; [ -z "$2" ] || { sleep 0.2; rm -rf -- "$2"; }'
 
 
 @asynccontextmanager
@@ -36,7 +37,7 @@ async def open_child(
     pinned = None if cores is None else partial(os.sched_setaffinity, 0, list(cores))
     process = await trio.lowlevel.open_process(list(command), stdout=subprocess.PIPE, preexec_fn=pinned)
     try:
-        async with _ended_with_us(process.pid):
+        async with killed_with_us(process.pid):
             yield process
     finally:
         await end_process(process, end_timeout_s)
@@ -46,9 +47,16 @@ async def open_child(
 
 
 @asynccontextmanager
-async def _ended_with_us(pid: int) -> AsyncGenerator[None]:
+async def killed_with_us(pid: int, *, with_group: bool = False, directory: Path | None = None) -> AsyncGenerator[None]:
+    """Inside the block, a process that is killed together with this one, whatever ends us.
+
+    Arguments:
+        pid: the process.
+        with_group: whether it leads a process group, all of which is meant.
+        directory: what it would leave behind, to be removed then.
+    """
     watchdog = await trio.lowlevel.open_process(
-        ["sh", "-c", _WATCHDOG, "watchdog", str(pid)],
+        ["sh", "-c", _WATCHDOG, "watchdog", f"{'-' * with_group}{pid}", str(directory or "")],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

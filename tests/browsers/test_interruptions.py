@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
-from support.browser import BROWSERS, BrowserName, open_browser
+from support.browser import BROWSERS, BrowserName, Page, open_browser
 from support.call_pages import (
     ACTIVE,
     STATUS,
@@ -38,6 +41,14 @@ COUNTING = """(() => {
 })()"""
 
 
+@asynccontextmanager
+async def two_pages(name: BrowserName, conversation: str, **house: Any) -> AsyncIterator[tuple[Page, Page]]:
+    """A visitor's and an agent's page in one browser, not yet in a call; `house` is the server's, as in page_house."""
+    async with page_house(**house) as url, open_browser(name) as browser:
+        agent = await open_agent(browser, url)
+        yield await open_visitor(browser, url, conversation), agent
+
+
 @pytest.mark.parametrize(("name", "who"), [("chromium", "visitor"), ("chromium", "agent"), ("firefox", "visitor")])
 async def test_v32_v33_a_page_that_is_loaded_again_is_back_in_its_call(name: BrowserName, who: str) -> None:
     with trio.fail_after(120):
@@ -61,9 +72,7 @@ async def test_v32_v33_a_page_that_is_loaded_again_is_back_in_its_call(name: Bro
 async def test_v32_a_call_outlives_a_network_that_is_cut_and_the_last_picture_stays_dimmed(name: BrowserName) -> None:
     host = "127.0.0.9"
     with trio.fail_after(150):
-        async with page_house(host=host) as url, open_browser(name) as browser:
-            agent = await open_agent(browser, url)
-            visitor = await open_visitor(browser, url, "cv_cut")
+        async with two_pages(name, "cv_cut", host=host) as (visitor, agent):
             await talk(visitor, agent)
             await see_and_hear(visitor, agent)
             async with cut_off(host):
@@ -89,9 +98,7 @@ async def test_v32_a_call_outlives_a_network_that_is_cut_and_the_last_picture_st
 async def test_v32_media_that_is_cut_comes_back_by_an_ice_restart_over_the_connection_it_had(name: BrowserName) -> None:
     media_host = "127.0.0.10"
     with trio.fail_after(150):
-        async with page_house(media_host=media_host) as url, open_browser(name) as browser:
-            agent = await open_agent(browser, url)
-            visitor = await open_visitor(browser, url, "cv_restart")
+        async with two_pages(name, "cv_restart", media_host=media_host) as (visitor, agent):
             await talk(visitor, agent)
             await see_and_hear(visitor, agent)
             for page in (visitor, agent):
@@ -110,9 +117,7 @@ async def test_v32_media_that_is_cut_comes_back_by_an_ice_restart_over_the_conne
 @pytest.mark.parametrize("name", BROWSERS)
 async def test_s1_3g_nobody_answers_and_both_pages_say_what_is_next(name: BrowserName) -> None:
     with trio.fail_after(90):
-        async with page_house(ring_timeout_s=5.0) as url, open_browser(name) as browser:
-            agent = await open_agent(browser, url)
-            visitor = await open_visitor(browser, url, "cv_no_answer")
+        async with two_pages(name, "cv_no_answer", ring_timeout_s=5.0) as (visitor, agent):
             await become_available(agent)
             await call(visitor, agent)
             await visitor.wait_for(
@@ -152,9 +157,10 @@ async def test_v2_v7_a_visitor_reads_the_place_in_the_queue_and_rings_when_the_a
 async def test_an_agent_records_on_request_and_both_sides_read_it(tmp_path: Path) -> None:
     said = "document.querySelector('.pill.recorded').innerText === 'This call is recorded'"
     with trio.fail_after(90):
-        async with page_house(recordings=tmp_path, recording="on_request") as url, open_browser("chromium") as browser:
-            agent = await open_agent(browser, url)
-            visitor = await open_visitor(browser, url, "cv_recorded")
+        async with two_pages("chromium", "cv_recorded", recordings=tmp_path, recording="on_request") as (
+            visitor,
+            agent,
+        ):
             await talk(visitor, agent)
             assert await visitor.evaluate("document.querySelector('#record').offsetParent") is None
             await agent.click("#record")

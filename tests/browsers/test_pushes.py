@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
 
-from support.browser import BrowserOptions, open_browser
+from support.browser import Browser, BrowserOptions, open_browser
 from support.browser_chromium import ChromiumPage
 from support.call_pages import become_available, open_agent, open_visitor
 from support.page_house import page_house
@@ -88,22 +90,29 @@ async def _close(agent: ChromiumPage, bystander: ChromiumPage) -> None:
         await bystander.evaluate("new Promise(done => setTimeout(done, 50))")
 
 
+@asynccontextmanager
+async def subscribed() -> AsyncIterator[tuple[str, Browser, ChromiumPage, ChromiumPage]]:
+    """The pages' address, and in a browser an available agent's page, to be reached by pushes, and a bystander's."""
+    async with (
+        page_house(push=PushConfiguration(web_push=WEB_PUSH)) as url,
+        open_browser("chromium", BrowserOptions(notifications=True)) as browser,
+    ):
+        agent = await open_agent(browser, url)
+        await agent.wait_for("navigator.serviceWorker.controller")
+        await agent.evaluate(SUBSCRIBED)
+        await become_available(agent)
+        await agent.wait_for("triortc.state().pushes === 1")
+        bystander = await browser.open(f"{url}/")
+        assert isinstance(agent, ChromiumPage)
+        assert isinstance(bystander, ChromiumPage)
+        await _watch(bystander)
+        yield url, browser, agent, bystander
+
+
 async def test_s1_6_a_closed_page_is_rung_by_a_push_and_a_tap_leads_to_the_incoming_screen() -> None:
     with trio.fail_after(90):
-        async with (
-            page_house(push=PushConfiguration(web_push=WEB_PUSH)) as url,
-            open_browser("chromium", BrowserOptions(notifications=True)) as browser,
-        ):
-            agent = await open_agent(browser, url)
-            await agent.wait_for("navigator.serviceWorker.controller")
-            await agent.evaluate(SUBSCRIBED)
-            await become_available(agent)
-            await agent.wait_for("triortc.state().pushes === 1")
+        async with subscribed() as (url, browser, agent, bystander):
             address = await agent.evaluate("location.pathname + location.search")
-            bystander = await browser.open(f"{url}/")
-            assert isinstance(agent, ChromiumPage)
-            assert isinstance(bystander, ChromiumPage)
-            await _watch(bystander)
             await _close(agent, bystander)
             visitor = await open_visitor(browser, url, "cv_push")
             await visitor.click("#start-video")
@@ -114,30 +123,18 @@ async def test_s1_6_a_closed_page_is_rung_by_a_push_and_a_tap_leads_to_the_incom
             assert notification["requireInteraction"]
             assert await bystander.evaluate_in_worker(TAPPED % "''") == [address]
             await _gone(bystander)
-            agent = await browser.open(url + address)
-            await agent.wait_for(
+            opened = await browser.open(url + address)
+            await opened.wait_for(
                 "triortc.state().ring?.leg && document.querySelector('#stage').dataset.mode === 'incoming'"
             )
-            await agent.press("g")
+            await opened.press("g")
             await visitor.wait_for("triortc.state().phase === 'active'")
-            assert agent.console_errors == []
+            assert opened.console_errors == []
 
 
 async def test_a_notification_goes_when_the_ring_is_over_and_a_decline_on_it_declines() -> None:
     with trio.fail_after(90):
-        async with (
-            page_house(push=PushConfiguration(web_push=WEB_PUSH)) as url,
-            open_browser("chromium", BrowserOptions(notifications=True)) as browser,
-        ):
-            agent = await open_agent(browser, url)
-            await agent.wait_for("navigator.serviceWorker.controller")
-            await agent.evaluate(SUBSCRIBED)
-            await become_available(agent)
-            await agent.wait_for("triortc.state().pushes === 1")
-            bystander = await browser.open(f"{url}/")
-            assert isinstance(agent, ChromiumPage)
-            assert isinstance(bystander, ChromiumPage)
-            await _watch(bystander)
+        async with subscribed() as (url, browser, agent, bystander):
             await bystander.deliver_push(ring("vs_seen"))  # an open page rings by itself
             over = {
                 "type": "withdraw",

@@ -9,16 +9,16 @@ import sqlite3
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import httpx
 import pytest
 import trio
 
+from support.peers import see_and_hear
 from support.real_calls import Party
 from triortc.bench.kill_people import Server
 from triortc.bench.kills import kill_often, open_lives
-from triortc.engine.peer.connection import PeerConnection
 from triortc.errors import TriortcError
 from triortc.signaling.client import ClientDevice, CommandError, SignalClient
 from triortc.signaling.sqlite_store import SqliteStore
@@ -54,16 +54,6 @@ async def devices(server: Server) -> AsyncGenerator[tuple[Device, Device]]:
             await agent.signal.command("presence.set", channel=channel, declared="available")
         yield agent, visitor
         nursery.cancel_scope.cancel()
-
-
-async def see_and_hear(*sides: PeerConnection) -> None:
-    kinds: tuple[Literal["audio", "video"], ...] = ("audio", "video")
-    for side in sides:
-        for kind in kinds:
-            transceiver = side.transceiver(kind)
-            assert transceiver is not None
-            for _ in range(10):
-                assert await transceiver.receiver.next_frame() is not None
 
 
 async def health(server: Server) -> dict[str, Any]:

@@ -7,12 +7,12 @@ import os
 import signal
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import Literal
 
 import pytest
 import trio
 
 from support.media_ports import MEDIA, until
+from support.peers import see_and_hear
 from support.processes import alive, children
 from support.real_calls import Party, agent, leftovers, open_house, talk, visitor, workers_of
 from triortc.bench.soak import soak
@@ -36,16 +36,6 @@ def legs(house: RunningServer, session: str) -> dict[str, str]:
 def seen(pool: WorkerPool, session: str) -> int:
     """Packets that a session's gates have let through."""
     return sum(gate.forwarded for gate in pool.gate_statistics(session).values())
-
-
-async def see_and_hear(*sides: PeerConnection) -> None:
-    kinds: tuple[Literal["audio", "video"], ...] = ("audio", "video")
-    for side in sides:
-        for kind in kinds:
-            transceiver = side.transceiver(kind)
-            assert transceiver is not None
-            for _ in range(10):
-                assert await transceiver.receiver.next_frame() is not None
 
 
 async def back(party: Party, session: str, leg: str) -> PeerConnection:

@@ -32,6 +32,16 @@ def two(network: VirtualNetwork, seed: int = 1) -> tuple[SessionHost, SessionHos
     )
 
 
+def connected(
+    conditions: Conditions | None = None, *, seed: int = 0
+) -> tuple[VirtualNetwork, SessionHost, SessionHost]:
+    """A network with a client and a server that have found each other on it."""
+    network = VirtualNetwork(seed=seed, conditions=conditions)
+    client, server = two(network)
+    assert connect(network, client, server)
+    return network, client, server
+
+
 def collect(session: Session) -> list[tuple[str, int, bytes]]:
     """What the session receives, as (kind, sequence number, payload)."""
     found: list[tuple[str, int, bytes]] = []
@@ -55,18 +65,14 @@ def send_video(host: SessionHost, count: int, now: float, first: int = 0, size: 
 
 
 def test_connects_within_five_round_trips_when_nothing_is_lost() -> None:
-    network = VirtualNetwork(conditions=Conditions(delay_s=0.01))
-    client, server = two(network)
-    assert connect(network, client, server)
+    network, client, server = connected(Conditions(delay_s=0.01))
     assert network.now - 1000.0 <= 5 * 0.020 + 1e-6
     assert client.session.state is server.session.state is ConnectionState.CONNECTED
 
 
 @pytest.mark.parametrize(("loss", "weak"), [(0.0, False), (0.2, True)])
 def test_both_ends_see_how_good_the_way_is_from_what_they_count(loss: float, weak: bool) -> None:
-    network = VirtualNetwork(seed=7, conditions=Conditions(delay_s=0.04, loss=loss))
-    client, server = two(network)
-    assert connect(network, client, server)
+    network, client, server = connected(Conditions(delay_s=0.04, loss=loss), seed=7)
     meters = [(host.session, QualityMeter(QualityConfiguration())) for host in (client, server)]
     found = []
     for second in range(7):
@@ -131,10 +137,8 @@ def test_a_codec_whose_packets_cannot_be_read_is_refused_at_once_not_with_the_fi
 
 
 def test_rfc_3550_reports_give_both_sides_the_round_trip_time() -> None:
-    network = VirtualNetwork(conditions=Conditions(delay_s=0.03))
-    client, server = two(network)
+    network, client, server = connected(Conditions(delay_s=0.03))
     collect(server.session)
-    assert connect(network, client, server)
     for n in range(100):
         send_video(client, 1, network.now, first=n)
         network.run_for(0.05)
@@ -142,10 +146,8 @@ def test_rfc_3550_reports_give_both_sides_the_round_trip_time() -> None:
 
 
 def test_rfc_7160_4_a_stream_that_goes_on_in_another_format_is_reported_by_its_clock_on_both_sides() -> None:
-    network = VirtualNetwork(conditions=Conditions(delay_s=0.03))
-    client, server = two(network)
+    network, client, server = connected(Conditions(delay_s=0.03))
     collect(server.session)
-    assert connect(network, client, server)
     sent = client.session.media.outbound("audio")
     assert sent is not None
     first, at = sent.first_sequence_number, 0.0
@@ -162,9 +164,7 @@ def test_rfc_7160_4_a_stream_that_goes_on_in_another_format_is_reported_by_its_c
 
 
 def test_a_closed_session_tells_its_peer_by_bye_and_close_notify() -> None:
-    network = VirtualNetwork()
-    client, server = two(network)
-    assert connect(network, client, server)
+    network, client, server = connected()
     client.session.close(network.now)
     network.run_for(0.2)
     assert server.session.state is ConnectionState.CLOSED
@@ -177,9 +177,7 @@ def test_a_closed_session_tells_its_peer_by_bye_and_close_notify() -> None:
 
 
 def test_a_peer_that_vanishes_is_silent_and_one_that_returns_is_heard_again() -> None:
-    network = VirtualNetwork()
-    client, server = two(network)
-    assert connect(network, client, server)
+    network, _, server = connected()
     network.block("10.0.0.1", "10.0.0.2")
     network.run_for(12.0)
     assert SessionSilent() in server.events
@@ -191,9 +189,7 @@ def test_a_peer_that_vanishes_is_silent_and_one_that_returns_is_heard_again() ->
 
 
 def test_rfc_7675_without_consent_for_thirty_seconds_the_session_fails_and_says_why() -> None:
-    network = VirtualNetwork()
-    client, server = two(network)
-    assert connect(network, client, server)
+    network, _, server = connected()
     network.block("10.0.0.1", "10.0.0.2")
     network.run_for(60.0)
     changes = [event for event in server.events if isinstance(event, ConnectionStateChanged)]
@@ -280,10 +276,8 @@ def test_transport_feedback_tells_when_packets_arrived_however_late_they_are_tak
 
 
 def test_rfc_4585_a_packet_that_was_lost_comes_again_as_rtx() -> None:
-    network = VirtualNetwork()
-    client, server = two(network)
+    network, client, server = connected()
     received = collect(server.session)
-    assert connect(network, client, server)
     send_video(client, 3, network.now)
     network.run_for(0.05)
     network.block("10.0.0.1", "10.0.0.2", both_ways=False)
@@ -305,10 +299,8 @@ def test_rfc_4585_every_packet_of_a_long_loss_is_asked_for_in_the_first_round(mo
         return 0
 
     monkeypatch.setattr(OutboundStream, "retransmit", retransmit)
-    network = VirtualNetwork(conditions=Conditions(delay_s=0.02))
-    client, server = two(network)
+    network, client, server = connected(Conditions(delay_s=0.02))
     collect(server.session)
-    assert connect(network, client, server)
     send_video(client, 3, network.now)
     network.run_for(0.1)
     network.block("10.0.0.1", "10.0.0.2", both_ways=False)
@@ -348,9 +340,7 @@ def test_media_from_a_new_address_moves_the_path_once_a_check_has_come_through()
 
 
 def test_rfc_7675_without_consent_nothing_more_is_sent() -> None:
-    network = VirtualNetwork()
-    client, server = two(network)
-    assert connect(network, client, server)
+    network, _, server = connected()
     network.block("10.0.0.1", "10.0.0.2")
     network.run_for(60.0)
     assert server.session.state is ConnectionState.FAILED
@@ -387,9 +377,7 @@ def test_the_estimate_for_a_peer_with_remb_only_grows_back_after_a_loss() -> Non
 
 
 def test_a_limit_is_told_at_once_when_it_falls_and_with_a_report_when_it_grows() -> None:
-    network = VirtualNetwork()
-    client, server = two(network)
-    assert connect(network, client, server)
+    network, client, server = connected()
     send_video(client, 1, network.now)
     network.run_for(0.1)
     estimator = client.session.media.estimator
@@ -437,10 +425,8 @@ def test_rfc_4588_a_retransmission_carries_the_time_at_which_it_is_sent() -> Non
 
 
 def test_more_sources_than_allowed_replace_the_oldest_not_the_newest() -> None:
-    network = VirtualNetwork()
-    client, server = two(network)
+    network, client, server = connected()
     received = collect(server.session)
-    assert connect(network, client, server)
     stream = client.session.media.outbound("video")
     assert stream is not None
     for n in range(20):
@@ -454,10 +440,8 @@ def test_more_sources_than_allowed_replace_the_oldest_not_the_newest() -> None:
 
 
 def test_a_source_that_another_has_taken_the_place_of_is_asked_for_nothing_more() -> None:
-    network = VirtualNetwork(conditions=Conditions(delay_s=0.02))
-    client, server = two(network)
+    network, client, server = connected(Conditions(delay_s=0.02))
     collect(server.session)
-    assert connect(network, client, server)
     stream = client.session.media.outbound("video")
     assert stream is not None
     for n in (0, 1, 5):

@@ -14,13 +14,12 @@ from pathlib import Path
 
 import trio
 
+from triortc.bench.child_process import killed_with_us
+
 __all__ = ["BrowserProcess", "browser_process"]
 
 START_TIMEOUT_S = 40.0
 EXIT_TIMEOUT_S = 5.0
-# Its input is a pipe that only the test process holds: it ends when that is gone, whatever took it. (PR_SET_PDEATHSIG
-# would follow the thread that has started the browser, and trio starts processes in threads that come and go.)
-WATCHDOG = 'read -r _; kill -s KILL -- "-$1"; sleep 0.2; rm -rf -- "$2"'
 
 
 class BrowserProcess:
@@ -53,7 +52,10 @@ async def browser_process(
             start_new_session=True,  # helpers join this group, so that they can be ended with it
         )
         try:
-            async with _watchdog(process.pid, profile), trio.open_nursery() as nursery:
+            async with (
+                killed_with_us(process.pid, with_group=True, directory=profile),
+                trio.open_nursery() as nursery,
+            ):
                 with trio.fail_after(START_TIMEOUT_S):
                     url = await _read_announcement(process, announcement)
                 nursery.start_soon(_drain, process)
@@ -65,25 +67,6 @@ async def browser_process(
     finally:
         with trio.CancelScope(shield=True):
             await _remove(profile)
-
-
-@asynccontextmanager
-async def _watchdog(group: int, profile: Path) -> AsyncIterator[None]:
-    """Inside the block, a test process that is killed takes the browser and its profile with it."""
-    watchdog = await trio.lowlevel.open_process(
-        ["sh", "-c", WATCHDOG, "watchdog", str(group), str(profile)],
-        stdin=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,  # who ends our group does not mean it
-    )
-    assert watchdog.stdin is not None
-    try:
-        yield
-    finally:
-        with trio.CancelScope(shield=True), trio.move_on_after(EXIT_TIMEOUT_S):
-            watchdog.kill()
-            await watchdog.wait()
-            await watchdog.stdin.aclose()
 
 
 async def _read_announcement(process: trio.Process, announcement: re.Pattern[str]) -> str:

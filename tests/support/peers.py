@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import trio
 
@@ -18,7 +19,7 @@ from triortc import (
     open_peer_connection,
 )
 
-__all__ = ["LOOPBACK", "Leftovers", "connected_pair", "exchange"]
+__all__ = ["LOOPBACK", "Leftovers", "connected_pair", "exchange", "see_and_hear"]
 
 LOOPBACK = PeerConfiguration(endpoint=EndpointConfiguration(media_host=("127.0.0.1",)))
 
@@ -70,3 +71,14 @@ class Leftovers:
             frozenset(name for name in files if name.startswith("socket:")),
             threading.active_count() - idle,
         )
+
+
+async def see_and_hear(*sides: PeerConnection) -> None:
+    """Wait until ten frames of each kind have come to each of these."""
+    kinds: tuple[Literal["audio", "video"], ...] = ("audio", "video")
+    for side in sides:
+        for kind in kinds:
+            transceiver = side.transceiver(kind)
+            assert transceiver is not None
+            for _ in range(10):
+                assert await transceiver.receiver.next_frame() is not None
