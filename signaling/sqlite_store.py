@@ -32,6 +32,8 @@ __all__ = ["SqliteStore", "StoreConfiguration"]
 
 _logger: Final = logging.getLogger("triortc.store")
 _DAY_MS: Final = 86_400_000
+#: An extended result code has the primary one in its lower eight bits.
+_PRIMARY: Final = 0xFF
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Change]).decode
 
@@ -78,6 +80,16 @@ class StoreConfiguration:
             raise ConfigurationError("journal_bytes starts at 65536, and refuse_above is a share between 0 and 1")
         if min(self.commit_interval_ms, self.retry_s, self.alive_interval_s) <= 0:
             raise ConfigurationError("commit_interval_ms, retry_s and alive_interval_s must be positive")
+
+
+def _advice(error: sqlite3.Error | OSError) -> str:
+    """What somebody does whose database cannot be opened."""
+    if isinstance(error, OSError):
+        return ": it has to belong to the server's user"
+    code: int = getattr(error, "sqlite_errorcode", 0)  # what Python's module says by itself has none
+    if code & _PRIMARY in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        return ": it is damaged; put a copy of the directory in its place, or move it away to begin anew"
+    return "; nothing is lost: make room, or end who locks it, and start again"
 
 
 class SqliteStore:
@@ -156,13 +168,10 @@ class SqliteStore:
         journal = Journal(self.directory / "state.journal", self._configuration.journal_bytes)
         try:
             self._recover(journal, self._connect())
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             journal.close()
             self._disconnect()
-            raise StoreError(
-                f"the database in {self.directory} cannot be used ({error}); nothing is lost: make room, or end who "
-                "locks it, and start again"
-            ) from None
+            raise StoreError(f"the database in {self.directory} cannot be used ({error}){_advice(error)}") from None
         except BaseException:  # whatever it is goes on; the files are closed first
             journal.close()
             self._disconnect()

@@ -359,7 +359,15 @@ async def test_a_row_of_an_older_version_gets_the_defaults_of_what_it_lacks(tmp_
 async def test_a_database_that_is_none_is_said_in_words(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "state.db").write_bytes(b"not a database, but long enough to look like one" * 100)
-    with pytest.raises(StoreError, match="cannot be used"):
+    with pytest.raises(StoreError, match=r"cannot be used.*damaged; put a copy") as refused:
+        async with SqliteStore(tmp_path / "a").open():
+            pass
+    assert "nothing is lost" not in str(refused.value)
+
+
+async def test_a_database_that_is_somebody_elses_is_said_in_words(tmp_path: Path) -> None:
+    (tmp_path / "a" / "state.db").mkdir(parents=True)  # tests run as root, whom nothing else refuses
+    with pytest.raises(StoreError, match="has to belong to the server's user"):
         async with SqliteStore(tmp_path / "a").open():
             pass
 
