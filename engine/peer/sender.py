@@ -47,6 +47,8 @@ class RtpSender:
         self._payload_type = 0
         self._sequence_number: int | None = None
         self._needs_keyframe = kind == "video"
+        #: Timestamp and duration of the last frame, and when it was sent.
+        self._last: tuple[int, int, float] | None = None
         self._meter = RateMeter(_METER_WINDOW_S)
         self._asked = trio.Event()
         self._siblings: tuple[RtpSender, ...] = ()
@@ -148,9 +150,20 @@ class RtpSender:
             self._drop()
             return 0
         now = trio.current_time()
+        self._last = (frame.timestamp, frame.duration, now)
         sent = self._send(stream, self._packetizer.packetize(frame.data, self._max_payload_bytes), frame, now)
         self._flush(now)
         return sent
+
+    def reached_timestamp(self, clock_rate: int, now: float) -> int | None:
+        """The timestamp that a frame of now has, where time goes on from the last one; ``None``: nothing was sent yet.
+
+        For another source in the place of one: receivers take pictures that seem older than the last one for late.
+        """
+        if self._last is None:
+            return None
+        timestamp, duration, at = self._last
+        return (timestamp + max(duration, 1, round((now - at) * clock_rate))) & 0xFFFFFFFF
 
     def take_keyframe_request(self) -> bool:
         """Whether the peer has asked for a keyframe since the last call."""

@@ -58,6 +58,10 @@ class _Encoders:
     video: VideoEncoder | None = None
     audio: AudioEncoder | None = None
     names: dict[MediaKind, str] = field(default_factory=dict)
+    #: Where the senders' RTP clocks are, of those that have sent before and have had nothing from here yet.
+    reached: dict[MediaKind, int | None] = field(default_factory=dict)
+    #: The timestamps that time 0 of the source has.
+    firsts: dict[MediaKind, int] = field(default_factory=dict)
 
     def prepare(self) -> None:
         """Bring the encoders to what is agreed on and to what the peer wants. In the trio thread, between calls."""
@@ -67,10 +71,13 @@ class _Encoders:
                 continue
             if self.names.get(kind) != codec.name:
                 self.names[kind] = codec.name
+                self.firsts.pop(kind, None)
                 if kind == "video":
                     self.video = video_encoder_for(codec.name, self.video_configuration)
                 else:
                     self.audio = audio_encoder_for(codec.name, self.audio_configuration)
+            if kind not in self.firsts:
+                self.reached[kind] = sender.reached_timestamp(codec.clock_rate, trio.current_time())
             if kind == "video" and self.video is not None and sender.ready:
                 if sender.take_keyframe_request():
                     self.video.request_keyframe()
@@ -102,11 +109,19 @@ class _Encoders:
                 self.statistics.skipped += 1
                 return []
             self.statistics.pictures += 1
-            return [(self.senders["video"], self.video.encode(item.frame, item.timestamp(90_000)))]
+            return [(self.senders["video"], self.video.encode(item.frame, self._timestamp("video", item, 90_000)))]
         if self.audio is None or "audio" not in ready:
             return []
         self.statistics.sounds += 1
-        return [(self.senders["audio"], self.audio.encode(item.frame, item.timestamp(self.audio.clock_rate)))]
+        timestamp = self._timestamp("audio", item, self.audio.clock_rate)
+        return [(self.senders["audio"], self.audio.encode(item.frame, timestamp))]
+
+    def _timestamp(self, kind: MediaKind, item: SourceFrame, clock_rate: int) -> int:
+        """Behind what an earlier source has sent: the clock of a stream does not go back (RFC 3550 section 5.1)."""
+        if kind not in self.firsts:
+            reached = self.reached.get(kind)
+            self.firsts[kind] = 0 if reached is None else reached - item.timestamp(clock_rate)
+        return item.timestamp(clock_rate, self.firsts[kind])
 
     def send(self, encoded: Sequence[_Encoded]) -> None:
         """Hand on what was encoded. In the trio thread."""

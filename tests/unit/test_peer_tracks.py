@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ import trio
 from support.peers import LOOPBACK, connected_pair, exchange
 from triortc import ConfigurationError, open_peer_connection
 from triortc.codecs.encoders import OpusEncoder
+from triortc.codecs.frames import EncodedFrame
 from triortc.codecs.registry import OPUS, PCMU
 from triortc.codecs.sources import SourceFrame
 from triortc.codecs.testcard import TestCard, Tone
@@ -69,6 +70,30 @@ async def test_frames_that_come_by_themselves_are_left_out_while_nobody_can_rece
         video = connection.add_transceiver("video").sender
         await send_frames(frames(), video, statistics=statistics)
         assert (given, statistics.skipped, statistics.pictures) == ([0, 1, 2, 3], 3, 0)
+
+
+async def test_rfc_3550_5_1_a_source_in_the_place_of_another_goes_on_with_the_clock() -> None:
+    async def sounds_and_pictures() -> AsyncIterator[SourceFrame]:
+        for number in range(10):
+            yield SourceFrame(TestCard(128, 96).picture(number), number / 50)
+            yield SourceFrame(Tone().sound(960 * number, 960), number / 50)
+
+    timestamps: dict[str, list[int]] = {"audio": [], "video": []}
+    async with connected_pair() as (offerer, _):
+        senders = [each.sender for each in offerer.transceivers]
+        for kind, sender in zip(timestamps, senders, strict=True):
+            send = sender.send_frame
+
+            def noted(frame: EncodedFrame, kind: str = kind, send: Callable[[EncodedFrame], int] = send) -> int:
+                timestamps[kind].append(frame.timestamp)
+                return send(frame)
+
+            sender.send_frame = noted  # type: ignore[method-assign]  # looks over its shoulder
+        for _ in range(2):
+            await send_frames(sounds_and_pictures(), *senders)
+    for kind, least in (("audio", 18), ("video", 20)):
+        assert len(timestamps[kind]) >= least
+        assert timestamps[kind] == sorted(set(timestamps[kind])), kind
 
 
 async def test_frames_that_are_none_are_told_what_they_must_be() -> None:
