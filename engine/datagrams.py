@@ -65,6 +65,19 @@ class DatagramBatch:
         waited_ns = self.wall_ns - seconds * 1_000_000_000 - nanoseconds
         return self.now - waited_ns * 1e-9 if 0 <= waited_ns < _MAX_WAITING_NS else self.now
 
+    def arrivals(self, places: Sequence[int], at_once_s: float) -> list[float]:
+        """When each of these datagrams reached this machine; all at one time if the last came so soon after the first.
+
+        Arguments:
+            places: in the order of the batch, one at least.
+        """
+        first_at = self.arrived_at(places[0])
+        if len(places) < 2:
+            return [first_at]
+        if self.arrived_at(places[-1]) - first_at < at_once_s:
+            return [first_at] * len(places)
+        return [self.arrived_at(n) for n in places]
+
     def load_stamped(self, datagrams: Sequence[tuple[Hashable, bytes, float]], now: float) -> None:
         """Fill the batch from values that come with their arrival, as (source, datagram, arrived at)."""
         self.load([(data, source) for source, data, _ in datagrams], now)

@@ -137,6 +137,9 @@ class SendWay(Enum):
     SINGLE = "one by one"
 
 
+_SEGMENTED = SendWay.SEGMENTED  # an enumeration's member is found by a call each time
+
+
 @dataclass(slots=True)
 class SocketCounters:
     """What one socket has done: datagrams and system calls, and what it could not do."""
@@ -391,7 +394,7 @@ class UdpSocket:
             part = run[start : start + step]
             if len(part) <= segment_bytes:
                 self.send(part, remote)
-            elif self.way is SendWay.SEGMENTED:
+            elif self.way is _SEGMENTED:
                 self._send_segmented(part, segment_bytes, remote)
             elif self.way is SendWay.MANY:
                 self._send_many(part, segment_bytes, remote)

@@ -8,6 +8,7 @@ twenty sums: its slope, scaled by how much is known, is held against a threshold
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from enum import Enum, auto
 from typing import Final
 
@@ -25,6 +26,8 @@ _THRESHOLD_GAIN_DOWN: Final = 0.039
 _MINIMUM_THRESHOLD_MS: Final = 6.0
 _MAXIMUM_THRESHOLD_MS: Final = 600.0
 _OUTLIER_MS: Final = 15.0
+#: The threshold moves for no longer than this at one time.
+_LONGEST_STEP_S: Final = 0.1
 _RESET_GAP_S: Final = 3.0
 #: Sums of squares stay precise as long as times are counted from so near.
 _ORIGIN_S: Final = 10.0
@@ -38,6 +41,10 @@ class PathUsage(Enum):
     NORMAL = auto()
     OVERUSED = auto()
     UNDERUSED = auto()
+
+
+# An enumeration's members are found by a call each time.
+_NORMAL, _OVERUSED, _UNDERUSED = PathUsage.NORMAL, PathUsage.OVERUSED, PathUsage.UNDERUSED
 
 
 class DelayTrend:
@@ -91,100 +98,115 @@ class DelayTrend:
         self.usage = PathUsage.NORMAL
 
     def note(self, sent_at: float, last_sent_at: float, arrived_at: float) -> None:
-        """Take packets that left within GROUP_S of each other.
+        """Take packets that left within GROUP_S of each other; see :meth:`note_groups`."""
+        self.note_groups([(sent_at, last_sent_at, arrived_at)])
+
+    def note_groups(self, groups: Iterable[tuple[float, float, float]]) -> None:
+        """Take packets in groups that left within GROUP_S.
 
         Arguments:
-            sent_at, last_sent_at: when the first and the last of them left by our clock, in seconds.
-            arrived_at: when the last to arrive did by the peer's.
+            groups: when the first and the last of each left by our clock, and when the last to arrive did by the
+                peer's, all in seconds.
         """
-        first = self._group_sent_first
-        if first is None:
-            self._begin_group(sent_at, last_sent_at, arrived_at)
-            return
-        ahead = sent_at - first
-        if ahead < 0:
-            return  # overtaken by its group's successor; it tells nothing new
-        if ahead <= GROUP_S:
-            if last_sent_at > self._group_sent_last:
-                self._group_sent_last = last_sent_at
-            if arrived_at > self._group_arrival:
-                self._group_arrival = arrived_at
-            return
-        self._end_group()
-        if ahead > _RESET_GAP_S or abs(arrived_at - self._group_arrival) > _RESET_GAP_S:
-            self._restart()  # after a pause, or when the peer's clock has jumped, old sums mean nothing
-        self._begin_group(sent_at, last_sent_at, arrived_at)
+        first, last, arrival = self._group_sent_first, self._group_sent_last, self._group_arrival
+        ended: list[tuple[float, float]] = []
+        for sent_at, last_sent_at, arrived_at in groups:
+            if first is not None:
+                ahead = sent_at - first
+                if ahead < 0:
+                    continue  # overtaken by its group's successor; it tells nothing new
+                if ahead <= GROUP_S:
+                    if last_sent_at > last:
+                        last = last_sent_at
+                    if arrived_at > arrival:
+                        arrival = arrived_at
+                    continue
+                ended.append((last, arrival))
+                if ahead > _RESET_GAP_S or abs(arrived_at - arrival) > _RESET_GAP_S:
+                    self._restart()  # after a pause, or when the peer's clock has jumped, old sums mean nothing
+                    ended.clear()
+            first, last, arrival = sent_at, last_sent_at, arrived_at
+        self._group_sent_first, self._group_sent_last, self._group_arrival = first, last, arrival
+        if ended:
+            self._follow(ended)
 
-    def _begin_group(self, sent_at: float, last_sent_at: float, arrived_at: float) -> None:
-        self._group_sent_first, self._group_sent_last = sent_at, last_sent_at
-        self._group_arrival = arrived_at
-
-    def _end_group(self) -> None:
-        """Runs for every group, so it is one piece."""
-        sent, arrival = self._group_sent_last, self._group_arrival
-        previous = self._previous_sent
-        self._previous_sent = sent
-        if previous is None:
-            self._origin = self._previous_arrival = arrival
-            return
-        self._groups += 1
-        self._accumulated_ms += ((arrival - self._previous_arrival) - (sent - previous)) * 1000
-        self._previous_arrival = arrival
-        smoothed_ms = self._smoothed_ms = _SMOOTHING * self._smoothed_ms + (1 - _SMOOTHING) * self._accumulated_ms
-        if arrival - self._origin > _ORIGIN_S:
-            self._move_origin(arrival)
-        time_ms = (arrival - self._origin) * 1000
-        window = self._window
+    # One loop on purpose: it runs for every group, and what it costs is function calls and memory touched.
+    def _follow(self, ended: list[tuple[float, float]]) -> None:  # noqa: PLR0915  # see above
+        """Groups have ended, as (when the last packet left, when the last came): smooth, fit the line, judge."""
+        previous_sent, previous_arrival, groups = self._previous_sent, self._previous_arrival, self._groups
+        accumulated_ms, smoothed_ms, window = self._accumulated_ms, self._smoothed_ms, self._window
         times, delays, squares, products = self._sums
-        window.append((time_ms, smoothed_ms))
-        times += time_ms
-        delays += smoothed_ms
-        squares += time_ms * time_ms
-        products += time_ms * smoothed_ms
-        if len(window) > _WINDOW_GROUPS:
-            oldest_ms, delay_ms = window.popleft()
-            times -= oldest_ms
-            delays -= delay_ms
-            squares -= oldest_ms * oldest_ms
-            products -= oldest_ms * delay_ms
-        self._sums = times, delays, squares, products
-        if len(window) == _WINDOW_GROUPS:
+        over_since, trend_before, updated_at = self._over_since, self._trend_before, self._updated_at
+        threshold_ms, usage, held = self._threshold_ms, self.usage, len(window)
+        for sent, arrival in ended:
+            if previous_sent is None:
+                self._origin = previous_arrival = arrival
+                previous_sent = sent
+                continue
+            groups += 1
+            accumulated_ms += ((arrival - previous_arrival) - (sent - previous_sent)) * 1000
+            previous_sent, previous_arrival = sent, arrival
+            smoothed_ms = _SMOOTHING * smoothed_ms + (1 - _SMOOTHING) * accumulated_ms
+            if arrival - self._origin > _ORIGIN_S:
+                times, delays, squares, products = self._move_origin(arrival)
+            time_ms = (arrival - self._origin) * 1000
+            window.append((time_ms, smoothed_ms))
+            times += time_ms
+            delays += smoothed_ms
+            squares += time_ms * time_ms
+            products += time_ms * smoothed_ms
+            if held < _WINDOW_GROUPS:
+                held += 1
+                if held < _WINDOW_GROUPS:
+                    continue
+            else:
+                oldest_ms, delay_ms = window.popleft()
+                times -= oldest_ms
+                delays -= delay_ms
+                squares -= oldest_ms * oldest_ms
+                products -= oldest_ms * delay_ms
             variance = squares - times * times / _WINDOW_GROUPS
             slope = (products - times * delays / _WINDOW_GROUPS) / variance if variance > _LEAST_VARIANCE else 0.0
-            self._judge(slope, arrival)
+            trend_ms = (groups if groups < _MAXIMUM_GROUPS_COUNTED else _MAXIMUM_GROUPS_COUNTED) * slope * _GAIN
+            if trend_ms > threshold_ms:
+                # One high value may be noise: the queue must go on growing for a while.
+                if over_since is None:
+                    over_since = arrival
+                elif arrival - over_since > _OVERUSE_TIME_S and slope >= trend_before:
+                    usage = _OVERUSED
+            else:
+                over_since = None
+                usage = _UNDERUSED if trend_ms < -threshold_ms else _NORMAL
+            trend_before = slope
+            # The threshold follows the path's noise, faster down than up, so that a competing flow does not starve us.
+            before, updated_at = updated_at, arrival
+            if trend_ms < 0:
+                trend_ms = -trend_ms
+            if before is None or trend_ms > threshold_ms + _OUTLIER_MS or arrival <= before:
+                continue
+            elapsed_ms = (arrival - before) * 1000 if arrival - before < _LONGEST_STEP_S else _LONGEST_STEP_S * 1000
+            gain = _THRESHOLD_GAIN_DOWN if trend_ms < threshold_ms else _THRESHOLD_GAIN_UP
+            threshold_ms += gain * (trend_ms - threshold_ms) * elapsed_ms
+            if threshold_ms < _MINIMUM_THRESHOLD_MS:
+                threshold_ms = _MINIMUM_THRESHOLD_MS
+            elif threshold_ms > _MAXIMUM_THRESHOLD_MS:
+                threshold_ms = _MAXIMUM_THRESHOLD_MS
+        self._previous_sent, self._previous_arrival, self._groups = previous_sent, previous_arrival, groups
+        self._accumulated_ms, self._smoothed_ms = accumulated_ms, smoothed_ms
+        self._sums = times, delays, squares, products
+        self._over_since, self._trend_before, self._updated_at = over_since, trend_before, updated_at
+        self._threshold_ms, self.usage = threshold_ms, usage
 
-    def _move_origin(self, arrival: float) -> None:
-        """Count times from now on, and sum up anew: what rounding has added up is gone."""
+    def _move_origin(self, arrival: float) -> tuple[float, float, float, float]:
+        """Count times from now on, and return the sums summed up anew: what rounding has added up is gone."""
         shift_ms = (arrival - self._origin) * 1000
         self._origin = arrival
-        self._window = deque([(time_ms - shift_ms, delay_ms) for time_ms, delay_ms in self._window])
-        self._sums = (
-            sum([time_ms for time_ms, _ in self._window]),
-            sum([delay_ms for _, delay_ms in self._window]),
-            sum([time_ms * time_ms for time_ms, _ in self._window]),
-            sum([time_ms * delay_ms for time_ms, delay_ms in self._window]),
+        moved = [(time_ms - shift_ms, delay_ms) for time_ms, delay_ms in self._window]
+        self._window.clear()
+        self._window += moved
+        return (
+            sum([time_ms for time_ms, _ in moved]),
+            sum([delay_ms for _, delay_ms in moved]),
+            sum([time_ms * time_ms for time_ms, _ in moved]),
+            sum([time_ms * delay_ms for time_ms, delay_ms in moved]),
         )
-
-    def _judge(self, slope: float, arrived_at: float) -> None:
-        trend_ms = min(self._groups, _MAXIMUM_GROUPS_COUNTED) * slope * _GAIN
-        if trend_ms > self._threshold_ms:
-            # One high value may be noise: the queue must go on growing for a while.
-            if self._over_since is None:
-                self._over_since = arrived_at
-            elif arrived_at - self._over_since > _OVERUSE_TIME_S and slope >= self._trend_before:
-                self.usage = PathUsage.OVERUSED
-        else:
-            self._over_since = None
-            self.usage = PathUsage.UNDERUSED if trend_ms < -self._threshold_ms else PathUsage.NORMAL
-        self._trend_before = slope
-        # The threshold follows the noise of the path, faster down than up, so that a competing flow does not starve us.
-        before, threshold_ms = self._updated_at, self._threshold_ms
-        self._updated_at = arrived_at
-        if trend_ms < 0:
-            trend_ms = -trend_ms
-        if before is None or trend_ms > threshold_ms + _OUTLIER_MS:
-            return
-        gain = _THRESHOLD_GAIN_DOWN if trend_ms < threshold_ms else _THRESHOLD_GAIN_UP
-        elapsed_ms = min(max(arrived_at - before, 0.0), 0.1) * 1000
-        moved = threshold_ms + gain * (trend_ms - threshold_ms) * elapsed_ms
-        self._threshold_ms = min(max(moved, _MINIMUM_THRESHOLD_MS), _MAXIMUM_THRESHOLD_MS)

@@ -215,15 +215,13 @@ class SendSideEstimator:
         """
         began_s = self._unwrap_reference(feedback.reference_time) * _REFERENCE_TICK_S
         count, groups = self._history.take_groups(feedback.base_sequence_number, feedback.received, GROUP_S)
-        latest = -inf
-        acknowledge, note = self._acknowledged.add, self._trend.note
-        for sent_at, last_sent_at, size_bytes, ticks in groups:
-            arrived_at = began_s + ticks * _TICK_S
-            acknowledge(size_bytes, arrived_at)
-            note(sent_at, last_sent_at, arrived_at)
-            if arrived_at > latest:
-                latest = arrived_at
-        return count, latest
+        if not groups:
+            return count, -inf
+        first_sent, last_sent, sizes, ticks = zip(*groups, strict=True)
+        arrived_at = [began_s + latest * _TICK_S for latest in ticks]
+        self._acknowledged.add_all(zip(sizes, arrived_at, strict=True))
+        self._trend.note_groups(zip(first_sent, last_sent, arrived_at, strict=True))
+        return count, max(arrived_at)
 
     def _unwrap_reference(self, reference: int) -> int:
         """Return the reference time of a feedback, which wraps every 12 days (24 bits), without the wrap."""

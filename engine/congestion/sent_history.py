@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache
 from math import inf
 from struct import Struct
-from typing import Final
+from typing import Final, TypeAlias
 
 from triortc.engine.rtp.sequence import sequence_difference
 
@@ -18,6 +19,16 @@ SENT_BYTES: Final = SENT.size
 NOTHING: Final = 0xFFFFFFFF
 _EMPTY: Final = SENT.pack(NOTHING, 0, 0.0)
 _MAXIMUM_PACKETS: Final = 0x8000
+#: Feedback of so many packets, all of them known, is read in one go.
+_AT_ONCE: Final = 256
+#: First sent at, last sent at, bytes, when the last of them arrived.
+Group: TypeAlias = tuple[float, float, int, int]
+
+
+@cache
+def _records(count: int) -> Struct:
+    """So many SENT, one behind the other; of few counts, so what was made is kept."""
+    return Struct("=" + "IId" * count)
 
 
 class SentHistory:
@@ -40,9 +51,7 @@ class SentHistory:
         """Remember a packet."""
         SENT.pack_into(self.ring, (sequence_number & self.mask) * SENT_BYTES, sequence_number, size_bytes, now)
 
-    def take_groups(
-        self, base: int, received: Sequence[tuple[int, int]], within_s: float
-    ) -> tuple[int, list[tuple[float, float, int, int]]]:
+    def take_groups(self, base: int, received: Sequence[tuple[int, int]], within_s: float) -> tuple[int, list[Group]]:
         """Take packets in the order of their numbers; those that left together are a group.
 
         Arguments:
@@ -53,42 +62,29 @@ class SentHistory:
         Returns:
             How many were known; (first sent at, last sent at, bytes, when the last of them arrived) of each group.
         """
-        groups: list[tuple[float, float, int, int]] = []
         if not received:
-            return 0, groups
+            return 0, []
         mask, ring = self.mask, self.ring
         count = received[-1][0] + 1
         first = base & mask
-        whole = len(received) == count and first + count <= mask + 1
-        if whole:  # as most are: read at once, and forgotten at once
-            place = slice(first * SENT_BYTES, (first + count) * SENT_BYTES)
-            records = list(SENT.iter_unpack(ring[place]))
-            ring[place] = _EMPTY * count
-        else:
-            records = [SENT.unpack_from(ring, ((base + offset) & mask) * SENT_BYTES) for offset, _ in received]
-        arrival = known = size_bytes = latest = 0
-        group_at = last_at = -inf
-        for (offset, delta), (number, size, sent_at) in zip(received, records, strict=True):
-            arrival += delta
-            if number != (base + offset) & 0xFFFF:
-                if whole and number != NOTHING:
-                    SENT.pack_into(ring, (number & mask) * SENT_BYTES, number, size, sent_at)  # another one's place
+        if len(received) == count <= _AT_ONCE and first + count <= mask + 1:  # as most are
+            records = _records(count).unpack_from(ring, first * SENT_BYTES)
+            if records[::3] == tuple(range(base, base + count)):
+                ring[first * SENT_BYTES : (first + count) * SENT_BYTES] = _EMPTY * count
+                return count, _group(zip(received, records[1::3], records[2::3], strict=True), within_s)
+        known: list[tuple[tuple[int, int], int, float]] = []
+        skipped = 0
+        for offset, delta in received:
+            number = (base + offset) & 0xFFFF
+            at = (number & mask) * SENT_BYTES
+            found, size, sent_at = SENT.unpack_from(ring, at)
+            if found != number:
+                skipped += delta
                 continue
-            if not whole:
-                ring[(number & mask) * SENT_BYTES : (number & mask) * SENT_BYTES + SENT_BYTES] = _EMPTY
-            known += 1
-            if sent_at != last_at:
-                if not 0 <= sent_at - group_at <= within_s:
-                    if size_bytes:
-                        groups.append((group_at, last_at, size_bytes, latest))
-                    group_at, size_bytes, latest = sent_at, 0, arrival
-                last_at = sent_at
-            size_bytes += size
-            if arrival > latest:
-                latest = arrival
-        if size_bytes:
-            groups.append((group_at, last_at, size_bytes, latest))
-        return known, groups
+            ring[at : at + SENT_BYTES] = _EMPTY
+            known.append(((offset, delta + skipped), size, sent_at))
+            skipped = 0
+        return len(known), _group(known, within_s)
 
     def pending(self, first: int, count: int) -> int:
         """How many of these numbers were sent and not acknowledged."""
@@ -113,3 +109,24 @@ class SentHistory:
         self.highest_reported = last
         fresh = min(advance, count, self.mask + 1)
         return (last - fresh + 1) & 0xFFFF, fresh
+
+
+def _group(packets: Iterable[tuple[tuple[int, int], int, float]], within_s: float) -> list[Group]:
+    """Packets, as ((offset, time since the one before), bytes, when it left), in groups. Runs for every packet."""
+    groups: list[Group] = []
+    arrival = size_bytes = latest = 0
+    group_at = last_at = -inf
+    for (_, delta), size, sent_at in packets:
+        arrival += delta
+        if sent_at != last_at:
+            if not 0 <= sent_at - group_at <= within_s:
+                if size_bytes:
+                    groups.append((group_at, last_at, size_bytes, latest))
+                group_at, size_bytes, latest = sent_at, 0, arrival
+            last_at = sent_at
+        size_bytes += size
+        if arrival > latest:
+            latest = arrival
+    if size_bytes:
+        groups.append((group_at, last_at, size_bytes, latest))
+    return groups

@@ -34,6 +34,7 @@ __all__ = ["IceAgent"]
 
 _UFRAG: Final = re.compile(r"[A-Za-z0-9+/]{4,256}", re.ASCII)
 _PASSWORD: Final = re.compile(r"[A-Za-z0-9+/]{22,256}", re.ASCII)
+_DISCONNECTED: Final = IceState.DISCONNECTED  # an enumeration's member is found by a call each time
 _ENDED: Final = (IceState.FAILED, IceState.CLOSED)
 
 
@@ -227,7 +228,7 @@ class IceAgent:
             self._deadline_is_known = False
         if self._nomination.media(pair, now):
             self._deadline_is_known = False
-        if self.state is IceState.DISCONNECTED:
+        if self.state is _DISCONNECTED:
             self._proceed(now)
         return not self._deadline_is_known
 

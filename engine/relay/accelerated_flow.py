@@ -15,7 +15,6 @@ from triortc.engine.address import Address
 from triortc.engine.datagrams import DatagramBatch
 from triortc.engine.relay.core import Direction, Forwarder, History, Settled
 from triortc.engine.relay.core_layout import (
-    ARRIVAL,
     CLOSE,
     GAP_BEHIND,
     GO_ON,
@@ -25,6 +24,7 @@ from triortc.engine.relay.core_layout import (
     RECEIVED,
     SENT_BYTES,
     STATE,
+    read_arrivals,
 )
 from triortc.engine.relay.gate import Gate
 from triortc.engine.relay.rewriter import StreamRewriter
@@ -82,14 +82,15 @@ class Link:
         """What came and what went: for the estimates of both sides, and for NACK."""
         sender = self.target.sender
         estimator = sender.estimator
+        note_sent = _ignore if estimator is None else estimator.note_sent
         for value, kind, at in NOTE.iter_unpack(notes):
-            if kind != SENT_BYTES:
+            if kind == SENT_BYTES:
+                note_sent(value, at)
+            else:
                 self._note_gap(kind, value, at)
-            elif estimator is not None:
-                estimator.note_sent(value, at)
         sender.transport_sequence_number = number
         if arrivals:
-            self.source.media.note_transport_sequence_numbers(list(ARRIVAL.iter_unpack(arrivals)), ssrc)
+            self.source.media.note_transport_sequence_numbers(*read_arrivals(arrivals), ssrc)
 
     def _note_gap(self, kind: int, sequence_number: int, at: float) -> None:
         """A flow has told of the last packet before a gap, or of one since."""
@@ -101,6 +102,10 @@ class Link:
 
 def _nothing() -> None:
     """Nobody wants the flow again."""
+
+
+def _ignore(_size_bytes: int, _at: float) -> None:
+    """Nobody estimates what the way can carry."""
 
 
 class AcceleratedFlow:

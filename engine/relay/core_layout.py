@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import cache
 from struct import Struct
 from typing import Final
 
@@ -38,6 +39,7 @@ __all__ = [
     "TELL",
     "WINDOW",
     "pack_address",
+    "read_arrivals",
     "unpack_address",
 ]
 
@@ -61,6 +63,19 @@ NOTE: Final = Struct("=IId")
 SENT_BYTES, GAP_BEHIND, RECEIVED = 0, 1, 1 + MAX_FLOWS
 #: The same of a transport-wide number that came: number, when.
 ARRIVAL: Final = Struct("=I4xd")
+
+
+@cache
+def _arrivals(count: int) -> Struct:
+    return Struct("=" + "I4xd" * count)
+
+
+def read_arrivals(told: bytes) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """The numbers of ARRIVALs that lie one behind the other, _JOURNAL at most, and the time of each."""
+    values = _arrivals(len(told) // ARRIVAL.size).unpack(told)
+    return values[::2], values[1::2]
+
+
 #: When it was sent, sequence number, bytes of header and payload.
 SENT_PACKET: Final = Struct("=dHHH2x")
 #: Behind a state: the next transport-wide number, count of ARRIVALs, which lie behind this, and of NOTEs.

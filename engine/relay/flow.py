@@ -55,6 +55,7 @@ _SETTLE_PACKETS: Final = 4096
 _DECAY: Final = [(15 / 16) ** n for n in range(_MAX_RUN + 1)]
 #: Half of what feedback tells apart: packets of one run that have come within it have come at one time.
 _AT_ONCE_S: Final = 125e-6
+_OPEN: Final = GateState.OPEN  # an enumeration's member is found by a call each time
 _SCRATCH: Final = memoryview(bytearray(CHUNK_BYTES))
 
 
@@ -185,7 +186,7 @@ class Flow:
             The first one that was not taken; `end` if all were.
         """
         keyframes = self._keyframes
-        if self._gate.state is not GateState.OPEN or (keyframes is not None and keyframes.waiting):
+        if self._gate.state is not _OPEN or (keyframes is not None and keyframes.waiting):
             self.close()
             return first
         end = min(end, first + _MAX_RUN)
@@ -210,6 +211,7 @@ class Flow:
         if sent is not None:
             sent_ring, sent_mask = sent.ring, sent.mask
         numbers: list[int] = []
+        places: list[int] = []
         if is_gcm:
             decrypt_into, encrypt_into = self._decrypt_into, self._encrypt_into
         extension, extension_length = b"", 0
@@ -320,7 +322,8 @@ class Flow:
                 if extension_length:
                     extension, extension_length = b"", 0
                 if first_word & _HAS_EXTENSION and shape.number_shift >= 0:
-                    numbers.append(n << 16 | block >> shape.number_shift & 0xFFFF)
+                    numbers.append(block >> shape.number_shift & 0xFFFF)
+                    places.append(n)
             else:
                 n = end
         except InvalidTag:
@@ -340,20 +343,12 @@ class Flow:
         else:
             self._unnoted += packets
         if numbers:
-            self._note_arrivals(batch, first, n, numbers)
+            times = batch.arrivals(places, _AT_ONCE_S)
+            self.session.media.note_transport_sequence_numbers(numbers, times, ssrc)
         target.sent_run(position - began, next_number, now)
         if self._packets >= _SETTLE_PACKETS:
             self.settle()
         return n
-
-    def _note_arrivals(self, batch: DatagramBatch, first: int, end: int, numbers: list[int]) -> None:
-        """Transport-wide numbers have come, each in the low 16 bits below its place in the batch."""
-        arrived_at = batch.arrived_at(first)
-        if end - first < 2 or batch.arrived_at(end - 1) - arrived_at < _AT_ONCE_S:
-            arrivals = [(number & 0xFFFF, arrived_at) for number in numbers]
-        else:
-            arrivals = [(number & 0xFFFF, batch.arrived_at(number >> 16)) for number in numbers]
-        self.session.media.note_transport_sequence_numbers(arrivals, self._stream.ssrc)
 
     def _note(self, heads: tuple[int, ...], first: int, end: int, size_bytes: int, now: float) -> None:
         """Count a run, and its jitter packet by packet as RFC 3550 section 6.4.1 says."""

@@ -7,18 +7,29 @@ bounded by the packet's own.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from triortc.errors import ConfigurationError, RtpError
 
-__all__ = ["REFERENCE_TIME_US", "TICK_US", "TransportFeedback", "parse_transport_feedback"]
+__all__ = [
+    "REFERENCE_TIME_US",
+    "TICK_US",
+    "TransportFeedback",
+    "build_whole_feedback",
+    "parse_transport_feedback",
+]
 
 TICK_US: Final = 250
 REFERENCE_TIME_US: Final = 64_000
 
 _HEAD = Struct("!IIHH")
+_FIXED_HEAD = Struct("!IIHHI")
+#: The same, and the first chunk.
+_ORDINARY_HEAD = Struct("!IIHHIH")
+#: The RTCP header, and all before the arrival times where every packet has come.
+_WHOLE = Struct("!BBHIIHHIH")
+_PADDING: Final = (b"", b"\1", b"\0\2", b"\0\0\3")
 _NOT_RECEIVED: Final = 0
 _SMALL: Final = 1
 _LARGE: Final = 2
@@ -30,15 +41,7 @@ _FIXED_BYTES: Final = 16
 _ORDINARY_BYTES: Final = 18
 
 
-@dataclass(slots=True, frozen=True)
-class TransportFeedback:
-    """Which of `packet_status_count` packets from `base_sequence_number` on arrived, and when.
-
-    `reference_time` is signed (24 bits) in units of 64 ms. `received` holds (offset from the base, delta) in rising
-    order of offset; a delta is in units of 250 µs and counts from the received packet before, the first from the
-    reference time.
-    """
-
+class _Fields(NamedTuple):
     sender_ssrc: int
     media_ssrc: int
     base_sequence_number: int
@@ -46,6 +49,17 @@ class TransportFeedback:
     reference_time: int
     feedback_count: int
     received: tuple[tuple[int, int], ...]
+
+
+class TransportFeedback(_Fields):
+    """Which of `packet_status_count` packets from `base_sequence_number` on arrived, and when.
+
+    `reference_time` is signed (24 bits) in units of 64 ms. `received` holds (offset from the base, delta) in rising
+    order of offset; a delta is in units of 250 µs and counts from the received packet before, the first from the
+    reference time. A tuple, because one is made for every hundredth of a call's packets or so.
+    """
+
+    __slots__ = ()
 
     packet_type = 205
     format = 15
@@ -101,17 +115,44 @@ class TransportFeedback:
         return symbols
 
 
+def build_whole_feedback(
+    sender_ssrc: int,
+    media_ssrc: int,
+    base_sequence_number: int,
+    reference_time: int,
+    feedback_count: int,
+    deltas: bytes,
+) -> bytes:
+    """Return the whole RTCP packet that says when every packet from the base on came, in the bytes that `build` gives.
+
+    Arguments:
+        deltas: one byte a packet, 1 to 8191 of them.
+    """
+    count = len(deltas)
+    padding = _PADDING[-(_ORDINARY_BYTES + count) % 4]
+    first = (0xA0 if padding else 0x80) | TransportFeedback.format
+    head = _WHOLE.pack(
+        *(first, TransportFeedback.packet_type, (_ORDINARY_BYTES + count + 3) // 4),
+        *(sender_ssrc, media_ssrc, base_sequence_number, count),
+        *((reference_time & 0xFFFFFF) << 8 | feedback_count, _SMALL << 13 | count),
+    )
+    return head + deltas + padding
+
+
 def parse_transport_feedback(body: bytes) -> TransportFeedback:
     """Parse the body of transport-wide feedback; padding behind it is ignored.
 
     Raises RtpError if chunks or deltas are cut off.
     """
-    if len(body) < _FIXED_BYTES:
+    if len(body) >= _ORDINARY_BYTES:
+        sender_ssrc, media_ssrc, base, count, timing, chunk = _ORDINARY_HEAD.unpack_from(body)
+    elif len(body) >= _FIXED_BYTES:
+        sender_ssrc, media_ssrc, base, count, timing = _FIXED_HEAD.unpack_from(body)
+        chunk = -1
+    else:
         raise RtpError("transport feedback is shorter than its head")
-    sender_ssrc, media_ssrc, base, count = _HEAD.unpack_from(body)
-    timing = int.from_bytes(body[12:16], "big")
     reference_time = ((timing >> 8) ^ 0x800000) - 0x800000
-    if len(body) >= _ORDINARY_BYTES + count and body[16:18] == (_SMALL << 13 | count).to_bytes(2, "big"):
+    if chunk == _SMALL << 13 | count and len(body) >= _ORDINARY_BYTES + count:
         ordinary = tuple(enumerate(body[_ORDINARY_BYTES : _ORDINARY_BYTES + count]))
         return TransportFeedback(sender_ssrc, media_ssrc, base, count, reference_time, timing & 0xFF, ordinary)
     symbols, offset = _parse_chunks(body, count)

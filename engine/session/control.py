@@ -45,13 +45,14 @@ class Control:
     __slots__ = (
         "_cname",
         "_inbound",
+        "_is_reduced",
         "_limit_told_bps",
         "_outbound",
         "_own_ssrc",
+        "_sections",
         "_sender",
         "_wall_clock_offset_s",
         "limit_bps",
-        "sections",
     )
 
     def __init__(
@@ -69,10 +70,22 @@ class Control:
         self._inbound = inbound
         self._outbound = outbound
         self._wall_clock_offset_s = wall_clock_offset_s
-        self.sections: tuple[NegotiatedMedia, ...] = ()
+        self._sections: tuple[NegotiatedMedia, ...] = ()
+        #: Whether reduced-size RTCP was agreed on (RFC 5506).
+        self._is_reduced = False
         #: What the peer is asked to send no more than in all; None before there was a limit.
         self.limit_bps: int | None = None
         self._limit_told_bps = 0
+
+    @property
+    def sections(self) -> tuple[NegotiatedMedia, ...]:
+        """What was negotiated."""
+        return self._sections
+
+    @sections.setter
+    def sections(self, sections: tuple[NegotiatedMedia, ...]) -> None:
+        self._sections = sections
+        self._is_reduced = bool(sections) and all(section.reduced_size for section in sections)
 
     def report(self, now: float) -> list[RtcpPacket]:
         """The packets of a compound report; streams must be settled."""
@@ -117,14 +130,23 @@ class Control:
         srtp = self._sender.srtp
         if srtp is None or not packets:
             return
-        reduced = bool(self.sections) and all(section.reduced_size for section in self.sections)
-        whole = packets if reduced or not _is_feedback(packets[0]) else [*self._empty_report(), *packets]
-        protected = srtp.protect_rtcp(build_compound(whole))
-        room = self._sender.outbox.reserve(len(protected))
+        whole = packets if self._is_reduced or not _is_feedback(packets[0]) else [*self._empty_report(), *packets]
+        self._put(srtp.protect_rtcp(build_compound(whole)))
+
+    def send_feedback(self, packet: bytes) -> None:
+        """The same with one packet that is built already, which is feedback."""
+        srtp = self._sender.srtp
+        if srtp is not None:
+            whole = packet if self._is_reduced else build_compound(self._empty_report()) + packet
+            self._put(srtp.protect_rtcp(whole))
+
+    def _put(self, protected: bytes) -> None:
+        sender, length = self._sender, len(protected)
+        room = sender.outbox.reserve(length)
         if room is not None:
             room[:] = protected
-            self._sender.outbox.commit(len(protected))
-            self._sender.wake_media()
+            sender.outbox.commit(length)
+            sender.wake_media()
 
     def _empty_report(self) -> list[RtcpPacket]:
         """What a compound begins with where reduced-size RTCP was not agreed on (RFC 3550 section 6.1)."""

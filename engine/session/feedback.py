@@ -34,6 +34,9 @@ def handle_rtcp(media: MediaSession, plain: bytes, now: float) -> None:
     estimator = media.estimator
     for packet in packets:
         match packet:
+            case TransportFeedback():  # the first: most of what comes is that
+                if estimator is not None:
+                    estimator.on_feedback(packet, now)
             case SenderReport():
                 media.note_sender_report(packet, now)
                 _report_blocks(media, packet.report_blocks, now)
@@ -50,8 +53,6 @@ def handle_rtcp(media: MediaSession, plain: bytes, now: float) -> None:
                     _keyframe_wanted(media, ssrc, now)
             case ReceiverEstimatedMaximumBitrate() if estimator is not None:
                 estimator.on_remb(packet.bitrate_bps, now)
-            case TransportFeedback() if estimator is not None:
-                estimator.on_feedback(packet, now)
     media.check_limit(now)
 
 

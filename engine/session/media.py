@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import inf
 from typing import Final
@@ -283,14 +283,12 @@ class MediaSession:
         """The id of the transport-wide number in what the peer sends, 0 for none."""
         return self._transport_cc_id
 
-    def note_transport_sequence_numbers(self, arrivals: list[tuple[int, float]], ssrc: int) -> None:
-        """Packets of a flow have come, as (transport-wide number, time)."""
+    def note_transport_sequence_numbers(self, numbers: Sequence[int], times: Sequence[float], ssrc: int) -> None:
+        """Packets of a flow have come: their transport-wide numbers, and the time of each."""
         recorder = self._recorder
-        if recorder is None:
+        if recorder is None or not recorder.note_run(numbers, times):
             return
         recorder.media_ssrc = recorder.media_ssrc or ssrc
-        if not recorder.note_run(arrivals):
-            return
         due_at = self._feedback_at(recorder)
         if due_at < self._due_at:
             self._due_at = due_at
@@ -445,10 +443,12 @@ class MediaSession:
             # A little late is no reason to tell less often; much is, or one never gets back to the others' times.
             since = max(self.settle_at, now - self._configuration.streams.feedback.settle_grid_ms / 1000)
             self.settle_at, feedback_until = inf, inf  # what flows have counted elsewhere goes out at once
+            has_flows = False
             for received in self.inbound.values():
                 if received.flow is not None:
                     received.flow.settle_numbers()
-            if any(received.flow is not None for received in self.inbound.values()):
+                    has_flows = True
+            if has_flows:
                 self.settle_in_time(since)
         if self._reports.due(now):
             self.settle_flows()
@@ -457,11 +457,14 @@ class MediaSession:
         self.control.send_requests(now)
         if self._recorder is not None and self._feedback_at(self._recorder) <= feedback_until:
             for feedback in self._recorder.due(feedback_until):
-                self.control.send([feedback])
+                self.control.send_feedback(feedback)
         self._find_deadline()
 
     def _find_deadline(self) -> None:
-        due_at = min((stream.due_at() for stream in self.inbound.values()), default=inf)
-        report_at = self._reports.next_deadline()
+        due_at = self._reports.next_deadline() or inf
+        for stream in self.inbound.values():
+            stream_at = stream.due_at()
+            if stream_at < due_at:
+                due_at = stream_at
         feedback_at = inf if self._recorder is None else self._feedback_at(self._recorder)
-        self._due_at = min(due_at, report_at or inf, feedback_at, self.settle_at)
+        self._due_at = min(due_at, feedback_at, self.settle_at)

@@ -48,6 +48,7 @@ from triortc.errors import ConfigurationError
 
 __all__ = ["Session"]
 
+_CLOSED: Final = ConnectionState.CLOSED  # an enumeration's member is found by a call each time
 #: DTLS datagrams that came before ICE knew where to answer (RFC 8842: they may overtake the checks).
 MAX_EARLY_DTLS: Final = 8
 
@@ -229,7 +230,7 @@ class Session:
 
     def close(self, now: float) -> None:
         """Say good-bye (RTCP BYE, DTLS close_notify) and stop. What is to be sent is still polled afterwards."""
-        if self.state is ConnectionState.CLOSED:
+        if self.state is _CLOSED:
             return
         self.media.say_goodbye(now)
         if self.dtls is not None and self._handshake_started:
@@ -246,7 +247,7 @@ class Session:
         Returns the sources that have proved to be this session's peer: their further datagrams belong here.
         """
         authenticated: list[Address] = []
-        if self.state is ConnectionState.CLOSED:
+        if self.state is _CLOSED:
             return authenticated
         self._wake()
         counters, media = self.counters, self.media
@@ -297,9 +298,6 @@ class Session:
         authenticated: list[Address] = []
         n = first
         while n < end:
-            if not flows:
-                rest = [(slots[i][: lengths[i]], remote, batch.arrived_at(i)) for i in range(n, end) if lengths[i] >= 0]
-                return authenticated + self.receive(rest, local, now)
             flow = flows.get(heads[4 * n + 3])
             if flow is not None and flow.source == remote:
                 taken = flow.forward(batch, n, end, now)
@@ -308,6 +306,9 @@ class Session:
                     continue
             if lengths[n] >= SHORTEST_RTCP_BYTES and is_rtcp(heads[4 * n]):
                 authenticated += self.receive_rtcp(slots[n][: lengths[n]], local, remote, now)
+            elif not flows:
+                rest = [(slots[i][: lengths[i]], remote, batch.arrived_at(i)) for i in range(n, end) if lengths[i] >= 0]
+                return authenticated + self.receive(rest, local, now)
             elif lengths[n] >= 0:
                 authenticated += self.receive([(slots[n][: lengths[n]], remote, batch.arrived_at(n))], local, now)
             n += 1
@@ -379,7 +380,7 @@ class Session:
 
     def next_deadline(self) -> float | None:
         """When :meth:`handle_timeout` wants to be called."""
-        if self.state is ConnectionState.CLOSED:
+        if self.state is _CLOSED:
             return None
         control, media = self._control_deadline, self.media.deadline
         if control is None or (media is not None and media < control):
@@ -388,7 +389,7 @@ class Session:
 
     def handle_timeout(self, now: float) -> None:
         """A deadline has passed; the next one is to be asked for."""
-        if self.state is ConnectionState.CLOSED:
+        if self.state is _CLOSED:
             return
         if self._control_deadline is None or now < self._control_deadline:
             self.media.handle_timeout(now)  # reports and feedback are most of what is ever due

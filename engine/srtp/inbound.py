@@ -147,16 +147,16 @@ class SrtpInbound:
         Returns:
             The compound RTCP packet; ``None`` if it was dropped, and then one of the counters has grown.
         """
-        view = memoryview(packet)
-        end = len(view) - self._rtcp_overhead
+        packet = bytes(packet)
+        end = len(packet) - self._rtcp_overhead
         if end < RTCP_HEADER_BYTES:
             self.dropped_malformed += 1
             return None
         # The trailer stands before an HMAC tag (RFC 3711 section 3.4) but behind an AEAD tag (RFC 7714 section 9).
-        offset = len(view) - RTCP_INDEX_BYTES if self.profile.aead else end
-        trailer = int.from_bytes(view[offset : offset + RTCP_INDEX_BYTES], "big")
+        offset = len(packet) - RTCP_INDEX_BYTES if self.profile.aead else end
+        trailer = int.from_bytes(packet[offset : offset + RTCP_INDEX_BYTES], "big")
         index = trailer & MAX_RTCP_INDEX
-        ssrc = int.from_bytes(view[4:8], "big")
+        ssrc = int.from_bytes(packet[4:8], "big")
         stream = self._rtcp_streams.get(ssrc)
         if stream is not None:
             behind = stream.highest - index
@@ -164,7 +164,7 @@ class SrtpInbound:
                 self.dropped_replay += 1
                 return None
         iv = self.transform.rtcp_iv(ssrc) if stream is None else stream.iv
-        plain = self.transform.open_rtcp(view, iv, trailer)
+        plain = self.transform.open_rtcp(packet, iv, trailer)
         if plain is None:
             self.dropped_authentication += 1
             return None

@@ -130,4 +130,5 @@ class SrtpOutbound:
         if index > MAX_RTCP_INDEX:
             raise SrtpError("2^31 SRTCP packets were sent under one key (RFC 3711 section 9.2); open a new session")
         self._next_rtcp_index[ssrc] = index + 1
-        return self.transform.seal_rtcp(packet, self.transform.rtcp_iv(ssrc), index)
+        transform = self.transform
+        return transform.seal_rtcp(packet, transform.rtcp_iv(ssrc), index)

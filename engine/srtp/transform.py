@@ -46,7 +46,7 @@ class Transform(Protocol):
     def seal_rtcp(self, packet: bytes, iv: int, index: int) -> bytes:
         """The SRTCP packet, encrypted."""
 
-    def open_rtcp(self, packet: memoryview, iv: int, trailer: int) -> bytes | None:
+    def open_rtcp(self, packet: bytes, iv: int, trailer: int) -> bytes | None:
         """The compound packet, ``None`` if not authentic. ``trailer`` is the E flag and the index as one number."""
 
 
@@ -95,15 +95,15 @@ class AesGcmTransform:
         nonce = (iv ^ index).to_bytes(12, "big")
         return header + self._rtcp.encrypt(nonce, packet[RTCP_HEADER_BYTES:], header + trailer) + trailer
 
-    def open_rtcp(self, packet: memoryview, iv: int, trailer: int) -> bytes | None:
+    def open_rtcp(self, packet: bytes, iv: int, trailer: int) -> bytes | None:
         """See :meth:`Transform.open_rtcp`; an unencrypted packet is all associated data (RFC 7714 section 9.3)."""
         nonce = (iv ^ (trailer & ~_ENCRYPTED)).to_bytes(12, "big")
         end = len(packet) - RTCP_INDEX_BYTES
         try:
             if trailer & _ENCRYPTED:
-                header = bytes(packet[:RTCP_HEADER_BYTES])
+                header = packet[:RTCP_HEADER_BYTES]
                 return header + self._rtcp.decrypt(nonce, packet[RTCP_HEADER_BYTES:end], header + packet[end:])
-            plain = bytes(packet[: end - self.TAG_BYTES])
+            plain = packet[: end - self.TAG_BYTES]
             self._rtcp.decrypt(nonce, packet[end - self.TAG_BYTES : end], plain + packet[end:])
         except InvalidTag:
             return None
@@ -177,9 +177,9 @@ class AesCmTransform:
         sealed += (_ENCRYPTED | index).to_bytes(RTCP_INDEX_BYTES, "big")
         return sealed + self._rtcp_digest(sealed)
 
-    def open_rtcp(self, packet: memoryview, iv: int, trailer: int) -> bytes | None:
+    def open_rtcp(self, packet: bytes, iv: int, trailer: int) -> bytes | None:
         """See :meth:`Transform.open_rtcp` (RFC 3711 section 3.4)."""
-        signed = bytes(packet[: len(packet) - self._rtcp_tag])
+        signed = packet[: len(packet) - self._rtcp_tag]
         if not compare_digest(self._rtcp_digest(signed), packet[len(signed) :]):
             return None
         plain = signed[:-RTCP_INDEX_BYTES]

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import sub
 from typing import Final
 
-from triortc.engine.rtcp.transport_feedback import REFERENCE_TIME_US, TICK_US, TransportFeedback
+from triortc.engine.rtcp.packets import build_compound
+from triortc.engine.rtcp.transport_feedback import (
+    REFERENCE_TIME_US,
+    TICK_US,
+    TransportFeedback,
+    build_whole_feedback,
+)
 from triortc.engine.rtp.sequence import SequenceTracker
 from triortc.engine.streams.configuration import FeedbackConfiguration
 from triortc.engine.streams.timing import next_multiple
@@ -15,6 +22,7 @@ __all__ = ["TransportFeedbackRecorder"]
 _TICKS_PER_S: Final = 1_000_000 // TICK_US
 _TICKS_PER_REFERENCE: Final = REFERENCE_TIME_US // TICK_US
 _MAXIMUM_DELTA: Final = 0x7FFF
+_MAXIMUM_WHOLE: Final = 0x1FFF  # packets that one chunk can tell of
 _MAXIMUM_STATUSES: Final = 0x3FFF  # in one feedback packet; its field has 16 bits, a datagram holds far fewer arrivals
 
 
@@ -28,12 +36,13 @@ class TransportFeedbackRecorder:
     """
 
     __slots__ = (
-        "_arrivals",
         "_configuration",
         "_deadline",
         "_dropped",
         "_feedback_count",
         "_next_base",
+        "_numbers",
+        "_times",
         "_tracker",
         "media_ssrc",
         "sender_ssrc",
@@ -46,8 +55,9 @@ class TransportFeedbackRecorder:
         self.media_ssrc = media_ssrc
         self._configuration = configuration or FeedbackConfiguration()
         self._tracker = SequenceTracker()
-        #: As they came, as (transport-wide sequence number, time): nothing is made of them before feedback is due.
-        self._arrivals: list[tuple[int, float]] = []
+        #: Transport-wide numbers as they came, and when: nothing is made of them before feedback is due.
+        self._numbers: list[int] = []
+        self._times: list[float] = []
         self._next_base = -1
         self._feedback_count = 0
         self._deadline: float | None = None
@@ -63,23 +73,24 @@ class TransportFeedbackRecorder:
 
     def note(self, transport_sequence_number: int, now: float) -> None:
         """Record an arrival. The first one counts if a number comes twice."""
-        self.note_run([(transport_sequence_number, now)])
+        self.note_run((transport_sequence_number,), (now,))
 
-    def note_run(self, arrivals: list[tuple[int, float]]) -> bool:
-        """Record arrivals, as (transport-wide sequence number, time); True if feedback is due sooner than before."""
-        waiting, maximum = self._arrivals, self._configuration.maximum_packets
+    def note_run(self, numbers: Sequence[int], times: Sequence[float]) -> bool:
+        """Record arrivals: transport-wide numbers and the time of each. True if feedback is due sooner than before."""
+        waiting, maximum = self._numbers, self._configuration.maximum_packets
         before = len(waiting)
-        waiting += arrivals
+        waiting += numbers
+        self._times += times
         count = len(waiting)
         if self._deadline is None:
-            self._deadline = self._due_after(arrivals[0][1])
+            self._deadline = self._due_after(times[0])
         elif count < maximum or before >= maximum:
             if count > 4 * maximum:
                 self._dropped += count - 4 * maximum
-                del waiting[4 * maximum :]
+                del waiting[4 * maximum :], self._times[4 * maximum :]
             return False
         if count >= maximum:
-            self._deadline = arrivals[-1][1]
+            self._deadline = times[-1]
         return True
 
     def _due_after(self, now: float) -> float:
@@ -89,36 +100,37 @@ class TransportFeedbackRecorder:
     @property
     def is_full(self) -> bool:
         """Whether as many arrivals wait as one feedback packet holds: they are to be sent now."""
-        return len(self._arrivals) >= self._configuration.maximum_packets
+        return len(self._numbers) >= self._configuration.maximum_packets
 
     def next_deadline(self) -> float | None:
         """Return when feedback is due, None if nothing has arrived since the last one."""
         return self._deadline
 
-    def due(self, now: float) -> list[TransportFeedback]:
-        """Return the feedback to send now: usually one packet, more after a long pause or a restart.
+    def due(self, now: float) -> list[bytes]:
+        """Return the feedback to send now, as whole RTCP packets: usually one, more after a long pause or a restart.
 
         Empty if none is due.
         """
         if self._deadline is None or now < self._deadline:
             return []
         self._deadline = None
-        arrivals, self._arrivals = self._arrivals, []
-        ordinary = self._build_ordinary(arrivals)
-        if ordinary is not None:
-            return [ordinary]
-        pending = self._in_order(arrivals)
-        feedback: list[TransportFeedback] = []
+        numbers, times = self._numbers, self._times
+        self._numbers, self._times = [], []
+        whole = self._build_whole(numbers, times)
+        if whole:
+            return [whole]
+        pending = self._in_order(numbers, times)
+        feedback: list[bytes] = []
         while pending:
             packet, taken = self._build(pending)
-            feedback.append(packet)
+            feedback.append(build_compound([packet]))
             pending = pending[taken:]
         return feedback
 
-    def _in_order(self, arrivals: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    def _in_order(self, numbers: list[int], times: list[float]) -> list[tuple[int, float]]:
         """The first arrival of each number, by extended number."""
         extend, taken = self._tracker.extend, dict[int, float]()
-        for number, arrived_at in arrivals:
+        for number, arrived_at in zip(numbers, times, strict=True):
             extended = extend(number)
             if extended < 0:
                 self._dropped += 1
@@ -126,21 +138,25 @@ class TransportFeedbackRecorder:
                 taken.setdefault(extended, arrived_at)
         return sorted(taken.items())
 
-    def _build_ordinary(self, arrivals: list[tuple[int, float]]) -> TransportFeedback | None:
-        """The feedback where all numbers have come, in order and not too far apart, as they mostly do; else None."""
-        newest, count = self._tracker.newest, len(arrivals)
+    def _build_whole(self, numbers: list[int], times: list[float]) -> bytes:
+        """The feedback where all numbers have come, in order and one soon after the other, as they mostly do."""
+        newest, count = self._tracker.newest, len(numbers)
         base = (newest + 1) & 0xFFFF
         if not 0 <= newest == self._next_base - 1 or not 0 < count <= self._configuration.maximum_packets:
-            return None
-        if [number for number, _ in arrivals] != list(range(base, base + count)):
-            return None
-        ticks = [int(arrived_at * _TICKS_PER_S) for _, arrived_at in arrivals]
+            return b""
+        if count > _MAXIMUM_WHOLE or numbers != list(range(base, base + count)):
+            return b""
+        ticks = [int(arrived_at * _TICKS_PER_S) for arrived_at in times]
         reference = ticks[0] // _TICKS_PER_REFERENCE
-        deltas = list(map(sub, ticks, [reference * _TICKS_PER_REFERENCE, *ticks]))
-        if min(deltas) < -_MAXIMUM_DELTA or max(deltas) > _MAXIMUM_DELTA:
-            return None
+        try:
+            deltas = bytes(map(sub, ticks, [reference * _TICKS_PER_REFERENCE, *ticks]))
+        except ValueError:
+            return b""  # one that takes two bytes
         self._tracker.go_on(newest + count)
-        return self._packet(newest + 1, count, reference, tuple(enumerate(deltas)))
+        self._next_base = newest + 1 + count
+        return build_whole_feedback(
+            self.sender_ssrc, self.media_ssrc, base, reference, self._take_feedback_count(), deltas
+        )
 
     def _build(self, pending: list[tuple[int, float]]) -> tuple[TransportFeedback, int]:
         """Build one feedback packet of as many arrivals, in order, as it can tell; return it and their count."""
@@ -167,17 +183,20 @@ class TransportFeedbackRecorder:
         self, base: int, status_count: int, reference: int, received: tuple[tuple[int, int], ...]
     ) -> TransportFeedback:
         self._next_base = max(self._next_base, base + status_count)
-        feedback_count = self._feedback_count
-        self._feedback_count = (feedback_count + 1) & 0xFF
         return TransportFeedback(
             self.sender_ssrc,
             self.media_ssrc,
             base & 0xFFFF,
             status_count,
             ((reference + 0x800000) & 0xFFFFFF) - 0x800000,
-            feedback_count,
+            self._take_feedback_count(),
             received,
         )
+
+    def _take_feedback_count(self) -> int:
+        count = self._feedback_count
+        self._feedback_count = (count + 1) & 0xFF
+        return count
 
     def _as_many_as_fit(
         self, pending: list[tuple[int, float]], base: int, before: int

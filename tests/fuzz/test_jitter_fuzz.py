@@ -9,6 +9,7 @@ from support.toy_codec import ToyDepacketizer
 from triortc.engine.jitter.audio import AudioJitterBuffer
 from triortc.engine.jitter.configuration import AudioJitterConfiguration, VideoJitterConfiguration
 from triortc.engine.jitter.video import VideoJitterBuffer
+from triortc.engine.rtcp.packets import parse_compound
 from triortc.engine.streams.configuration import FeedbackConfiguration, NackConfiguration
 from triortc.engine.streams.nack_generator import NackGenerator
 from triortc.engine.streams.receive_statistics import ReceiveStatistics
@@ -101,6 +102,6 @@ def test_nack_statistics_and_feedback_of_any_packets(packets: list[tuple[int, in
         statistics.note(number, timestamp, now, 10)
         recorder.note(number, now)
         for feedback in recorder.due(now):
-            feedback.build()
+            assert len(parse_compound(feedback)) == 1
         block = statistics.report_block(now)
         assert block is None or 0 <= block.fraction_lost <= 255

@@ -12,7 +12,7 @@ from triortc.engine.congestion.configuration import CongestionConfiguration
 from triortc.engine.congestion.delay_trend import DelayTrend, PathUsage
 from triortc.engine.congestion.loss_trial import LossTrial
 from triortc.engine.congestion.send_side import SendSideEstimator
-from triortc.engine.rtcp.transport_feedback import TransportFeedback
+from triortc.engine.rtcp.packets import TransportFeedback, parse_compound
 from triortc.engine.streams.transport_feedback_recorder import TransportFeedbackRecorder
 from triortc.errors import ConfigurationError
 
@@ -25,7 +25,7 @@ class Path:
 
     def __init__(self, link: VirtualLink[int], *, back_delay_s: float = 0.02, **numbers: int) -> None:
         self.link = link
-        self.back: VirtualLink[TransportFeedback] = VirtualLink(delay_s=back_delay_s)
+        self.back: VirtualLink[bytes] = VirtualLink(delay_s=back_delay_s)
         self.estimator = SendSideEstimator(CongestionConfiguration(**numbers))
         self.estimator.rtt_s = link.delay_s + back_delay_s
         self.recorder = TransportFeedbackRecorder(sender_ssrc=1)
@@ -52,7 +52,9 @@ class Path:
             for feedback in self.recorder.due(self.now):
                 self.back.send(feedback, 60, self.now)
             for _, feedback in self.back.receive(self.now):
-                self.estimator.on_feedback(feedback, self.now)
+                [parsed] = parse_compound(feedback)
+                assert isinstance(parsed, TransportFeedback)
+                self.estimator.on_feedback(parsed, self.now)
             targets.append(self.estimator.target_bps)
         return targets
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from triortc.engine.rtcp.packets import TransportFeedback, build_compound, parse_compound
-from triortc.engine.rtcp.transport_feedback import parse_transport_feedback
+from triortc.engine.rtcp.transport_feedback import build_whole_feedback, parse_transport_feedback
 from triortc.errors import ConfigurationError, RtpError
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "rtcp_twcc.json").read_text())["vectors"]
@@ -62,6 +62,19 @@ def test_any_statuses_survive_building(statuses: list[int | None], base: int, re
     received = tuple((offset, delta) for offset, delta in enumerate(statuses) if delta is not None)
     feedback = TransportFeedback(1, 2, base, len(statuses), reference, 3, received)
     assert parsed(build_compound([feedback]).hex()) == feedback
+
+
+@given(
+    st.binary(min_size=1, max_size=300),
+    st.integers(0, 0xFFFF),
+    st.integers(-0x800000, 0x7FFFFF),
+    st.integers(0, 255),
+)
+def test_feedback_of_packets_that_have_all_come_is_built_in_one_go_to_the_same_bytes(
+    deltas: bytes, base: int, reference: int, count: int
+) -> None:
+    feedback = TransportFeedback(1, 2, base, len(deltas), reference, count, tuple(enumerate(deltas)))
+    assert build_whole_feedback(1, 2, base, reference, count, deltas) == build_compound([feedback])
 
 
 def test_runs_keep_a_quiet_feedback_small() -> None:
