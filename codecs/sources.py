@@ -29,7 +29,12 @@ _CUT_FORMATS = frozenset({"u8", "u8p", "s16", "s16p", "s32", "s32p", "flt", "flt
 
 @dataclass(frozen=True, slots=True)
 class SourceFrame:
-    """A picture or some sound, and when it belongs: ``time_s`` seconds after the source's start."""
+    """A picture or some sound, and when it belongs.
+
+    Attributes:
+        frame: of PyAV; what is encoded of it.
+        time_s: seconds after the source's start.
+    """
 
     frame: av.VideoFrame | av.AudioFrame
     time_s: float

@@ -492,6 +492,7 @@ async def open_endpoint(
     """Bind the media sockets and run them until the block is left; nothing stays behind.
 
     Arguments:
+        configuration: which sockets.
         plane: receives from the sockets in a thread of its own, until the block is left, and hands up what is not its.
 
     Raises:

@@ -39,7 +39,7 @@ class Engine(RunningServer):
     """A running engine. Made by `open_engine`; every method belongs to the trio loop's thread.
 
     What is refused raises `CallRefusedError`, whose `code` is one of docs/protocol.md; what is asked after the block
-    was left raises `InvalidStateError`.
+    was left raises `InvalidStateError`. Its attributes are those of `RunningServer`.
     """
 
     # --- conversations
@@ -96,7 +96,17 @@ class Engine(RunningServer):
         await self._told()
 
     async def vacate(self, org: str, agent: str, kind: Literal["call", "third_party"], item: str) -> None:
-        """It is over. What was not occupied is ignored."""
+        """It is over. What was not occupied is ignored.
+
+        Args:
+            org: the tenant.
+            agent: the agent's `sub`.
+            kind: the channel that it occupied.
+            item: what `occupy` was told.
+
+        Raises:
+            ConfigurationError: there is no such channel.
+        """
         self._require_open(kind)
         self.calls.vacate(Principal(org, "agent", agent), kind, item)
         await self._told()
@@ -126,6 +136,10 @@ class Engine(RunningServer):
     async def invite(self, org: str, conversation: str) -> InvitationSentPayload:
         """Invite the visitor of a conversation to a video, in the name of the agent who has the conversation.
 
+        Args:
+            org: the tenant.
+            conversation: of which visitor, and which agent.
+
         Returns:
             `invitation`, and `warnings` for the agent.
 
@@ -146,6 +160,14 @@ class Engine(RunningServer):
 
     async def end(self, org: str, session: str, *, note: str | None = None) -> EndedPayload:
         """End a call. One that has ended is left as it is, and its end is told again.
+
+        Args:
+            org: the tenant.
+            session: which one, as `request_call` and events name it.
+            note: for the history.
+
+        Returns:
+            `outcome` and `reason`.
 
         Raises:
             CallRefusedError: `state.not_found`.

@@ -49,7 +49,13 @@ class CallEvent:
 
     @classmethod
     def of(cls, name: str, session: Session, at_ms: int) -> CallEvent:
-        """The event of the step that led to this state."""
+        """The event of the step that led to this state.
+
+        Arguments:
+            name: of the event.
+            session: as the step has left it.
+            at_ms: when, in Unix time.
+        """
         return cls(
             name=name,
             session=session.id,

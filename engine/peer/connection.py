@@ -55,7 +55,12 @@ __all__ = ["PeerConnection", "open_peer_connection"]
 
 
 class PeerConnection:
-    """One remote endpoint. Made by :func:`open_peer_connection`; all methods belong to the trio thread."""
+    """One remote endpoint. Made by :func:`open_peer_connection`; all methods belong to the trio thread.
+
+    Arguments:
+        endpoint: whose sockets it uses.
+        configuration: its numbers.
+    """
 
     def __init__(self, endpoint: Endpoint, configuration: PeerConfiguration) -> None:
         self._endpoint = endpoint

@@ -104,7 +104,7 @@ class RtpReceiver:
         return None if self.playout is None or self._closed else self.playout.next_deadline()
 
     def handle_timeout(self, now: float) -> None:
-        """The deadline has passed."""
+        """The deadline has passed: frames whose turn has come by `now` are given out."""
         if self.playout is not None and not self._closed:
             self.playout.handle_timeout(now)
             self._collect(self.playout, now)

@@ -185,7 +185,7 @@ class RtpSender:
         self._session = session
 
     def share_with(self, *siblings: RtpSender) -> None:
-        """The other senders of the connection, which use the same estimate."""
+        """The `siblings` are the connection's other senders, which use the same estimate."""
         self._siblings = siblings
 
     def note_keyframe_request(self) -> None:

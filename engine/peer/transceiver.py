@@ -23,6 +23,7 @@ class RtpTransceiver:
         kind: ``"audio"`` or ``"video"``.
         direction: what our next description asks for.
         codecs: the most preferred first.
+        sender, receiver: of this kind.
 
     Raises:
         ConfigurationError: the direction is unknown, or a codec has no payload format here.

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
+import inspect
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +40,34 @@ def test_type_checkers_are_told_of_the_same_names_at_the_same_places() -> None:
     assert dir(triortc) == sorted(triortc.__all__)
     with pytest.raises(AttributeError, match="no attribute 'open_motor'"):
         getattr(triortc, "open_" + "motor")
+
+
+def documented(name: str) -> Iterator[tuple[str, str, set[str]]]:
+    """What is called under an exported name, its documentation, and the words that have to be in there."""
+    exported: Any = getattr(triortc, name)
+    if not inspect.isclass(exported):
+        exported = {name: exported}
+    else:
+        classes = [each for each in exported.__mro__ if each.__module__.startswith("triortc")]
+        words = "\n".join(each.__doc__ or "" for each in classes)
+        fields = dataclasses.fields(exported) if dataclasses.is_dataclass(exported) else ()
+        yield name, words, {field.name for field in fields if not field.name.startswith("_")}
+        exported = {f"{name}.{each}": value for each, value in vars(exported).items() if not each.startswith("_")}
+    for place, value in exported.items():
+        function = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+        if inspect.isroutine(function):
+            bare = inspect.unwrap(function)
+            arguments = set(inspect.signature(bare).parameters) - {"self", "cls"}
+            raised = set(re.findall(r"raise (\w+Error)\(", inspect.getsource(bare)))
+            yield place, inspect.getdoc(bare) or "", arguments | raised
+
+
+@pytest.mark.parametrize("name", [name for name in triortc.__all__ if callable(getattr(triortc, name))])
+def test_what_is_exported_says_what_its_arguments_and_attributes_are_and_what_it_raises(name: str) -> None:
+    for place, text, words in documented(name):
+        assert text, f"{place} says nothing of itself"
+        missing = sorted(word for word in words if not re.search(rf"\b{word}\b", text))
+        assert not missing, f"{place} does not speak of {missing}"
 
 
 def imported_with(module: str, *looked_for: str) -> set[str]:
