@@ -39,6 +39,18 @@ class Timed:
         self.on_failure = on_failure
         self.wake_at = math.inf
 
+    def release(self) -> None:
+        """Let go of whoever is woken: it has ended, is not to be watched any more, and may hold this in its turn."""
+        self.next_deadline, self.on_time, self.on_failure = _never, _nothing, _nothing
+
+
+def _never() -> float:
+    return math.inf
+
+
+def _nothing(_: object) -> None:
+    """Nobody is woken any more."""
+
 
 class DeadlineClock:
     """Wakes whoever is due. A deadline that moves away costs nothing: it is asked for again when its time has come."""

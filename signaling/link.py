@@ -34,6 +34,10 @@ class CloseCode(IntEnum):
     RESTART = 1012
 
 
+def _nothing() -> None:
+    """In the place of a hook."""
+
+
 @dataclass(slots=True, eq=False)
 class BufferedEvent:
     """An event that the device has not acknowledged."""
@@ -74,8 +78,8 @@ class Link:
     configuration: SignalingConfiguration
     now: float
     wall_ms: Callable[[], int]
-    on_change: Callable[[], None] = lambda: None
-    on_reschedule: Callable[[], None] = lambda: None
+    on_change: Callable[[], None] = _nothing
+    on_reschedule: Callable[[], None] = _nothing
     closing: Closing | None = None
     unwritten_replies: int = 0
     malformed: int = 0
@@ -87,6 +91,10 @@ class Link:
     def __post_init__(self) -> None:
         c = self.configuration
         self.liveness = Liveness(c.heartbeat_ms / 1000, c.dead_after_s, self.now)
+
+    def release(self) -> None:
+        """Tell nobody any more: the connection is over, and its owner, who holds this, need not be held by it."""
+        self.on_change = self.on_reschedule = _nothing
 
     # --- queueing
 

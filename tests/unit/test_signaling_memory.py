@@ -1,0 +1,53 @@
+"""What a server keeps of connections that are over: it must not be left to the garbage collector, which runs seldom."""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from support.signaling_host import Transport, hello, open_signaling_host
+from triortc.signaling.connection import Connection
+from triortc.signaling.link import Link
+from triortc.signaling.websocket import WebSocketChannel
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def alive() -> Counter[str]:
+    kinds = (Connection, Link, WebSocketChannel)
+    return Counter(type(found).__name__ for found in gc.get_objects() if type(found) in kinds)
+
+
+@pytest.mark.usefixtures("without_collector")
+@pytest.mark.parametrize("transport", ["memory", "websocket", "webtransport"])
+async def test_a_connection_that_is_over_goes_with_all_it_held_without_the_garbage_collector(
+    transport: Transport,
+) -> None:
+    """A server that lets the collector run seldom grew by 30 kB a connection, up to thousands of them."""
+    before = alive()
+    async with open_signaling_host(transport) as host:
+        for _ in range(3):
+            async with host.open_channel() as channel:
+                await hello(host, channel)
+                assert alive()["Connection"] > before["Connection"]
+    del host, channel
+    assert alive() == before
+
+
+@pytest.mark.usefixtures("without_collector")
+async def test_a_connection_that_never_said_hello_goes_as_well() -> None:
+    before = alive()
+    async with open_signaling_host("websocket") as host, host.open_channel() as channel:
+        await channel.send(b"?")
+        await hello(host, channel)
+    del host, channel
+    assert alive() == before
