@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from functools import partial
+from itertools import islice
 from typing import Final
 
 from triortc.engine.address import Address
@@ -120,10 +121,17 @@ class AcceleratedPlane(PythonPlane):
         """Flows that run in the core now."""
         return sum(len(link.flows) for link in self._links.values())
 
-    def open_flows(self, now: float) -> None:
-        """Everything that was handed up has been looked at: what is ordinary now goes to the core."""
-        wanted, self._wanted = self._wanted, {}
-        for stream, (receiver, outlet, gate, codec_name) in wanted.items():
+    def open_flows(self, now: float, at_most: int | None = None) -> bool:
+        """Everything that was handed up has been looked at: what is ordinary now goes to the core.
+
+        Arguments:
+            at_most: so many flows; the others wait until the next call, the first first. None: all.
+
+        Returns:
+            whether others wait.
+        """
+        for stream in list(islice(self._wanted, at_most)):
+            receiver, outlet, gate, codec_name = self._wanted.pop(stream)
             if not outlet.is_ordinary(gate, stream):
                 continue
             link = self._link(gate.session, receiver, outlet.stream)
@@ -136,6 +144,7 @@ class AcceleratedPlane(PythonPlane):
             if flow is not None:
                 flow.want_again = partial(self._want_flow, receiver, outlet, gate, stream, codec_name)
                 gate.session.media.settle_in_time(now)
+        return bool(self._wanted)
 
     # -- inside
 

@@ -322,6 +322,8 @@ class Thread:
     def __init__(self, datagrams: list[bytes]) -> None:
         self.waiting = [(number.to_bytes(2, "big"), datagram, 0.0) for number, datagram in enumerate(datagrams)]
         self.opened: list[int] = []
+        #: Flows that are to be opened.
+        self.wanted = 0
         self.seen: list[int] = []
 
     def take(self) -> list[tuple[bytes, bytes, float]]:
@@ -331,8 +333,10 @@ class Thread:
     def address_of(self, source: bytes) -> tuple[Address, Address]:
         return LOCAL, ("198.51.100.9", int.from_bytes(source, "big"))
 
-    def open_flows(self, now: float) -> None:
+    def open_flows(self, now: float, at_most: int) -> bool:
         self.opened.append(len(self.seen))
+        self.wanted = max(0, self.wanted - at_most)
+        return self.wanted > 0
 
 
 def test_hand_ups_are_looked_at_a_part_at_a_time_in_order_and_flows_opened_only_behind_them(
@@ -352,6 +356,35 @@ def test_hand_ups_are_looked_at_a_part_at_a_time_in_order_and_flows_opened_only_
     assert slow.seen == list(range(100)), "each once, in order"
     assert set(thread.opened) == {64, 100}, "nothing that was handed up is overtaken"
     assert turns == 34
+
+
+def test_flows_are_opened_a_part_at_a_time_though_nothing_more_is_handed_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, thread = Slow(monkeypatch), Thread([bytes((200, 0))])
+    thread.wanted = 20
+    look = partial(slow.endpoint._take_hand_ups, thread, HandUps(thread))  # type: ignore[arg-type]  # no media thread
+    assert [slow.turn(look)[0] for _ in range(3)] == [True, True, False]
+
+
+def test_what_ends_a_session_is_sent_and_told_within_the_time_of_the_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told at its end, the ends of legs that came together were a turn of their own, in which nobody else had one."""
+    slow = Slow(monkeypatch, waiting=8, each_s=0.0001)
+    [port] = slow.endpoint._ports
+    told: list[int] = []
+
+    def receive(port: object, batch: DatagramBatch, first: int, end: int, remote: Address, now: float) -> None:
+        slow.endpoint._dirty.append(remote)  # type: ignore[arg-type]  # stands for a session
+
+    def flush(now: float) -> None:
+        told.append(len(slow.endpoint._dirty))
+        slow.now += 0.0002 * len(slow.endpoint._dirty)
+        slow.endpoint._dirty.clear()
+
+    monkeypatch.setattr(slow.endpoint, "_receive_each", receive)
+    monkeypatch.setattr(slow.endpoint, "flush", flush)
+    has_more, took_s = slow.turn(partial(slow.endpoint._drain, port))
+    assert has_more
+    assert took_s < 0.001
+    assert max(told) == 1
 
 
 def test_sessions_that_are_due_at_one_time_get_it_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
