@@ -248,16 +248,7 @@ async def open_server(
         StoreError: the store cannot be opened or read.
     """
     issuer = DevelopmentIssuer(random_bytes=random_bytes, wall_s=wall_s) if configuration.development else None
-    keys: KeyPort | None = issuer or configuration.keys
-    assert keys is not None  # ServerConfiguration has seen to it
-    signaling = SignalServer(
-        TokenVerifier(keys, wall_s=wall_s, revocations=configuration.revocations),
-        configuration=replace(configuration.signaling, features=_features(configuration)),
-        origin_allowed=configuration.origin_allowed,
-        quality=quality,
-        random_bytes=random_bytes,
-        wall_ms=lambda: int(wall_s() * 1000),
-    )
+    signaling = _make_signaling(configuration, issuer, quality, random_bytes, wall_s)
     tls = configuration.tls
     if configuration.certificate is not None:
         tls = server_context(configuration.certificate)
@@ -285,22 +276,20 @@ async def open_server(
         if webtransport is not None:
             webtransport.use(certificate)
 
-    host_names = configuration.host_names
-    if host_names is not None:
-        host_names = (*host_names, *configuration.http.hosts)
+    site = Site(
+        health=health if configuration.development else dict,
+        ready=lambda: not signaling.draining,
+        issuer=issuer,
+        push_key=_push_key(configuration.push),
+        offer=lambda: None if webtransport is None else webtransport.offer(),
+        allowed_origins=configuration.http.allowed_origins,
+    )
     http = HttpServer(
-        site=Site(
-            health=health if configuration.development else dict,
-            ready=lambda: not signaling.draining,
-            issuer=issuer,
-            push_key=_push_key(configuration.push),
-            offer=lambda: None if webtransport is None else webtransport.offer(),
-            allowed_origins=configuration.http.allowed_origins,
-        ),
+        site=site,
         upgraded=partial(_serve_channel, signaling),
         may_upgrade=signaling.may_greet,
         configuration=configuration.http,
-        host_names=host_names,
+        host_names=_host_names(configuration),
         scheme=scheme,
     )
     # Bound first: an address that is taken is an OSError, and not one inside the groups of the nurseries below.
@@ -308,12 +297,11 @@ async def open_server(
     addresses = tuple(address_of(listener) for listener in listeners)
     try:
         if configuration.webtransport is not None:
+            origins = configuration.http.allowed_origins
             webtransport = WebTransportListener(
                 sockets,
                 certificate=configuration.certificate or _development_certificate(configuration),
-                admission=Admission(
-                    SIGNAL_PATH, host_names, addresses[0][1], scheme, configuration.http.allowed_origins
-                ),
+                admission=Admission(SIGNAL_PATH, _host_names(configuration), addresses[0][1], scheme, origins),
                 may_begin=signaling.may_greet,
                 serve=partial(_serve_channel, signaling),
                 configuration=configuration.webtransport,
@@ -381,6 +369,31 @@ async def open_server(
             await trio.aclose_forcefully(listener)
         for socket in sockets:
             socket.close()
+
+
+def _make_signaling(
+    configuration: ServerConfiguration,
+    issuer: DevelopmentIssuer | None,
+    quality: QualityConfiguration | None,
+    random_bytes: Callable[[int], bytes],
+    wall_s: Callable[[], float],
+) -> SignalServer:
+    keys: KeyPort | None = issuer or configuration.keys
+    assert keys is not None  # ServerConfiguration has seen to it
+    return SignalServer(
+        TokenVerifier(keys, wall_s=wall_s, revocations=configuration.revocations),
+        configuration=replace(configuration.signaling, features=_features(configuration)),
+        origin_allowed=configuration.origin_allowed,
+        quality=quality,
+        random_bytes=random_bytes,
+        wall_ms=lambda: int(wall_s() * 1000),
+    )
+
+
+def _host_names(configuration: ServerConfiguration) -> tuple[str, ...] | None:
+    """The names that requests may use; None: any."""
+    names = configuration.host_names
+    return None if names is None else (*names, *configuration.http.hosts)
 
 
 def _counters(counters: HttpCounters | ListenerCounters) -> dict[str, int]:
