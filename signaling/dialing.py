@@ -28,6 +28,11 @@ _HTTPS_PORT: Final = 443
 #: IPv6 addresses that only wrap one of IPv4: RFC 6052 (NAT64) and, for both, what 6to4 and Teredo do.
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 _NAT64_LOCAL: Final = ipaddress.IPv6Network("64:ff9b:1::/48")
+#: What not every Python of 3.11 knows: protocol assignments (RFC 6890; a cloud's metadata are at 192.0.0.192), the
+#: relays of 6to4 that are no more (RFC 7526), examples (RFC 9637).
+_SPECIAL: Final[tuple[Network, ...]] = tuple(
+    ipaddress.ip_network(network) for network in ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20")
+)
 
 
 class DialingRefusedError(SignalingError):
@@ -56,6 +61,8 @@ def is_public(address: Address) -> bool:
             return is_public(inner)
         if address.is_site_local or address in _NAT64_LOCAL or address.teredo is not None:
             return False
+    if any(address in network for network in _SPECIAL):
+        return False
     return address.is_global and not address.is_multicast and not address.is_reserved and not address.is_unspecified
 
 
