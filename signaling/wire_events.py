@@ -65,7 +65,10 @@ class PresenceChanged(Event, ChannelStatus, frozen=True):
 
 
 class SessionView(Event, frozen=True):
-    """A video session as one device sees it; also the payload of `call.state`. `ttl_ms`: until a ring is over."""
+    """A video session as one device sees it; also the payload of `call.state`.
+
+    `ttl_ms`: until a ring is over. `agent`: for visitors, who has accepted.
+    """
 
     session: str
     conversation: str
@@ -78,6 +81,7 @@ class SessionView(Event, frozen=True):
     in_other_tab: bool | None = None
     recording: bool | None = None
     ttl_ms: int | None = None
+    agent: Identity | None = None
 
 
 class RingView(Event, frozen=True):

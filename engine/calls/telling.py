@@ -20,7 +20,7 @@ from triortc.engine.calls.notifications import (
 from triortc.engine.calls.ringing import tell, tell_state
 from triortc.engine.calls.session import Session
 from triortc.engine.calls.session_table import Value
-from triortc.engine.calls.view_values import Identity, Notice
+from triortc.engine.calls.view_values import Notice
 from triortc.engine.calls.world import World
 
 __all__ = [
@@ -52,11 +52,6 @@ def _tell_side(world: World, session: Session, side: str, notification: Notifica
         tell(world, session, device, notification, Order.OTHER_SIDE)
 
 
-def _identity(world: World, session: Session) -> Identity:
-    agent = None if session.agent_principal is None else world.agents.get(session.agent_principal)
-    return Identity(None) if agent is None else Identity(agent.name, agent.avatar)
-
-
 def tell_waiting(world: World, session: Session, data: Data) -> None:
     """`call.state{waiting}` for the agent's devices."""
     for device in world.devices_of(session.agent_principal):
@@ -67,7 +62,7 @@ def tell_accepted(world: World, session: Session, data: Data) -> None:
     """The visitor learns who has answered."""
     device = None if session.agent_address is None else world.devices.get(session.agent_address)
     platform = None if device is None else device.information.platform
-    _tell_side(world, session, "visitor", CallAccepted(session.id, _identity(world, session), platform))
+    _tell_side(world, session, "visitor", CallAccepted(session.id, views.agent_identity(world, session), platform))
     threads.tell_changed(world, world.conversation_of(session))
 
 

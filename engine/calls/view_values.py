@@ -111,6 +111,7 @@ class SessionView(ValueStruct, frozen=True):
     in_other_tab: bool | None = None
     recording: bool | None = None
     ttl_ms: int | None = None
+    agent: Identity | None = None
 
 
 class RingView(ValueStruct, frozen=True):

@@ -12,10 +12,12 @@ from triortc.engine.calls.notifications import CallState, ConversationChanged, I
 from triortc.engine.calls.permissions import permission_view
 from triortc.engine.calls.ring_table import Ring
 from triortc.engine.calls.session import Session
+from triortc.engine.calls.session_table import IN_CALL
 from triortc.engine.calls.view_values import (
     ConversationView,
     DeviceReference,
     DeviceView,
+    Identity,
     InvitationView,
     LastVideo,
     LiveSession,
@@ -130,7 +132,21 @@ def session_state(world: World, session: Session, device: Device) -> CallState:
         in_other_tab=_in_other_tab(session, device),
         recording=True if session.recording is not None else None,
         ttl_ms=_ring_ttl_ms(world, session) if session.state == "ringing" else None,
+        agent=_accepted_by(world, session, device),
     )
+
+
+def agent_identity(world: World, session: Session) -> Identity:
+    """Who the session's agent is, as far as a visitor may know."""
+    agent = None if session.agent_principal is None else world.agents.get(session.agent_principal)
+    return Identity(None) if agent is None else Identity(agent.name, agent.avatar)
+
+
+def _accepted_by(world: World, session: Session, device: Device) -> Identity | None:
+    """Whom a visitor talks to: a page that was loaded again has not heard `call.accepted`."""
+    if session.state not in IN_CALL or device.address.role != "visitor":
+        return None
+    return agent_identity(world, session)
 
 
 def _ring_ttl_ms(world: World, session: Session) -> int:

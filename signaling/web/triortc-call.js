@@ -199,6 +199,7 @@ export class Call {
     this.inOtherTab = view.in_other_tab === true;
     if (view.leg) this.legId = view.leg;
     else if (this.inOtherTab || (whole && this.legId !== null)) this.#lose();
+    if (view.agent) this.agent = view.agent;
     if (view.recording !== undefined) this.recorded = view.recording;
     if (view.ttl_ms !== undefined) {
       this.deadline = performance.now() + view.ttl_ms;

@@ -230,8 +230,9 @@ test("A-24 a visitor who agrees to be seen while it rings says so in the request
 });
 
 test("R28 a visitor's other tab is in the call, and this one may take it", async () => {
-  server.event("call.state", { session: "vs_1", conversation: "cv_1", origin: "routed", state: "active", version: 3, in_other_tab: true });
+  server.event("call.state", { session: "vs_1", conversation: "cv_1", origin: "routed", state: "active", version: 3, in_other_tab: true, agent: { display_name: "Ana" } });
   const call = client.elsewhere;
+  assert.equal(call.agent.display_name, "Ana");
   assert.deepEqual([call.inOtherTab, call.here], [true, false]);
   server.on["handoff.request"] = { leg: "leg_5", deadline_ms: 10_000 };
   await client.prepare();

@@ -36,6 +36,7 @@ from triortc.engine.calls.effects import AddCandidates, AnswerOffer
 from triortc.engine.calls.events import ShutDown
 from triortc.engine.calls.media_events import LegFailed, LegLost, LegReady, LegRecovered, LegUp
 from triortc.engine.calls.notifications import (
+    CallAccepted,
     CallEnded,
     CallPeer,
     CallState,
@@ -349,6 +350,17 @@ def test_R28_the_second_tab_sees_the_call_elsewhere_and_may_pull_it(scene: Scene
     house.ok(scene.vic, CallHangup(session))
     for device in (scene.vic, second, scene.desk, scene.phone):
         assert len(house.told(device, CallEnded)) == 1
+
+
+def test_R28_a_page_that_is_loaded_again_in_a_call_knows_who_the_agent_is_and_none_before_go(scene: Scene) -> None:
+    house = scene.house
+    rung = house.request(scene.vic).session
+    assert [item.agent for item in house.connect(scene.vic).sessions] == [None]
+    house.ok(scene.desk, CallAccept(rung))
+    (view,) = house.connect(scene.vic).sessions
+    assert view.agent == house.told(scene.vic, CallAccepted)[-1].agent
+    assert view.agent is not None
+    assert [item.agent for item in house.connect(scene.desk).sessions] == [None]  # that is the device itself
 
 
 def test_R28_a_tab_that_opens_during_the_call_sees_it_in_its_snapshot(scene: Scene) -> None:
