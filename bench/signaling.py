@@ -22,6 +22,7 @@ from triortc.errors import TriortcError
 __all__ = ["measure_calls", "measure_idle"]
 
 _WARM_UP_S: Final = 1.0
+_CLOSE_OPCODE: Final = 0x8
 _UPGRADE: Final = (
     "GET /v1/signal HTTP/1.1\r\nhost: {host}:{port}\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
     "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n"
@@ -86,7 +87,11 @@ class _Line:
         if len(data) < at + head + length:
             return None
         self._at = at + head + length
-        return data[at + head : self._at]
+        payload = data[at + head : self._at]
+        if data[at] & 0x0F == _CLOSE_OPCODE:
+            code, reason = int.from_bytes(payload[:2], "big"), payload[2:].decode(errors="replace")
+            raise TriortcError(f"the server closed a connection of the benchmark: {code} {reason}")
+        return payload
 
     async def receive(self, *types: str) -> _Envelope:
         """The next message of one of these types."""
