@@ -159,6 +159,10 @@ class RtpSender:
         """The timestamp that a frame of now has, where time goes on from the last one; ``None``: nothing was sent yet.
 
         For another source in the place of one: receivers take pictures that seem older than the last one for late.
+
+        Arguments:
+            clock_rate: ticks a second of the timestamps.
+            now: seconds, monotonic, by the connection's clock.
         """
         if self._last is None:
             return None
