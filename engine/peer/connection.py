@@ -234,7 +234,8 @@ class PeerConnection:
         """Take over the peer's offer or answer; with an answer, the connection is established.
 
         An offer adds the transceivers that it has and we have not, to receive only; set their ``direction`` before
-        `create_answer` to send as well. They go with the offer when it is rolled back.
+        `create_answer` to send as well. They go with the offer when it is rolled back. An offer that comes while ours
+        is pending takes its place: ours is rolled back. Whoever is to insist on its own does not set the peer's.
 
         Raises:
             ConfigurationError: it is no description, but a dict or text.

@@ -30,12 +30,14 @@ class SignalingState(Enum):
 _Side: TypeAlias = Literal["local", "remote"]
 _STABLE, _LOCAL, _REMOTE = SignalingState.STABLE, SignalingState.HAVE_LOCAL_OFFER, SignalingState.HAVE_REMOTE_OFFER
 
-#: RFC 9429 section 3.2, figure 2: everything that is not here is a mistake.
+#: RFC 9429 section 3.2, figure 2: everything that is not here is a mistake. An offer of the peer in the place of ours
+#: rolls ours back by itself (W3C webrtc-pc, "set a session description").
 _STEPS: Final[Mapping[tuple[SignalingState, _Side, DescriptionType], SignalingState]] = {
     (_STABLE, "local", "offer"): _LOCAL,
     (_STABLE, "remote", "offer"): _REMOTE,
     (_LOCAL, "local", "offer"): _LOCAL,
     (_LOCAL, "remote", "answer"): _STABLE,
+    (_LOCAL, "remote", "offer"): _REMOTE,
     (_LOCAL, "local", "rollback"): _STABLE,
     (_REMOTE, "remote", "offer"): _REMOTE,
     (_REMOTE, "local", "answer"): _STABLE,
@@ -44,7 +46,7 @@ _STEPS: Final[Mapping[tuple[SignalingState, _Side, DescriptionType], SignalingSt
 
 _ADVICE: Final[Mapping[SignalingState, str]] = {
     SignalingState.STABLE: "begin with an offer, set locally or remotely",
-    SignalingState.HAVE_LOCAL_OFFER: "set the peer's answer, or roll our offer back",
+    SignalingState.HAVE_LOCAL_OFFER: "set the peer's answer or its offer, or roll ours back",
     SignalingState.HAVE_REMOTE_OFFER: "create and set our answer, or roll the peer's offer back",
     SignalingState.CLOSED: "open another connection",
 }
@@ -195,6 +197,7 @@ class Negotiation:
         if description.type == "offer":
             if self.negotiated is not None:
                 restarts_ice(parsed, self.negotiated)  # raises where it has no credentials
+            self._created.clear()
             self.pending, self.state = parsed, after
             return None
         assert self.pending is not None

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from support.peers import LOOPBACK, Leftovers, connected_pair, exchange
-from triortc import ConnectionClosedError, DtlsError, IceError, PeerConnection, RtcSessionDescription
+from triortc import ConnectionClosedError, DtlsError, IceError, PeerConnection, RtcSessionDescription, SdpError
 from triortc import open_peer_connection as open_peer
 from triortc.codecs.configuration import VideoEncoderConfiguration
 from triortc.codecs.encoders import OpusEncoder, video_encoder_for
@@ -207,14 +207,20 @@ async def test_candidates_may_trickle_before_and_after_the_answer() -> None:
             await answerer.connected()
 
 
-async def test_of_two_offers_at_once_one_is_rolled_back() -> None:
+@pytest.mark.parametrize("in_words", [True, False], ids=["rollback", "rolled_back_by_the_offer"])
+async def test_rfc_9429_5_7_of_two_offers_at_once_one_is_rolled_back(in_words: bool) -> None:
     async with open_peer(LOOPBACK) as polite, open_peer(LOOPBACK) as other:
         for connection in (polite, other):
             connection.add_transceiver("audio")
             connection.set_local_description()
         offer = other.local_description
         assert offer is not None
-        polite.set_local_description(RtcSessionDescription("rollback"))
+        if in_words:
+            polite.set_local_description(RtcSessionDescription("rollback"))
+        with pytest.raises(SdpError):
+            polite.set_remote_description(RtcSessionDescription("offer", "v=0"))
+        if not in_words:
+            assert polite.signaling_state.value == "have-local-offer", "what cannot be read takes nobody's place"
         polite.set_remote_description(offer)
         other.set_remote_description(polite.set_local_description())
         with trio.fail_after(10):

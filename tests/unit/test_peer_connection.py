@@ -117,11 +117,6 @@ def answer_our_own_offer(connection: PeerConnection) -> None:
     connection.create_answer()
 
 
-def set_an_offer_over_our_own(connection: PeerConnection) -> None:
-    connection.add_transceiver("audio")
-    connection.set_remote_description(connection.set_local_description())
-
-
 def use_it_closed(connection: PeerConnection) -> None:
     connection.add_transceiver("audio")
     connection.close()
@@ -145,7 +140,6 @@ def add_to_it_closed(connection: PeerConnection) -> None:
         (add_two_of_a_kind, "one of each kind"),
         (change_the_offer, "as it is"),
         (answer_our_own_offer, "have-local-offer"),
-        (set_an_offer_over_our_own, "roll our offer back"),
         (use_it_closed, "open another"),
         (add_to_it_closed, "open another"),
     ],
