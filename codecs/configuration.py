@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from triortc.configuration_kinds import require_kinds
 from triortc.errors import ConfigurationError
 
 __all__ = [
@@ -46,6 +47,7 @@ class VideoEncoderConfiguration:
     threads: int = 1
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if not 0 < self.min_bitrate_bps <= self.max_bitrate_bps:
             raise ConfigurationError("min_bitrate_bps must be above 0 and at most max_bitrate_bps")
         if not 1 <= self.frame_rate <= 240:
@@ -75,6 +77,7 @@ class AudioEncoderConfiguration:
     expected_loss_percent: int = 5
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if not 6_000 <= self.bitrate_bps <= 510_000:
             raise ConfigurationError("Opus has bitrates from 6000 to 510000 bit/s: choose one of them")
         if self.channels not in (1, 2):
@@ -96,6 +99,9 @@ class DecoderConfiguration:
 
     max_pixels: int = 2560 * 1440
     max_frame_bytes: int = 4 << 20
+
+    def __post_init__(self) -> None:
+        require_kinds(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +133,7 @@ class SlateConfiguration:
     ringback_level: float = 0.12
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if self.width < 64 or self.height < 64 or self.width % 2 or self.height % 2:
             raise ConfigurationError("the slate's width and height must be even and at least 64 pixels")
         if self.frame_rate < 1 or self.loop_s <= 0:
@@ -162,6 +169,7 @@ class RecorderConfiguration:
     temporary_suffix: str = ".part"
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if self.queue_frames < 1 or self.flush_frames < 1:
             raise ConfigurationError("queue_frames and flush_frames must be 1 or more")
         if not 0 < self.cluster_s <= 30:
@@ -189,6 +197,7 @@ class CompositionConfiguration:
     audio_bitrate_bps: int = 48_000
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if self.pane_width < 16 or self.pane_height < 16 or self.pane_width % 2 or self.pane_height % 2:
             raise ConfigurationError("pane_width and pane_height must be even and at least 16 pixels")
         if not 1 <= self.frame_rate <= 60:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
+from triortc.configuration_kinds import require_kinds
 from triortc.errors import ConfigurationError
 
 __all__ = ["EndpointConfiguration"]
@@ -39,6 +40,7 @@ class EndpointConfiguration:
     max_routes_per_session: int = 64
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if isinstance(self.media_host, str):
             raise ConfigurationError(f"media_host is several addresses: write ({self.media_host!r},)")
         if not 0 <= self.media_port <= 65535:

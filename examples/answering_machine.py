@@ -97,4 +97,7 @@ async def main(url: str, film: str | None, folder: Path) -> None:
 if __name__ == "__main__":
     arguments = [*sys.argv[1:], *[""] * 3]
     address = (arguments[0] or "http://127.0.0.1:8080").rstrip("/")
-    trio.run(main, address, arguments[1] or None, Path(arguments[2] or "recordings"))
+    try:
+        trio.run(main, address, arguments[1] or None, Path(arguments[2] or "recordings"))
+    except* KeyboardInterrupt:
+        pass  # Ctrl-C: what was recorded is whole

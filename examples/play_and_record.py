@@ -66,9 +66,8 @@ async def main(target: Path, seconds: float, file: str | None) -> None:
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    trio.run(
-        main,
-        Path(sys.argv[1]),
-        float(sys.argv[2]) if len(sys.argv) > 2 else 3.0,
-        sys.argv[3] if len(sys.argv) > 3 else None,
-    )
+    file, seconds, played = [*sys.argv[1:], "", ""][:3]
+    try:
+        trio.run(main, Path(file), float(seconds or 3.0), played or None)
+    except* KeyboardInterrupt:
+        sys.exit("interrupted")

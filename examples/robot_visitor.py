@@ -73,4 +73,7 @@ if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     played = triortc.MediaFileSource(sys.argv[2], loop=True) if len(sys.argv) > 2 else triortc.TestCardSource()
-    trio.run(main, sys.argv[1].rstrip("/"), played)
+    try:
+        trio.run(main, sys.argv[1].rstrip("/"), played)
+    except* KeyboardInterrupt:
+        pass  # Ctrl-C: it has hung up

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import trio
 
 import triortc
-from triortc.engine.calls.call_events import CallEvent
 from triortc.engine.calls.ports import Candidate
 
 #: Who can do what, and how well. In a product this is the staff's directory, and changes while people work.
@@ -34,7 +33,7 @@ async def report(engine: triortc.Engine) -> None:
     """A line for each call that ends."""
     with engine.observe() as events:
         async for event in events:
-            if isinstance(event, CallEvent) and event.name == "call.ended":
+            if isinstance(event, triortc.CallEvent) and event.name == "call.ended":
                 print(f"{event.session}: {event.agent or 'nobody'}, {event.outcome}", flush=True)
 
 
@@ -55,4 +54,7 @@ async def main(port: int) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, int(sys.argv[1]) if len(sys.argv) > 1 else 8080)
+    try:
+        trio.run(main, int(sys.argv[1]) if len(sys.argv) > 1 else 8080)
+    except* KeyboardInterrupt:
+        pass  # Ctrl-C: calls have ended, devices were told

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 
 import trio
 
+from triortc.configuration_kinds import require_kinds
 from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.event_log import EventLogPort
 from triortc.engine.calls.media_events import MediaEvent
@@ -104,6 +105,7 @@ class ServerConfiguration:
     push: PushConfiguration | None = None
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         kinds = {"signaling": SignalingConfiguration, "http": HttpConfiguration, "calls": CallConfiguration}
         for name, kind in kinds.items():
             if not isinstance(getattr(self, name), kind):

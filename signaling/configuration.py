@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from triortc.configuration_kinds import require_kinds
 from triortc.errors import ConfigurationError
 from triortc.signaling.origin import require_origins
 from triortc.signaling.turn_credentials import TurnConfiguration
@@ -87,6 +88,7 @@ class SignalingConfiguration:
     features: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if self.max_message_bytes > MAX_MESSAGE_BYTES:
             raise ConfigurationError(f"max_message_bytes: the protocol allows {MAX_MESSAGE_BYTES} at most")
         if not (
@@ -130,4 +132,5 @@ class HttpConfiguration:
     hosts: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         require_origins("http.allowed_origins", self.allowed_origins)

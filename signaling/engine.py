@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from functools import partial
 from inspect import iscoroutinefunction
 
+from triortc.configuration_kinds import require_kinds
 from triortc.engine.calls.event_log_files import EventLogConfiguration, open_event_log_files
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.calls.legs import open_leg_manager
@@ -46,6 +47,7 @@ class EngineConfiguration:
     webhooks: WebhookConfiguration | None = None
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         kinds = {"server": ServerConfiguration, "media": MediaConfiguration, "workers": WorkerConfiguration}
         for name, kind in kinds.items():
             if not isinstance(getattr(self, name), kind):

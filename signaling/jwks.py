@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import httpx
 import trio
 
+from triortc.configuration_kinds import require_kinds
 from triortc.errors import ConfigurationError
 from triortc.signaling.tokens import KeySet, KeysUnavailableError, VerificationKey
 
@@ -122,6 +123,7 @@ class JwksCacheConfiguration:
     stale_s: float = 24 * 3600.0
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if not 0 < self.retry_s <= self.refresh_s <= self.stale_s:
             raise ConfigurationError("the times of key sets grow: retry_s, refresh_s, stale_s")
 

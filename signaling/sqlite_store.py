@@ -23,6 +23,7 @@ from typing import Any, Final, Literal
 import msgspec
 import trio
 
+from triortc.configuration_kinds import require_kinds
 from triortc.engine.calls.store import ENTITIES, Change, Stored, StoreHealth, decode_row
 from triortc.errors import ConfigurationError, StoreError
 from triortc.signaling.journal import Journal, JournalFullError
@@ -74,6 +75,7 @@ class StoreConfiguration:
     conversations_loaded: int = 1024
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if self.synchronous not in ("off", "normal", "full"):
             raise ConfigurationError(f"synchronous is {self.synchronous!r}; choose off, normal or full")
         if self.journal_bytes < 64 * 1024 or not 0 < self.refuse_above <= 1:

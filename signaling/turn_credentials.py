@@ -12,6 +12,7 @@ import hmac
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from triortc.configuration_kinds import require_kinds
 from triortc.engine.calls.actor import DeviceAddress
 from triortc.errors import ConfigurationError
 
@@ -39,6 +40,7 @@ class TurnConfiguration:
     renew_before_s: float = 300.0
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if not self.urls or not all(url.startswith(_SCHEMES) for url in self.urls):
             raise ConfigurationError("turn.urls: name the server as turn:HOST:PORT or turns:HOST:PORT, RFC 7065")
         if len(self.secret) < _MINIMUM_SECRET_CHARACTERS:

@@ -25,6 +25,7 @@ from typing import Final
 import msgspec
 import trio
 
+from triortc.configuration_kinds import require_kinds
 from triortc.engine.calls.call_events import CallEvent
 from triortc.engine.calls.store import OutboxRow, StateStore, delete
 from triortc.errors import ConfigurationError, SignalingError
@@ -119,6 +120,7 @@ class WebhookConfiguration:
     authorities_file: Path | None = None
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if self.queued_events < 1 or self.parallel_requests < 1:
             raise ConfigurationError("webhooks: queued_events and parallel_requests start at 1")
         if not 0 < self.first_retry_s <= self.longest_retry_s or self.request_timeout_s <= 0:

@@ -22,6 +22,7 @@ from triortc.codecs.recording import open_recording
 from triortc.codecs.registry import MediaKind
 from triortc.codecs.snapshot import LastPicture
 from triortc.codecs.threads import CodecThreads
+from triortc.configuration_kinds import require_kinds
 from triortc.engine.calls.frame_assembly import CLOCK_RATES, VIDEO_CODECS, AssembledFrame, CallTap
 from triortc.engine.calls.ports import Side
 from triortc.errors import ConfigurationError
@@ -66,6 +67,7 @@ class RecordingConfiguration:
     files: RecorderConfiguration = field(default_factory=RecorderConfiguration)
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if isinstance(self.directory, str):
             raise ConfigurationError(f"directory is a Path: write Path({self.directory!r})")
         if self.recording_days is not None and self.recording_days <= 0:

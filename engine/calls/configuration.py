@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from triortc.configuration_kinds import require_kinds
 from triortc.engine.calls.actor import Platform
 from triortc.errors import ConfigurationError
 
@@ -130,6 +131,7 @@ class CallConfiguration:
     cleanup_timeout_s: float = 2.0
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if not 5.0 <= self.ring_timeout_s <= 120.0:
             raise ConfigurationError(f"ring_timeout_s is {self.ring_timeout_s}; choose 5 to 120 seconds")
         for name in (

@@ -14,6 +14,7 @@ from typing import Final
 
 import trio
 
+from triortc.configuration_kinds import require_kinds
 from triortc.engine.calls.event_log import header
 from triortc.engine.calls.session import LogRecord
 from triortc.errors import ConfigurationError
@@ -40,6 +41,7 @@ class EventLogConfiguration:
     max_waiting: int = 100_000
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if isinstance(self.directory, str):
             raise ConfigurationError(f"directory is a Path: write Path({self.directory!r})")
         if self.event_log_days is not None and self.event_log_days <= 0:

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 from triortc.codecs.configuration import SlateConfiguration, VideoEncoderConfiguration
 from triortc.codecs.payload.formats import depacketizer_for
 from triortc.codecs.registry import DEFAULT_CODECS, Codec, MediaKind
+from triortc.configuration_kinds import require_kinds
 from triortc.engine.calls.call_recording import RecordingConfiguration
 from triortc.engine.calls.quality import QualityConfiguration
 from triortc.engine.endpoint import EndpointConfiguration
@@ -61,6 +62,7 @@ class MediaConfiguration:
     max_legs: int = 4000
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if not isinstance(self.endpoint, EndpointConfiguration):
             given = type(self.endpoint).__name__
             raise ConfigurationError(f"MediaConfiguration.endpoint is an EndpointConfiguration, not {given}")

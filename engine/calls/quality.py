@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from triortc.configuration_kinds import require_kinds
 from triortc.engine.session.media import MediaSession
 from triortc.errors import ConfigurationError
 
@@ -45,6 +46,7 @@ class QualityConfiguration:
     poor_bps: int = 150_000
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if self.interval_s <= 0 or self.poor_bps < 1:
             raise ConfigurationError("quality: interval_s and poor_bps must be positive")
         if not 0 <= self.weak_score < self.good_score <= 100 or not 1 <= self.step <= 100:

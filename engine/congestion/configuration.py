@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from triortc.configuration_kinds import require_kinds
 from triortc.errors import ConfigurationError
 
 __all__ = ["CongestionConfiguration"]
@@ -38,6 +39,7 @@ class CongestionConfiguration:
     """Growing delay alone, which a busy machine shows as well, holds a source back no further than this; loss does."""
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if not 0 < self.minimum_bps <= self.start_bps <= self.maximum_bps:
             raise ConfigurationError("bit rates must rise: minimum_bps, start_bps, maximum_bps")
         if not 0 < self.backoff < 1 or not 0 <= self.low_loss <= self.high_loss < 1 or self.headroom <= 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from triortc.configuration_kinds import require_kinds
 from triortc.engine.protection_profile import PROFILES, SrtpProfile
 from triortc.errors import ConfigurationError
 
@@ -42,6 +43,7 @@ class DtlsConfiguration:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        require_kinds(self)
         if not self.srtp_profiles:
             raise ConfigurationError("srtp_profiles is empty; name at least one of triortc.engine.srtp.PROFILES")
         if not 508 <= self.mtu_bytes <= 9000:

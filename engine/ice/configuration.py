@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from triortc.configuration_kinds import require_kinds
 from triortc.errors import ConfigurationError
 
 __all__ = ["IceConfiguration"]
@@ -57,6 +58,7 @@ class IceConfiguration:
     answer_unauthenticated: bool = False
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         for name in self.__slots__:
             value = getattr(self, name)
             if not isinstance(value, bool) and value <= 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from triortc.configuration_kinds import require_kinds
 from triortc.errors import ConfigurationError
 
 __all__ = ["AudioJitterConfiguration", "VideoJitterConfiguration"]
@@ -29,6 +30,7 @@ class AudioJitterConfiguration:
     """A buffer wider than either of these drops its oldest packets."""
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if not 0 <= self.minimum_delay_ms <= self.maximum_delay_ms < self.maximum_span_ms:
             raise ConfigurationError("audio delays must rise: minimum_delay_ms, maximum_delay_ms, maximum_span_ms")
         if not 0 < self.late_fraction < 1 or self.maximum_packets < 2 or self.window_s <= 0:
@@ -51,6 +53,7 @@ class VideoJitterConfiguration:
     """A buffer that holds more than either of these is emptied, and a keyframe is needed."""
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         patience_ms = min(self.maximum_wait_ms, self.keyframe_patience_ms)
         if min(patience_ms, self.maximum_packets, self.maximum_bytes) <= 0:
             raise ConfigurationError("waits and bounds of the video buffer must be above zero")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from triortc.configuration_kinds import require_kinds
 from triortc.engine.dtls.certificate import Certificate
 from triortc.engine.endpoint import EndpointConfiguration
 from triortc.engine.jitter.configuration import AudioJitterConfiguration, VideoJitterConfiguration
@@ -43,6 +44,7 @@ class PeerConfiguration:
     certificate: Certificate | None = None
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if not 100 <= self.max_payload_bytes <= 1400:
             raise ConfigurationError("max_payload_bytes must be 100 to 1400: a packet must fit the path's MTU")
         if min(self.receive_queue_frames, self.receive_queue_bytes) < 1 or self.max_early_candidates < 0:

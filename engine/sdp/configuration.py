@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from triortc.configuration_kinds import require_kinds
 from triortc.errors import ConfigurationError
 
 __all__ = ["SdpConfiguration"]
@@ -26,6 +27,7 @@ class SdpConfiguration:
     max_candidates: int = 64
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         for name in ("max_bytes", "max_lines", "max_sections", "max_candidates"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"SdpConfiguration.{name} must be at least 1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from triortc.configuration_kinds import require_kinds
 from triortc.engine.congestion.configuration import CongestionConfiguration
 from triortc.engine.dtls.configuration import DtlsConfiguration
 from triortc.engine.ice.configuration import IceConfiguration
@@ -53,6 +54,9 @@ class SessionConfiguration:
     outbox_bytes: int = 1536 * 1024
     silence_timeout_s: float = 8.0
     wall_clock_offset_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_kinds(self)
 
     def with_loopback(self) -> SessionConfiguration:
         """The same, taking candidates on 127.0.0.0/8 and ::1: for an endpoint that is bound there."""

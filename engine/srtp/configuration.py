@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from triortc.configuration_kinds import require_kinds
 from triortc.errors import ConfigurationError
 
 __all__ = ["SrtpConfiguration"]
@@ -30,6 +31,7 @@ class SrtpConfiguration:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        require_kinds(self)
         if not 64 <= self.replay_window_packets <= 0x4000:
             raise ConfigurationError("replay_window_packets must be between 64 (RFC 3711 section 3.3.2) and 16384")
         if not 64 <= self.send_window_packets <= 0x4000:

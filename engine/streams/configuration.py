@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from triortc.configuration_kinds import require_kinds
 from triortc.errors import ConfigurationError
 
 __all__ = [
@@ -21,6 +22,7 @@ class _Positive:
     __slots__ = ()
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         for field in fields(self):  # type: ignore[arg-type]  # only dataclasses below derive from this
             value = getattr(self, field.name)
             if value <= 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from triortc.configuration_kinds import require_kinds
 from triortc.errors import ConfigurationError
 
 __all__ = ["WorkerConfiguration"]
@@ -39,6 +40,7 @@ class WorkerConfiguration:
     max_waiting_bytes: int = 64 << 20
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if not 0 <= self.count <= 256:
             raise ConfigurationError(f"workers.count is {self.count}; choose 0 (none) to 256")
         for field in fields(self):

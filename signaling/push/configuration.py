@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from triortc.configuration_kinds import require_kinds
 from triortc.errors import ConfigurationError
 from triortc.signaling.dialing import DialingRules
 
@@ -52,6 +53,7 @@ class ApnsConfiguration:
     notice_lifetime_s: float = 3600.0
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if not self.topics:
             raise ConfigurationError("apns.topics is empty: name the app's bundle id")
         if not 1200 <= self.token_lifetime_s <= 3600:
@@ -77,6 +79,9 @@ class FcmConfiguration:
     token_uri: str = GOOGLE_TOKEN_URI
     origin: str = FCM_ORIGIN
     notice_lifetime_s: float = 3600.0
+
+    def __post_init__(self) -> None:
+        require_kinds(self)
 
     @classmethod
     def from_service_account(cls, path: Path) -> FcmConfiguration:
@@ -121,6 +126,7 @@ class WebPushConfiguration:
     padded_bytes: int = 512
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if not self.subject.startswith(("mailto:", "https:")):
             raise ConfigurationError("web_push.subject must begin with mailto: or https:, RFC 8292 §2.1")
         if not 60 <= self.token_lifetime_s <= 86_400:
@@ -160,6 +166,7 @@ class PushConfiguration:
     authorities_file: Path | None = None
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if self.apns is None and self.fcm is None and self.web_push is None:
             raise ConfigurationError("push: give the credentials of one service at least, or no PushConfiguration")
         if self.queued_pushes < 0 or self.parallel_requests < 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from triortc.configuration_kinds import require_kinds
 from triortc.errors import ConfigurationError
 from triortc.signaling.wire import MAX_MESSAGE_BYTES
 
@@ -49,6 +50,7 @@ class WebTransportConfiguration:
     socket_buffer_bytes: int = 1024 * 1024
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if self.port is not None and not 0 <= self.port <= 65535:
             raise ConfigurationError(f"webtransport.port is {self.port}; choose 0 to 65535, or leave it out")
         if self.stream_window_bytes < MAX_MESSAGE_BYTES + 4:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -155,6 +156,16 @@ async def test_the_skills_router_rings_the_best_free_agent_with_the_skill() -> N
                 assert third["outcome"] == "unavailable"
                 await ana.command("call.decline", session=first["session"])
         await program.says(f"{first['session']}: ana, declined")
+
+
+async def test_an_interrupted_example_ends_without_a_traceback() -> None:
+    async with running("skills_router.py", "0") as program:
+        await program.says("agent.*cleo.*german\n")
+        program.process.send_signal(signal.SIGINT)
+        with trio.fail_after(20):
+            assert await program.process.wait() == 0
+            assert program.process.stdout is not None
+            assert b"Traceback" not in await program.process.stdout.receive_some()
 
 
 @asynccontextmanager
