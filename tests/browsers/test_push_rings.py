@@ -81,7 +81,8 @@ async def _ring_and_withdrawal(browser: Browser, url: str, visitor: Page, wake: 
 async def _ring_answered_by_a_look(browser: Browser, url: str, visitor: Page) -> None:
     await visitor.click("#start-video")
     ring = await shown(visitor, "calling by video")
-    assert "Calling an adviser…" in await visitor.text(".stage-status")  # nobody's screen has shown it yet
+    # Nobody's screen has shown it yet; the push may be here before the visitor's page has heard who is called.
+    await visitor.wait_for("document.querySelector('.stage-status').innerText.includes('Calling an adviser…')")
     # The notification leads to the agent's page, and there to the Incoming screen.
     agent = await open_agent(browser, url)
     await agent.wait_for("triortc.state().ring?.leg && document.querySelector('#stage').dataset.mode === 'incoming'")

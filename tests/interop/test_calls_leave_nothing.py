@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 from support.media_ports import until
-from support.real_calls import Party, agent, ask, leftovers, legs_of, open_house, settled, talk, visitor
+from support.real_calls import Party, agent, ask, held_before, leftovers, legs_of, open_house, settled, talk, visitor
 from triortc.engine.relay.plane_choice import PlaneChoice
 from triortc.signaling.app import RunningServer
 from triortc.signaling.client import CommandError
@@ -209,7 +209,7 @@ async def test_i24_a_call_ended_this_way_leaves_no_leg_file_or_task(way: Ending,
 async def test_a_server_that_shuts_down_leaves_nothing(active: bool) -> None:
     with trio.fail_after(30):
         await once(active)
-        before = leftovers()
+        before = held_before()
         await once(active)
     await trio.testing.wait_all_tasks_blocked(0.05)
     assert leftovers() == before

@@ -11,7 +11,7 @@ import av
 import pytest
 import trio
 
-from support.real_calls import agent, leftovers, legs_of, talk, visitor
+from support.real_calls import agent, held_before, leftovers, legs_of, talk, visitor
 from triortc.codecs.configuration import RecorderConfiguration
 from triortc.engine.calls.call_recording import RecordingConfiguration
 from triortc.engine.calls.configuration import CallConfiguration
@@ -93,7 +93,7 @@ async def test_a_file_that_cannot_go_on_is_told_to_both_and_the_call_goes_on(tmp
 
 
 async def test_the_end_of_the_server_leaves_a_whole_file_and_nothing_else(tmp_path: Path) -> None:
-    before = leftovers()
+    before = held_before()
     async with open_house(tmp_path, always=True) as house, agent(house) as ana, visitor(house, "cv_1") as vic:
         session = await talk(vic, ana, "cv_1")
         await trio.sleep(0.7)

@@ -14,7 +14,7 @@ import trio
 from support.media_ports import MEDIA, until
 from support.peers import see_and_hear
 from support.processes import alive, children
-from support.real_calls import Party, agent, leftovers, open_house, talk, visitor, workers_of
+from support.real_calls import Party, agent, held_before, leftovers, open_house, talk, visitor, workers_of
 from triortc.bench.soak import soak
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.endpoint import EndpointConfiguration
@@ -47,7 +47,7 @@ async def back(party: Party, session: str, leg: str) -> PeerConnection:
 
 
 async def test_V47_a_worker_that_is_killed_takes_its_call_only_and_the_call_goes_on_in_another() -> None:
-    before = leftovers()
+    before = held_before()
     async with open_house(workers=2) as house, AsyncExitStack() as stack:
         pool = workers_of(house)
         pairs, sessions = [], []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 from collections.abc import AsyncGenerator
@@ -31,7 +32,19 @@ from triortc.signaling.client import ClientDevice, SignalClient, connect_websock
 from triortc.signaling.configuration import SignalingConfiguration
 from triortc.signaling.engine import EngineConfiguration, open_engine
 
-__all__ = ["Party", "agent", "ask", "leftovers", "legs_of", "open_house", "settled", "talk", "visitor", "workers_of"]
+__all__ = [
+    "Party",
+    "agent",
+    "ask",
+    "held_before",
+    "leftovers",
+    "legs_of",
+    "open_house",
+    "settled",
+    "talk",
+    "visitor",
+    "workers_of",
+]
 
 _LOOPBACK = SessionConfiguration(ice=IceConfiguration(allow_loopback=True))
 _PEER = PeerConfiguration(endpoint=EndpointConfiguration(media_host=("127.0.0.1",)), session=_LOOPBACK)
@@ -175,6 +188,12 @@ def leftovers() -> dict[str, int]:
         "threads": trio.to_thread.current_default_thread_limiter().borrowed_tokens + len(_own_threads()),
         "tasks": trio.lowlevel.current_statistics().tasks_living,
     }
+
+
+def held_before() -> dict[str, int]:
+    """`leftovers` when a test begins: what other tests have left to the garbage collector is none of it."""
+    gc.collect()
+    return leftovers()
 
 
 async def settled() -> dict[str, int]:
