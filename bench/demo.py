@@ -34,7 +34,7 @@ from triortc.codecs.snapshot import encode_png
 from triortc.codecs.threads import CodecThreads
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.calls.legs import open_leg_manager
-from triortc.engine.endpoint import EndpointConfiguration
+from triortc.engine.endpoint_configuration import EndpointConfiguration
 from triortc.engine.ice.configuration import IceConfiguration
 from triortc.engine.peer.playout import ReceivedFrame
 from triortc.engine.session.configuration import SessionConfiguration

@@ -24,7 +24,7 @@ from triortc.bench.demo_report import DemoFailedError, Timeline
 from triortc.codecs.registry import OPUS, VP8, MediaKind
 from triortc.codecs.sources import TestCardSource
 from triortc.codecs.threads import CodecThreads
-from triortc.engine.endpoint import EndpointConfiguration
+from triortc.engine.endpoint_configuration import EndpointConfiguration
 from triortc.engine.peer.configuration import PeerConfiguration
 from triortc.engine.peer.connection import PeerConnection, open_peer_connection
 from triortc.engine.peer.description import RtcSessionDescription

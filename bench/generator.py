@@ -21,7 +21,8 @@ from triortc.bench.hostile import Hostility
 from triortc.codecs.registry import DEFAULT_CODECS
 from triortc.engine.dtls.certificate import Certificate
 from triortc.engine.dtls.configuration import DtlsConfiguration
-from triortc.engine.endpoint import Endpoint, EndpointConfiguration, open_endpoint
+from triortc.engine.endpoint import Endpoint, open_endpoint
+from triortc.engine.endpoint_configuration import EndpointConfiguration
 from triortc.engine.ice.configuration import IceConfiguration
 from triortc.engine.protection_profile import PROFILES_BY_NAME
 from triortc.engine.rtp.header import RtpHeader

@@ -14,7 +14,7 @@ import trio
 
 from triortc.bench.kill_ledger import Ledger, Promises
 from triortc.engine.calls.presence import Channel
-from triortc.engine.endpoint import EndpointConfiguration
+from triortc.engine.endpoint_configuration import EndpointConfiguration
 from triortc.engine.peer.configuration import PeerConfiguration
 from triortc.engine.peer.connection import open_peer_connection
 from triortc.engine.peer.description import RtcSessionDescription

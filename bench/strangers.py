@@ -14,7 +14,7 @@ from aioquic.quic.connection import QuicConnection
 
 from triortc.bench.machine import raise_file_limit
 from triortc.engine.calls.leg_configuration import MediaConfiguration
-from triortc.engine.endpoint import EndpointConfiguration
+from triortc.engine.endpoint_configuration import EndpointConfiguration
 from triortc.signaling.app import ServerConfiguration
 from triortc.signaling.client import ClientDevice, SignalClient, connect_websocket, open_signal_client
 from triortc.signaling.configuration import HttpConfiguration, SignalingConfiguration

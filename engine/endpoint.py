@@ -35,7 +35,7 @@ from triortc.engine.udp import UdpSocket
 from triortc.errors import ConfigurationError
 from triortc.lone_errors import raises_lone_errors
 
-__all__ = ["Endpoint", "EndpointConfiguration", "EndpointCounters", "open_endpoint"]
+__all__ = ["Endpoint", "EndpointCounters", "open_endpoint"]
 
 #: Batches taken from one socket before the other tasks get a turn.
 BATCHES_PER_TURN: Final = 8

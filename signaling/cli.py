@@ -21,7 +21,7 @@ from triortc.engine.calls.event_log_files import EventLogConfiguration
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.calls.store import StateStore
 from triortc.engine.collector import settle_collector
-from triortc.engine.endpoint import EndpointConfiguration
+from triortc.engine.endpoint_configuration import EndpointConfiguration
 from triortc.engine.interfaces import local_addresses
 from triortc.engine.relay.plane_choice import PlaneChoice
 from triortc.engine.workers.configuration import WorkerConfiguration

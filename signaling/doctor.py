@@ -6,7 +6,7 @@ import click
 import trio
 
 from triortc.engine.calls.leg_configuration import MediaConfiguration
-from triortc.engine.endpoint import EndpointConfiguration
+from triortc.engine.endpoint_configuration import EndpointConfiguration
 from triortc.engine.interfaces import local_addresses
 from triortc.engine.relay.plane_choice import PlaneChoice, describe_choice
 from triortc.engine.udp import describe_sending

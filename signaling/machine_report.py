@@ -12,7 +12,7 @@ from typing import Final
 import av
 from cryptography.hazmat.backends.openssl import backend
 
-from triortc.engine.endpoint import EndpointConfiguration
+from triortc.engine.endpoint_configuration import EndpointConfiguration
 from triortc.engine.udp import UdpSocket
 
 __all__ = ["describe_codecs", "describe_open_files", "describe_socket_buffers", "describe_versions"]

@@ -18,7 +18,7 @@ import msgspec
 from triortc.engine.calls.call_recording import RecordingConfiguration
 from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.quality import QualityConfiguration
-from triortc.engine.endpoint import EndpointConfiguration
+from triortc.engine.endpoint_configuration import EndpointConfiguration
 from triortc.engine.relay.plane_choice import PlaneChoice
 from triortc.engine.workers.configuration import WorkerConfiguration
 from triortc.errors import ConfigurationError

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from triortc.engine.calls.call_recording import RecordingConfiguration
     from triortc.engine.calls.configuration import CallConfiguration
     from triortc.engine.calls.leg_configuration import MediaConfiguration
-    from triortc.engine.endpoint import EndpointConfiguration, open_endpoint
+    from triortc.engine.endpoint import open_endpoint
+    from triortc.engine.endpoint_configuration import EndpointConfiguration
     from triortc.engine.peer.configuration import PeerConfiguration
     from triortc.engine.peer.connection import PeerConnection, open_peer_connection
     from triortc.engine.peer.description import RtcSessionDescription
@@ -119,7 +120,7 @@ _HOMES: Final = {
     "CodecThreads": "triortc.codecs.threads",
     "DecodedFrame": "triortc.engine.peer.tracks",
     "EncodedFrame": "triortc.codecs.frames",
-    "EndpointConfiguration": "triortc.engine.endpoint",
+    "EndpointConfiguration": "triortc.engine.endpoint_configuration",
     "Engine": "triortc.signaling.engine",
     "EngineConfiguration": "triortc.signaling.engine",
     "MediaConfiguration": "triortc.engine.calls.leg_configuration",

@@ -12,7 +12,7 @@ from triortc.codecs.registry import DEFAULT_CODECS, Codec, MediaKind
 from triortc.configuration_kinds import require_kinds
 from triortc.engine.calls.call_recording import RecordingConfiguration
 from triortc.engine.calls.quality import QualityConfiguration
-from triortc.engine.endpoint import EndpointConfiguration
+from triortc.engine.endpoint_configuration import EndpointConfiguration
 from triortc.engine.relay.plane_choice import PlaneChoice
 from triortc.engine.session.configuration import SessionConfiguration
 from triortc.errors import ConfigurationError

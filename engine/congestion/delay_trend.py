@@ -97,11 +97,7 @@ class DelayTrend:
         self._updated_at: float | None = None
         self.usage = PathUsage.NORMAL
 
-    def note(self, sent_at: float, last_sent_at: float, arrived_at: float) -> None:
-        """Take packets that left within GROUP_S of each other; see :meth:`note_groups`."""
-        self.note_groups([(sent_at, last_sent_at, arrived_at)])
-
-    def note_groups(self, groups: Iterable[tuple[float, float, float]]) -> None:
+    def note(self, groups: Iterable[tuple[float, float, float]]) -> None:
         """Take packets in groups that left within GROUP_S.
 
         Arguments:

@@ -220,7 +220,7 @@ class SendSideEstimator:
         first_sent, last_sent, sizes, ticks = zip(*groups, strict=True)
         arrived_at = [began_s + latest * _TICK_S for latest in ticks]
         self._acknowledged.add_all(zip(sizes, arrived_at, strict=True))
-        self._trend.note_groups(zip(first_sent, last_sent, arrived_at, strict=True))
+        self._trend.note(zip(first_sent, last_sent, arrived_at, strict=True))
         return count, max(arrived_at)
 
     def _unwrap_reference(self, reference: int) -> int:

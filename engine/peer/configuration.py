@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from triortc.configuration_kinds import require_kinds
 from triortc.engine.dtls.certificate import Certificate
-from triortc.engine.endpoint import EndpointConfiguration
+from triortc.engine.endpoint_configuration import EndpointConfiguration
 from triortc.engine.jitter.configuration import AudioJitterConfiguration, VideoJitterConfiguration
 from triortc.engine.sdp.configuration import SdpConfiguration
 from triortc.engine.session.configuration import SessionConfiguration

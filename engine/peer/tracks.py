@@ -162,16 +162,10 @@ async def send_source(
         ConfigurationError: there is no sender, or two of one kind, or what was given is no sender or no source.
         CodecError: the source gives what cannot be encoded.
     """
-    by_kind = _by_kind("send_source", senders)
+    encoders = _encoders_for("send_source", senders, video, audio, statistics)
     if not hasattr(source, "poll_frame"):
         raise ConfigurationError(f"{type(source).__name__} is no source: MediaFileSource(path) plays a file")
     run = (threads or CodecThreads()).run
-    encoders = _Encoders(
-        by_kind,
-        video or VideoEncoderConfiguration(),
-        audio or AudioEncoderConfiguration(),
-        statistics or SendStatistics(),
-    )
     try:
         await run(source.start, trio.current_time())
         while (due := source.next_deadline()) is not None and not all(sender.closed for sender in senders):
@@ -210,14 +204,8 @@ async def send_frames(
         ConfigurationError: there is no sender, or two of one kind, or what came is no `SourceFrame`.
         CodecError: a frame cannot be encoded.
     """
-    by_kind = _by_kind("send_frames", senders)
+    encoders = _encoders_for("send_frames", senders, video, audio, statistics)
     run = (threads or CodecThreads()).run
-    encoders = _Encoders(
-        by_kind,
-        video or VideoEncoderConfiguration(),
-        audio or AudioEncoderConfiguration(),
-        statistics or SendStatistics(),
-    )
     async with AsyncExitStack() as stack:
         stack.callback(encoders.close)
         if isinstance(frames, AsyncGenerator):
@@ -234,14 +222,25 @@ async def send_frames(
             encoders.send(await run(encoders.encode, item, encoders.ready()))
 
 
-def _by_kind(function: str, senders: Sequence[RtpSender]) -> dict[MediaKind, RtpSender]:
+def _encoders_for(
+    function: str,
+    senders: Sequence[RtpSender],
+    video: VideoEncoderConfiguration | None,
+    audio: AudioEncoderConfiguration | None,
+    statistics: SendStatistics | None,
+) -> _Encoders:
     for sender in senders:
         if not hasattr(sender, "send_frame"):
             raise ConfigurationError(f"{type(sender).__name__} is no sender: give a transceiver's `sender`")
     by_kind = {sender.kind: sender for sender in senders}
     if not senders or len(by_kind) != len(senders):
         raise ConfigurationError(f"{function} needs one sender of a kind, and at least one")
-    return by_kind
+    return _Encoders(
+        by_kind,
+        video or VideoEncoderConfiguration(),
+        audio or AudioEncoderConfiguration(),
+        statistics or SendStatistics(),
+    )
 
 
 @dataclass(frozen=True, slots=True)

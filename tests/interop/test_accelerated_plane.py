@@ -17,7 +17,8 @@ from support.sdp import make_offer
 from triortc.bench.generator import Traffic, open_generator
 from triortc.bench.serve_relay import BENCH_MEDIA, open_relay_server
 from triortc.engine.calls.legs import open_leg_manager
-from triortc.engine.endpoint import EndpointConfiguration, open_endpoint
+from triortc.engine.endpoint import open_endpoint
+from triortc.engine.endpoint_configuration import EndpointConfiguration
 from triortc.engine.relay.accelerated_plane import AcceleratedPlane
 from triortc.engine.relay.acceleration import acceleration
 from triortc.engine.relay.plane_choice import PlaneChoice

@@ -12,7 +12,7 @@ import trio
 from support.aiortc_process import AiortcClient, open_aiortc_client
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.calls.legs import LegManager, Side, open_leg_manager
-from triortc.engine.endpoint import EndpointConfiguration
+from triortc.engine.endpoint_configuration import EndpointConfiguration
 from triortc.engine.ice.configuration import IceConfiguration
 from triortc.engine.relay.gate import GateState
 from triortc.engine.relay.plane_choice import PlaneChoice

@@ -16,7 +16,7 @@ from triortc.codecs.configuration import RecorderConfiguration
 from triortc.engine.calls.call_recording import RecordingConfiguration
 from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.leg_configuration import MediaConfiguration
-from triortc.engine.endpoint import EndpointConfiguration
+from triortc.engine.endpoint_configuration import EndpointConfiguration
 from triortc.engine.ice.configuration import IceConfiguration
 from triortc.engine.session.configuration import SessionConfiguration
 from triortc.errors import CallError

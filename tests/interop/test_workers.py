@@ -17,7 +17,7 @@ from support.processes import alive, children
 from support.real_calls import Party, agent, held_before, leftovers, open_house, talk, visitor, workers_of
 from triortc.bench.soak import soak
 from triortc.engine.calls.leg_configuration import MediaConfiguration
-from triortc.engine.endpoint import EndpointConfiguration
+from triortc.engine.endpoint_configuration import EndpointConfiguration
 from triortc.engine.peer.connection import PeerConnection
 from triortc.engine.udp import UdpSocket
 from triortc.engine.workers.configuration import WorkerConfiguration

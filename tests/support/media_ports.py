@@ -15,7 +15,7 @@ from triortc.engine.calls.call_recording import RecordingConfiguration
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.calls.legs import LegManager, open_leg_manager
 from triortc.engine.calls.media_events import MediaEvent, OfferAnswered, OfferRefused
-from triortc.engine.endpoint import EndpointConfiguration
+from triortc.engine.endpoint_configuration import EndpointConfiguration
 from triortc.engine.ice.configuration import IceConfiguration
 from triortc.engine.sdp.negotiated import SdpUnsupportedError
 from triortc.engine.session.configuration import SessionConfiguration

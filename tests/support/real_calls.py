@@ -18,7 +18,7 @@ from triortc.codecs.frames import EncodedFrame
 from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.calls.legs import LegManager
-from triortc.engine.endpoint import EndpointConfiguration
+from triortc.engine.endpoint_configuration import EndpointConfiguration
 from triortc.engine.ice.configuration import IceConfiguration
 from triortc.engine.peer.configuration import PeerConfiguration
 from triortc.engine.peer.connection import PeerConnection, open_peer_connection

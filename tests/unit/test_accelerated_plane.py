@@ -28,6 +28,6 @@ def test_flows_are_opened_so_many_at_a_time_the_first_first() -> None:
         plane._want_flow(nobody, outlet, nobody, stream, "vp8")  # type: ignore[arg-type]  # none gets so far
     assert [plane.open_flows(0.0, 2) for _ in range(3)] == [True, True, False]
     assert outlet.asked == [0, 1, 2, 3, 4]
-    plane._want_flow(nobody, outlet, nobody, 5, "vp8")  # type: ignore[arg-type]
+    plane._want_flow(nobody, outlet, nobody, 5, "vp8")  # type: ignore[arg-type]  # as above
     assert not plane.open_flows(0.0), "without a number all of them"
     plane.stop()

@@ -39,7 +39,7 @@ from triortc.engine.calls.notifications import (
     RingOffer,
 )
 from triortc.engine.calls.push_values import RingPush, WithdrawPush
-from triortc.engine.endpoint import EndpointConfiguration
+from triortc.engine.endpoint_configuration import EndpointConfiguration
 
 MOBILES: list[Platform] = ["ios", "android"]
 PLATFORMS: list[Platform] = ["ios", "android", "desktop", "web"]

@@ -18,7 +18,7 @@ from triortc.engine.calls.event_log_files import EventLogConfiguration, EventLog
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.calls.media_events import LegLost, LegRecovered, LegUp
 from triortc.engine.calls.session import LogRecord
-from triortc.engine.endpoint import EndpointConfiguration
+from triortc.engine.endpoint_configuration import EndpointConfiguration
 from triortc.errors import ConfigurationError
 from triortc.signaling import cli
 from triortc.signaling.app import ServerConfiguration

@@ -22,7 +22,7 @@ from triortc.engine.calls.legs import open_leg_manager
 from triortc.engine.calls.media_events import LegQuality, MediaEvent
 from triortc.engine.calls.notifications import MediaQuality
 from triortc.engine.calls.quality import Observation, Quality, QualityConfiguration, QualityMeter, observe, score_of
-from triortc.engine.endpoint import EndpointConfiguration
+from triortc.engine.endpoint_configuration import EndpointConfiguration
 from triortc.engine.relay.gate import GateState
 from triortc.engine.session.media import MediaSession
 from triortc.errors import ConfigurationError

@@ -70,7 +70,7 @@ def test_there_are_as_many_as_one_can_see() -> None:
 
 
 def test_numbers_of_numpy_are_numbers_and_none_is_a_value_where_it_is_declared() -> None:
-    made = triortc.EndpointConfiguration(media_port=np.int64(5000), media_advertise=None)  # type: ignore[arg-type]
+    made = triortc.EndpointConfiguration(media_port=np.int64(5000), media_advertise=None)  # type: ignore[arg-type]  # no int to a checker
     assert made.media_port == 5000
     with pytest.raises(ConfigurationError, match="media_port is a whole number, not str"):
         triortc.EndpointConfiguration(media_port="5")  # type: ignore[arg-type]  # what a program without types does
@@ -78,5 +78,5 @@ def test_numbers_of_numpy_are_numbers_and_none_is_a_value_where_it_is_declared()
 
 def test_a_key_that_is_no_text_is_not_in_what_is_said() -> None:
     with pytest.raises(ConfigurationError) as told:
-        FcmConfiguration("p", "me@p.example", b"-----BEGIN PRIVATE KEY-----")  # type: ignore[arg-type]
+        FcmConfiguration("p", "me@p.example", b"-----BEGIN PRIVATE KEY-----")  # type: ignore[arg-type]  # the mistake
     assert "PRIVATE" not in str(told.value)

@@ -29,7 +29,7 @@ def test_a_growing_queue_is_overuse_and_a_draining_one_underuse() -> None:
         sent = index * 0.01
         step = 0.01 if index < 100 else 0.012 if index < 180 else 0.006 if index < 220 else 0.01
         arrival += step
-        trend.note(sent, sent, arrival)
+        trend.note([(sent, sent, arrival)])
         seen.append(trend.usage)
     assert set(seen[:100]) == {PathUsage.NORMAL}
     assert PathUsage.OVERUSED in seen[100:180]
@@ -40,7 +40,7 @@ def test_a_growing_queue_is_overuse_and_a_draining_one_underuse() -> None:
 def test_a_jump_of_the_peers_clock_starts_the_trend_anew() -> None:
     trend = DelayTrend(12.5)
     for index in range(300):
-        trend.note(index * 0.01, index * 0.01, index * 0.01 + (500 if index > 100 else 0))
+        trend.note([(index * 0.01, index * 0.01, index * 0.01 + (500 if index > 100 else 0))])
         assert trend.usage is PathUsage.NORMAL
 
 

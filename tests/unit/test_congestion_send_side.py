@@ -296,8 +296,8 @@ def test_much_loss_does_not_take_a_thin_stream_below_what_gets_through_in_one_st
 def test_packets_that_overtake_each_other_do_not_disturb_the_trend() -> None:
     trend = DelayTrend(12.5)
     for index in range(200):
-        trend.note(index * 0.01, index * 0.01, index * 0.01 + 0.02)
-        trend.note((index - 3) * 0.01, (index - 3) * 0.01, index * 0.01 + 0.02)
+        trend.note([(index * 0.01, index * 0.01, index * 0.01 + 0.02)])
+        trend.note([((index - 3) * 0.01, (index - 3) * 0.01, index * 0.01 + 0.02)])
     assert trend.usage is PathUsage.NORMAL
 
 

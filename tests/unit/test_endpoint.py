@@ -13,7 +13,8 @@ from support.session_host import SessionHost, negotiate
 from triortc.engine.address import Address
 from triortc.engine.backlog import Backlog, HandUps
 from triortc.engine.datagrams import BATCH_DATAGRAMS, DatagramBatch
-from triortc.engine.endpoint import Endpoint, EndpointConfiguration
+from triortc.engine.endpoint import Endpoint
+from triortc.engine.endpoint_configuration import EndpointConfiguration
 from triortc.engine.ice.transactions import CheckKind
 from triortc.engine.sdp.negotiated import Negotiated
 from triortc.engine.session.session import Session

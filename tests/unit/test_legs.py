@@ -13,7 +13,7 @@ from triortc.codecs.registry import DEFAULT_CODECS, G722, VP8, VP9
 from triortc.engine.calls import slate_player
 from triortc.engine.calls.leg_configuration import MediaConfiguration
 from triortc.engine.calls.legs import open_leg_manager
-from triortc.engine.endpoint import EndpointConfiguration
+from triortc.engine.endpoint_configuration import EndpointConfiguration
 from triortc.engine.relay.gate import GateState
 from triortc.engine.relay.python_plane import PythonPlane
 from triortc.errors import CodecError, ConfigurationError, SdpError

@@ -13,7 +13,7 @@ from support.media_ports import Form, Port, open_port, until
 from support.sdp import make_offer
 from triortc.codecs.frames import EncodedFrame
 from triortc.engine.calls.media_events import LegFailed, LegLost, LegReady, LegUp, RecordingStopped
-from triortc.engine.endpoint import EndpointConfiguration
+from triortc.engine.endpoint_configuration import EndpointConfiguration
 from triortc.engine.ice.configuration import IceConfiguration
 from triortc.engine.peer.configuration import PeerConfiguration
 from triortc.engine.peer.connection import PeerConnection, open_peer_connection

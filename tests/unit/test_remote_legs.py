@@ -20,7 +20,7 @@ from triortc.engine.calls.media_events import (
     OfferAnswered,
     OfferRefused,
 )
-from triortc.engine.endpoint import EndpointConfiguration
+from triortc.engine.endpoint_configuration import EndpointConfiguration
 from triortc.engine.relay.gate import GateState
 from triortc.engine.udp import UdpSocket
 from triortc.engine.workers.configuration import WorkerConfiguration
