@@ -262,7 +262,7 @@ class TokenVerifier:
         """
         try:
             header = jwt.get_unverified_header(token)
-        except jwt.PyJWTError:
+        except (jwt.PyJWTError, UnicodeEncodeError):  # the latter: half a surrogate pair, which is no text
             raise TokenError("auth.invalid", "this is no token") from None
         kid = header.get("kid")
         issuer = _named_issuer(token)
@@ -291,9 +291,12 @@ class TokenVerifier:
         }
         try:
             decoded = jwt.decode(token, key.public_key, algorithms=[key.algorithm], audience=AUDIENCE, options=options)
-            return msgspec.convert(decoded, Claims)
-        except (jwt.PyJWTError, msgspec.ValidationError, RecursionError):
+            claims = msgspec.convert(decoded, Claims)
+            # Half a surrogate pair can be escaped in JSON (RFC 8259 section 8.2), and read, and never be told to anybody.
+            msgspec.json.encode(claims)
+        except (jwt.PyJWTError, msgspec.ValidationError, RecursionError, UnicodeEncodeError):
             raise TokenError("auth.invalid", "signature, audience or claims are not right") from None
+        return claims
 
     def _check_times(self, claims: Claims) -> None:
         now = self._wall_s()

@@ -126,6 +126,26 @@ async def test_a_token_with_wrong_claims_is_invalid(changes: dict[str, Any]) -> 
     assert await refused(token(**changes)) == "auth.invalid"
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "\ud800"},
+        {"sub": "v\udfff"},
+        {"avatar": "\ud83d"},
+        {"grp": ["\ud800"]},
+        {"jti": "\ud800"},
+    ],
+)
+async def test_3_8_a_claim_that_could_be_told_to_nobody_is_invalid(changes: dict[str, Any]) -> None:
+    r"""JSON may escape half a surrogate pair (`"\ud800"`); no message of ours could hold it."""
+    assert await refused(token(**changes)) == "auth.invalid"
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a.b.\udc00", ""])
+async def test_a_text_that_is_no_token_at_all_is_invalid(text: str) -> None:
+    assert await refused(text) == "auth.invalid"
+
+
 async def test_a_token_that_nobody_here_signed_is_invalid() -> None:
     assert await refused(token(key=Ed25519PrivateKey.generate())) == "auth.invalid"
     assert await refused(token("unknown")) == "auth.invalid"
