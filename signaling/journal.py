@@ -12,7 +12,9 @@ import fcntl
 import os
 import struct
 import zlib
+from bisect import bisect_right
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -44,18 +46,27 @@ class JournalRecord(NamedTuple):
     data: bytes
 
 
+class _Written(NamedTuple):
+    """What went to one place of the file, and the position that it led to."""
+
+    end: int
+    offset: int
+    data: bytes
+
+
 class Journal:
     """The file. One process at a time.
 
     Arguments:
         path: made if it is not there.
         size_bytes: of a file that is made; one that is there keeps its size.
+        keep_unsynchronized: for `write_again`, keep in memory what `synchronized` has not been told of.
 
     Raises:
         StoreError: there is no room for it, another process uses it, or its size makes no sense.
     """
 
-    def __init__(self, path: Path, size_bytes: int) -> None:
+    def __init__(self, path: Path, size_bytes: int, *, keep_unsynchronized: bool = False) -> None:
         if size_bytes < 64 * 1024:
             raise StoreError(f"a journal of {size_bytes} bytes is too small; give it 64 KiB at least")
         try:
@@ -75,6 +86,7 @@ class Journal:
         self._number = 0
         self._end = 0
         self._released = 0
+        self._unsynchronized: list[_Written] | None = [] if keep_unsynchronized else None
 
     def _allocate(self, size_bytes: int) -> int:
         """Write every block once: from then on no full disk is in the way of a record."""
@@ -145,14 +157,20 @@ class Journal:
         skipped = left if length > left else 0
         if self._end + skipped + length > self._released + self.size_bytes:
             raise JournalFullError("the journal is full")
+        end = self._end + skipped + length
         if skipped:
             if left >= _HEADER.size:
-                os.pwrite(self._file, _HEADER.pack(_MAGIC, _WRAP, number, 0), offset)
+                self._write(end, offset, _HEADER.pack(_MAGIC, _WRAP, number, 0))
             offset = 0
         header = _HEADER.pack(_MAGIC, len(data), number, zlib.crc32(data, number & 0xFFFF_FFFF))
-        os.pwrite(self._file, header + data, offset)
-        self._number, self._end = number, self._end + skipped + length
-        return self._end
+        self._write(end, offset, header + data)
+        self._number, self._end = number, end
+        return end
+
+    def _write(self, end: int, offset: int, data: bytes) -> None:
+        os.pwrite(self._file, data, offset)
+        if self._unsynchronized is not None:
+            self._unsynchronized.append(_Written(end, offset, data))
 
     def release(self, position: int) -> None:
         """What ends before this position is not needed any more."""
@@ -165,6 +183,25 @@ class Journal:
             OSError: the disk refuses.
         """
         os.fdatasync(self._file)
+
+    def synchronized(self, position: int) -> None:
+        """What ends before this position is on the platter."""
+        if self._unsynchronized is not None:
+            del self._unsynchronized[: bisect_right(self._unsynchronized, position, key=attrgetter("end"))]
+
+    def write_again(self) -> Iterator[None]:
+        """Give the kernel once more what may not be on the platter, a piece at each turn.
+
+        `synchronize` has failed. A kernel tells such a failure once, and may have let go of what it could not write:
+        the next success would say nothing about it.
+
+        Raises:
+            OSError: the kernel refuses.
+        """
+        for written in list(self._unsynchronized or ()):
+            if written.end > self._released:  # else the place may be another record's by now
+                os.pwrite(self._file, written.data, written.offset)
+            yield
 
     def close(self) -> None:
         """Close the file."""

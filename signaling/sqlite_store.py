@@ -130,6 +130,7 @@ class SqliteStore:
         self._sync_done = trio.Event()
         self._trouble: str | None = None
         self._journal_trouble: str | None = None
+        self._disk_trouble: str | None = None
         self._written = 0
         self._unsaved = 0
 
@@ -167,7 +168,12 @@ class SqliteStore:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{self.directory} cannot be made: {error.strerror}") from None
-        journal = Journal(self.directory / "state.journal", self._configuration.journal_bytes)
+        limits = self._configuration
+        journal = Journal(
+            self.directory / "state.journal",
+            limits.journal_bytes,
+            keep_unsynchronized=limits.synchronous == "full",
+        )
         try:
             self._recover(journal, self._connect())
         except (sqlite3.Error, OSError) as error:
@@ -275,6 +281,7 @@ class SqliteStore:
         return (
             journal is not None
             and self._journal_trouble is None
+            and self._disk_trouble is None
             and journal.used_share < self._configuration.refuse_above
         )
 
@@ -299,20 +306,29 @@ class SqliteStore:
 
     async def _synchronize(self) -> None:
         """Bring the journal to the platter for all who wait at one time."""
+        journal = self._journal
+        assert journal is not None
         while True:
             await self._sync_wanted.wait()
             self._sync_wanted = trio.Event()
-            journal = self._journal
-            assert journal is not None
-            position = journal.position
             try:
+                if self._disk_trouble is not None:
+                    for _ in journal.write_again():
+                        await trio.lowlevel.checkpoint()
+                position = journal.position
                 # A limiter of its own: the database may be busy for long. Bound by one task, this one.
                 await trio.to_thread.run_sync(journal.synchronize)
             except OSError as error:
-                self._report_journal(f"the disk does not take the journal: {error.strerror}")
+                if self._disk_trouble is None:
+                    _logger.error("the disk does not take the journal (%s): replies and events wait", error.strerror)
+                self._disk_trouble = f"the disk does not take the journal ({error.strerror}): replies and events wait"
                 await trio.sleep(self._configuration.retry_s)
                 self._sync_wanted.set()
                 continue
+            if self._disk_trouble is not None:
+                _logger.warning("the disk takes the journal again")
+            self._disk_trouble = None
+            journal.synchronized(position)
             self._synchronized = position
             done, self._sync_done = self._sync_done, trio.Event()
             done.set()
@@ -444,7 +460,7 @@ class SqliteStore:
         """How it does."""
         journal = self._journal
         used = 0.0 if journal is None else journal.used_share
-        trouble = self._journal_trouble or self._trouble
+        trouble = self._journal_trouble or self._disk_trouble or self._trouble
         state: Literal["ok", "behind", "full"] = "ok" if trouble is None else "behind" if self.accepts else "full"
         if trouble is None and not self.accepts:
             state, trouble = "full", "the database is too slow for what comes in"

@@ -292,7 +292,7 @@ class TokenVerifier:
         try:
             decoded = jwt.decode(token, key.public_key, algorithms=[key.algorithm], audience=AUDIENCE, options=options)
             claims = msgspec.convert(decoded, Claims)
-            # Half a surrogate pair can be escaped in JSON (RFC 8259 section 8.2), and read, and never be told to anybody.
+            # Half a surrogate pair can be escaped in JSON (RFC 8259 section 8.2), and read, and be told to nobody.
             msgspec.json.encode(claims)
         except (jwt.PyJWTError, msgspec.ValidationError, RecursionError, UnicodeEncodeError):
             raise TokenError("auth.invalid", "signature, audience or claims are not right") from None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +266,60 @@ async def test_with_full_what_is_written_is_settled_only_when_the_disk_has_it(tm
             for _ in range(3):
                 nursery.start_soon(store.settle)
         assert store.settled
+
+
+class ForgetfulDisk:
+    """Refuses to synchronize the journal while it is told to, and lets go of what it did not write then."""
+
+    def __init__(self, journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._journal = journal
+        self._platter = b""
+        self.refuses = False
+        self.refusals = 0
+        self.refused_again = trio.Event()
+        monkeypatch.setattr("triortc.signaling.journal.os.fdatasync", self.synchronize)
+
+    def synchronize(self, file: int) -> None:
+        if not self.refuses:
+            self._platter = self._journal.read_bytes()
+            return
+        self.refusals += 1
+        if self.refusals > 1:
+            trio.from_thread.run_sync(self.refused_again.set)
+        with self._journal.open("r+b") as pages:
+            pages.write(self._platter)
+        raise OSError(errno.EIO, "Input/output error")
+
+
+async def test_with_full_a_disk_that_fails_to_synchronize_is_told_of_until_it_does_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The next record goes into the page cache as ever: that says nothing about the disk."""
+    disk = ForgetfulDisk(tmp_path / "a" / "state.journal", monkeypatch)
+    store = SqliteStore(tmp_path / "a", replace(SMALL, synchronous="full", retry_s=0.01))
+    async with store.open():
+        store.write([row("cv_0")])
+        await store.settle()
+        disk.refuses = True
+        store.write([row("cv_1")])
+        with trio.CancelScope() as waiting:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(store.settle)
+                await disk.refused_again.wait()
+                waiting.cancel()
+        store.write([row("cv_2")])
+        assert not store.accepts
+        health = store.health()
+        assert (health.state, health.message) == (
+            "full",
+            "the disk does not take the journal (Input/output error): replies and events wait",
+        )
+        disk.refuses = False
+        await store.settle()
+        assert store.accepts
+        assert store.health().state == "ok"
+        assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+        assert await names(died(tmp_path / "a")) == ["cv_0", "cv_1", "cv_2"]
 
 
 @pytest.mark.parametrize("synchronous", ["off", "normal"])
