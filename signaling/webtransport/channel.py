@@ -18,6 +18,10 @@ __all__ = ["ConnectionOwner", "WebTransportChannel"]
 _NEVER: Final = float("inf")
 
 
+def _nothing(_: object) -> None:
+    """Nobody is told any more."""
+
+
 class ConnectionOwner:
     """The only task that touches a connection's datagrams and clock; others leave notes and wake it.
 
@@ -78,6 +82,9 @@ class ConnectionOwner:
                 self._step(trio.current_time())
         finally:
             self.abort(1012, "the server goes away")
+            # Who is told holds this in its turn, and the connection holds itself.
+            self._on_event = _nothing
+            session.release()
 
     def _step(self, now: float) -> None:
         session = self.session

@@ -60,6 +60,17 @@ class ReadPacedQuicConnection(QuicConnection):
         """Whether the peer has shown that it receives at its address (RFC 9000 section 8)."""
         return bool(self._network_paths) and self._network_paths[0].is_validated
 
+    def release(self) -> None:
+        """Let go of everything: the connection is over, and not to be used any more.
+
+        aioquic keeps methods of the connection in the connection, its handlers of frames, of keys and of what is lost,
+        and with each sent packet the space it is kept in. Without this only the garbage collector, which servers let
+        run seldom, would find out that it can go.
+        """
+        for space in self._spaces.values():
+            space.sent_packets.clear()
+        self.__dict__.clear()
+
     def read(self, stream_id: int, size: int) -> None:
         """The application has taken `size` bytes of a stream: the peer may send as many more."""
         self._read_bytes[stream_id] = self._read_bytes.get(stream_id, 0) + size

@@ -220,7 +220,7 @@ class WebTransportSession:
 
     def next_deadline(self) -> float | None:
         """When `handle_timeout` wants to be called."""
-        timer = self._quic.get_timer() if self._quic.started and not self.terminated else None
+        timer = self._quic.get_timer() if not self.terminated and self._quic.started else None
         waiting = [moment for moment in (timer, self._linger_until) if moment is not None]
         return min(waiting, default=None)
 
@@ -263,7 +263,8 @@ class WebTransportSession:
     @property
     def unsent_bytes(self) -> int:
         """What is written and has not arrived, as far as is known."""
-        return 0 if self._message_stream is None else self._quic.unacknowledged_bytes(self._message_stream)
+        stream = self._message_stream
+        return 0 if stream is None or self.terminated else self._quic.unacknowledged_bytes(stream)
 
     def next_message(self) -> bytes | None:
         """Take the next message, and let the peer send as much more; None: none is whole.
@@ -272,7 +273,7 @@ class WebTransportSession:
             ProtocolError: the peer announced a message that is too long.
         """
         message = self._decoder.next_message()
-        if message is not None and self._message_stream is not None:
+        if message is not None and self._message_stream is not None and not self.terminated:
             self._quic.read(self._message_stream, len(encode_frame(b"")) + len(message))
         return message
 
@@ -310,6 +311,13 @@ class WebTransportSession:
         datagrams = self.transmit(now)
         self._quic.close(error_code=ErrorCode.H3_NO_ERROR)
         return datagrams + self.transmit(now)
+
+    def release(self) -> None:
+        """Let go of the connection below, which is over: nothing is sent or understood any more."""
+        self._end(LOST, "")
+        self._broken = True
+        self._http = None
+        self._quic.release()
 
     def _can_write(self) -> bool:
         stream = self._message_stream

@@ -11,7 +11,12 @@ import pytest
 from support.signaling_host import Transport, hello, open_signaling_host
 from triortc.signaling.connection import Connection
 from triortc.signaling.link import Link
+from triortc.signaling.server import SignalServer
+from triortc.signaling.session import SignalingSession
 from triortc.signaling.websocket import WebSocketChannel
+from triortc.signaling.webtransport.channel import ConnectionOwner, WebTransportChannel
+from triortc.signaling.webtransport.quic import ReadPacedQuicConnection
+from triortc.signaling.webtransport.session import WebTransportSession
 
 
 @pytest.fixture
@@ -23,7 +28,17 @@ def without_collector() -> Iterator[None]:
 
 
 def alive() -> Counter[str]:
-    kinds = (Connection, Link, WebSocketChannel)
+    kinds = (
+        Connection,
+        ConnectionOwner,
+        Link,
+        ReadPacedQuicConnection,
+        SignalServer,
+        SignalingSession,
+        WebSocketChannel,
+        WebTransportChannel,
+        WebTransportSession,
+    )
     return Counter(type(found).__name__ for found in gc.get_objects() if type(found) in kinds)
 
 
@@ -44,9 +59,10 @@ async def test_a_connection_that_is_over_goes_with_all_it_held_without_the_garba
 
 
 @pytest.mark.usefixtures("without_collector")
-async def test_a_connection_that_never_said_hello_goes_as_well() -> None:
+@pytest.mark.parametrize("transport", ["websocket", "webtransport"])
+async def test_a_connection_that_never_said_hello_goes_as_well(transport: Transport) -> None:
     before = alive()
-    async with open_signaling_host("websocket") as host, host.open_channel() as channel:
+    async with open_signaling_host(transport) as host, host.open_channel() as channel:
         await channel.send(b"?")
         await hello(host, channel)
     del host, channel
