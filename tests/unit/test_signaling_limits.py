@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import weakref
 from typing import Any
 
 import pytest
@@ -158,6 +159,49 @@ def test_a_session_that_is_lost_again_and_again_has_one_entry_and_its_last_time(
     assert sessions.expire(120.0) == []
     assert sessions.next_deadline() == 169.0
     assert sessions.expire(169.0) == [session]
+
+
+def test_a_device_that_comes_again_and_again_without_a_resume_leaves_no_session_behind() -> None:
+    """I41: each holds up to 512 KiB of events, and their time to resume is two minutes."""
+    sessions = book()
+    former = create(sessions)
+    for moment in range(50):
+        former.detach(float(moment))
+        sessions.lost(former)
+        seen, former = weakref.ref(former), create(sessions, now=float(moment))
+        assert seen() is None
+    assert len(sessions._lost) == 1
+
+
+def test_sessions_that_end_together_end_a_few_at_a_time() -> None:
+    """What their end tells others takes its time, and the loop has media to forward meanwhile."""
+    sessions = book()
+    for number in range(100):
+        session = create(sessions, sub=f"v{number}")
+        session.lost_at = 0.0
+        sessions.lost(session)
+    ended = 0
+    while sessions.next_deadline() <= 130.0:
+        gone = sessions.expire(130.0)
+        assert 0 < len(gone) <= 8
+        ended += len(gone)
+    assert (ended, len(sessions)) == (100, 0)
+
+
+def test_replies_outlive_their_session_by_their_own_time_and_too_many_make_room() -> None:
+    sessions = book(reply_lifetime_s=300.0, max_sessions=3)
+    for number in range(10):
+        session = create(sessions, sub=f"v{number}")
+        sessions.remember(session.address, "c1", b"digest", b"reply", stored_at=float(number))
+        sessions.remove(session)
+    assert [known.sub for known in sessions._replies] == ["v4", "v5", "v6", "v7", "v8", "v9"]
+    back = create(sessions, sub="v5", now=10.0)
+    assert back.kept_reply("c1") is not None
+    create(sessions, sub="w", now=306.5)
+    assert [known.sub for known in sessions._replies] == ["v5", "v7", "v8", "v9", "w"]
+    sessions.remove(back)
+    create(sessions, sub="x", now=309.5)
+    assert [known.sub for known in sessions._replies] == ["w", "x"]
 
 
 def test_a_wrong_token_does_not_use_up_the_right_one() -> None:
