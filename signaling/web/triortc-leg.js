@@ -21,7 +21,7 @@ const RESTART_AGAIN_MS = 4000;
 export class Leg {
   /** @type {RTCPeerConnection} */ pc;
   /** @type {RTCRtpTransceiver} */ #video;
-  /** @type {{candidate: string, mid: string}[]} */ #batch = [];
+  /** @type {{candidate: string, mid: string, ufrag: string}[]} */ #batch = [];
   /** @type {ReturnType<typeof setTimeout>|undefined} */ #batchTimer;
   /** @type {ReturnType<typeof setTimeout>|undefined} */ #restartTimer;
   /** @type {Promise<void>|null} */ #negotiating = null;
@@ -219,7 +219,8 @@ export class Leg {
       return;
     }
     if (!candidate.candidate) return;
-    this.#batch.push({ candidate: candidate.candidate, mid: candidate.sdpMid ?? "0" });
+    const ufrag = candidate.usernameFragment || this.#ufrag();
+    this.#batch.push({ candidate: candidate.candidate, mid: candidate.sdpMid ?? "0", ufrag });
     this.#batchTimer ??= setTimeout(() => this.#flush(false), this.#sentBatch ? BATCH_NEXT_MS : BATCH_FIRST_MS);
   }
 
@@ -229,13 +230,21 @@ export class Leg {
     this.#batchTimer = undefined;
     if (this.closed) return;
     this.#sentBatch = true;
-    const ufrag = /a=ice-ufrag:(\S+)/.exec(this.pc.localDescription?.sdp ?? "")?.[1] ?? "";
-    do {
-      const candidates = this.#batch.splice(0, BATCH_SIZE);
-      const last = end && this.#batch.length === 0;
+    const now = this.#ufrag();
+    for (;;) { // what was found just before a restart is of the generation before, and goes as that (RFC 8838)
+      const ufrag = this.#batch[0]?.ufrag ?? now;
+      const other = this.#batch.findIndex((entry) => entry.ufrag !== ufrag);
+      const candidates = this.#batch.splice(0, Math.min(BATCH_SIZE, other < 0 ? BATCH_SIZE : other))
+        .map(({ candidate, mid }) => ({ candidate, mid }));
+      const last = end && this.#batch.length === 0 && ufrag === now;
       this.options.command("ice.candidates", { leg: this.id, neg: this.#neg, ufrag, candidates, end: last })
         .catch(() => {}); // of a leg that has ended meanwhile
-    } while (this.#batch.length > 0);
+      if (this.#batch.length === 0 && last === end) return;
+    }
+  }
+
+  #ufrag() {
+    return /a=ice-ufrag:(\S+)/.exec(this.pc.localDescription?.sdp ?? "")?.[1] ?? "";
   }
 }
 

@@ -103,6 +103,20 @@ test("3.4 candidates go in batches of 20, the first after 50 ms, the next every 
   assert.deepEqual(batches().slice(2), [[20, false, "u11"], [20, false, "u11"], [5, true, "u11"]]);
 });
 
+test("candidates that were found just before an ICE restart go as those of the generation they are of, the end as the new one's", async () => {
+  await leg.negotiate();
+  const found = (name, usernameFragment) => leg.pc.onicecandidate({ candidate: { candidate: `candidate:${name}`, sdpMid: "0", usernameFragment } });
+  found("a", "u11");
+  await leg.negotiate({ restart: true });
+  found("b", "u12");
+  found("c", null); // an implementation that does not say: of the description in force
+  found("d", "u11");
+  leg.pc.onicecandidate({ candidate: null });
+  const batches = sent.filter(({ t }) => t === "ice.candidates").map(({ p }) => [p.ufrag, p.candidates, p.end]);
+  const named = (...names) => names.map((name) => ({ candidate: `candidate:${name}`, mid: "0" }));
+  assert.deepEqual(batches, [["u11", named("a"), false], ["u12", named("b", "c"), false], ["u11", named("d"), false], ["u12", [], true]]);
+});
+
 test("a disconnected leg is given two seconds, then ICE restarts; a failed one begins anew at once", async () => {
   await leg.negotiate();
   leg.pc.becomes("connected");
