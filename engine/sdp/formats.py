@@ -29,6 +29,7 @@ __all__ = [
     "agree",
     "choose_codecs",
     "choose_extensions",
+    "name_formats",
     "opposite",
     "read_extensions",
     "read_formats",
@@ -38,6 +39,9 @@ CodecPreference: TypeAlias = Literal["local", "remote"]
 _ONE_BYTE_IDS: Final = range(1, 15)
 _TWO_BYTE_IDS: Final = range(1, 256)
 _OPPOSITES: Final = {"sendonly": "recvonly", "recvonly": "sendonly"}
+#: Format parameters that make two formats of one name different.
+_TELLING: Final = ("packetization-mode", "profile-level-id", "profile-id", "profile")
+_MAX_NAMED: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +186,27 @@ def agree(offered: Formats, answered: Formats, *, local_offers: bool) -> tuple[N
             )
         )
     return tuple(found)
+
+
+def name_formats(codecs: Iterable[Codec], *, numbered: bool = False) -> str:
+    """Return codecs in words for whoever asks why none is common, with what makes formats of one name different.
+
+    Args:
+        codecs: of a peer, whose words are kept short, or ours.
+        numbered: whether their payload types matter as well.
+    """
+    names: dict[str, None] = {}
+    for codec in codecs:
+        telling = [
+            f"{name}={codec.parameters[name][:8]!a}".replace("'", "")
+            for name in _TELLING
+            if codec.name.lower() in ("h264", "vp9", "av1") and name in codec.parameters
+        ]
+        number = f"{codec.payload_type} " if numbered else ""
+        names[f"{number}{codec.name[:32]}" + (f" ({', '.join(telling)})" if telling else "")] = None
+    shown = list(names)[:_MAX_NAMED]
+    more = [f"{len(names) - _MAX_NAMED} more"] if len(names) > _MAX_NAMED else []
+    return ", ".join(shown + more) or "nothing with a known meaning"
 
 
 def read_extensions(description: SessionDescription, section: MediaDescription) -> dict[str, ExtensionMap]:

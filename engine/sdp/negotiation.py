@@ -22,6 +22,7 @@ from triortc.engine.sdp.formats import (
     Formats,
     choose_codecs,
     choose_extensions,
+    name_formats,
     read_extensions,
     read_formats,
 )
@@ -256,11 +257,15 @@ def _plan_answer(
         {number: codec for number, codec in formats.codecs.items() if number not in claims.payload_types},
         {k: v for k, v in formats.retransmissions.items() if v not in claims.payload_types},
     )
-    codecs = choose_codecs(local, free, (constraints.codecs or {}).get(local.kind), prefer)
+    constraint = (constraints.codecs or {}).get(local.kind)
+    codecs = choose_codecs(local, free, constraint, prefer)
     if not codecs and local.kind in constraints.else_any:
+        constraint = None
         codecs = choose_codecs(local, free, None, prefer)
     if not codecs:
-        return f"the {section.kind} section has no common codec"
+        taken = name_formats(local.preferred_codecs if constraint is None else constraint)
+        offered = name_formats(free.codecs.values())
+        return f"the {section.kind} section has no common codec: offered are {offered}; taken here: {taken}"
     permitted = (constraints.extensions or {}).get(local.kind)
     extensions = [
         entry

@@ -9,7 +9,7 @@ from typing import Final
 from triortc.codecs.registry import media_kind
 from triortc.engine.sdp.attributes import is_rtp
 from triortc.engine.sdp.configuration import SdpConfiguration
-from triortc.engine.sdp.formats import agree, read_extensions, read_formats
+from triortc.engine.sdp.formats import agree, name_formats, read_extensions, read_formats
 from triortc.engine.sdp.grammar import MediaDescription, SessionDescription
 from triortc.engine.sdp.local import LocalMedia
 from triortc.engine.sdp.negotiated import (
@@ -159,7 +159,10 @@ def _conclude_media(
     offered, answered = formats if exchange.local_offers else formats[::-1]
     codecs = agree(offered, answered, local_offers=exchange.local_offers)
     if not codecs:
-        raise SdpUnsupportedError(f"section {index} has no common codec")
+        given, asked = (name_formats(item.codecs.values(), numbered=True) for item in (answered, offered))
+        raise SdpUnsupportedError(
+            f"section {index} has no common codec: the answer has {given}; the offer had {asked}, each with its number"
+        )
     local_extensions, remote_extensions = read_extensions(local, ours), read_extensions(remote, theirs)
     common = {
         uri: entry
@@ -250,7 +253,10 @@ def _check_transport(answer: SessionDescription, media: list[NegotiatedMedia]) -
     mids = [item.mid for item in media]
     bundle = answer.bundle_of(mids[0])
     if len(mids) > 1 and not all(mid in bundle for mid in mids):
-        raise SdpUnsupportedError("the media sections are not in one BUNDLE group")
+        raise SdpUnsupportedError(
+            "the answer does not take up the offer's BUNDLE group: media shares one transport here, so the peer must"
+            " bundle its sections, or refuse all but one"
+        )
     if not any(answer.media[item.index].has("rtcp-mux") for item in media):
         raise SdpUnsupportedError("RTP and RTCP are not multiplexed (rtcp-mux)")
 

@@ -188,6 +188,24 @@ async def test_bad_descriptions_of_the_peer_change_nothing() -> None:
             connection.add_ice_candidate("candidate:nonsense")
 
 
+async def test_rfc_9143_an_answer_without_bundle_is_refused_in_words_and_the_offer_still_waits_for_another() -> None:
+    async with open_peer_connection(LOOPBACK) as offerer, open_peer_connection(LOOPBACK) as answerer:
+        offerer.add_transceiver("audio")
+        offerer.add_transceiver("video")
+        answerer.set_remote_description(offerer.set_local_description())
+        bundled = answerer.set_local_description()
+        unbundled = replace(bundled, sdp=re.sub(r"a=group:BUNDLE.*\r\n", "", bundled.sdp))
+        with pytest.raises(SdpError, match="bundle its sections, or refuse all but one"):
+            offerer.set_remote_description(unbundled)
+        assert signaling(offerer) == "have-local-offer"
+        assert offerer.connection_state is ConnectionState.NEW
+        first, *others = unbundled.sdp.split("m=video")
+        assert len(others) == 1
+        offerer.set_remote_description(replace(bundled, sdp=f"{first}m=video 0{others[0][others[0].index(' UDP') :]}"))
+        await offerer.connected()
+        await answerer.connected()
+
+
 async def test_rfc_8445_9_either_side_restarts_ice_and_media_goes_on_with_its_keys() -> None:
     async with open_peer_connection(LOOPBACK) as ours, open_peer_connection(LOOPBACK) as peer:
         video = ours.add_transceiver("video").sender

@@ -367,9 +367,44 @@ def test_a_constraint_without_common_codec_refuses_the_section() -> None:
     constraints = AnswerConstraints(codecs={"video": [VP9]})
     _, negotiated = answer(browser_offer("chromium156"), constraints=constraints)
     assert [item.kind for item in negotiated.media] == ["audio"]
-    assert negotiated.rejected == (RejectedSection(1, "video", "1", "the video section has no common codec"),)
+    [rejected] = negotiated.rejected
+    assert (rejected.index, rejected.kind, rejected.mid) == (1, "video", "1")
+    assert rejected.reason.endswith("; taken here: VP9 (profile-id=0)")
     with pytest.raises(SdpUnsupportedError, match="no common codec"):
         answer(make_offer("audio"), constraints=AnswerConstraints(codecs={"audio": [PCMA]}))
+
+
+def test_rfc6184_8_2_2_a_refusal_says_which_formats_were_offered_and_which_are_taken() -> None:
+    """Of a list as Safari's without VP8: other profiles and the other packetization mode are other formats."""
+    extra = [
+        *("a=rtpmap:98 H264/90000", "a=fmtp:98 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=640c1f"),
+        *("a=rtpmap:35 H264/90000", "a=fmtp:35 level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=42e01f"),
+    ]
+    offer = make_offer("audio", "video", extra=extra, replace=("SAVPF 96", "SAVPF 98 35 97"))
+    _, negotiated = answer(offer)
+    assert negotiated.rejected == (
+        RejectedSection(
+            1,
+            "video",
+            "v",
+            "the video section has no common codec: offered are"
+            " H264 (packetization-mode=1, profile-level-id=640c1f),"
+            " H264 (packetization-mode=0, profile-level-id=42e01f);"
+            " taken here: VP8, H264 (packetization-mode=1, profile-level-id=42e01f)",
+        ),
+    )
+
+
+def test_a_refusal_repeats_little_of_what_a_stranger_wrote() -> None:
+    extra = [f"a=rtpmap:{number} {number}{'X' * 500}/90000" for number in range(96, 127)]
+    offer = make_offer("video", replace=("SAVPF 96", "SAVPF " + " ".join(str(number) for number in range(96, 127))))
+    text = str(offer).replace("a=rtpmap:96 VP8/90000\r\n", "\r\n".join(extra) + "\r\n")
+    with pytest.raises(SdpUnsupportedError, match="no common codec") as refusal:
+        answer(text)
+    assert len(str(refusal.value)) < 700
+    nothing = make_offer("video", replace=("a=rtpmap:96 VP8/90000", "a=x"))
+    with pytest.raises(SdpUnsupportedError, match="offered are nothing with a known meaning"):
+        answer(nothing)
 
 
 def test_a_kind_that_can_be_transcoded_is_answered_freely_where_nothing_is_common_and_only_there() -> None:

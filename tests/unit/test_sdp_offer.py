@@ -242,7 +242,7 @@ def test_a_peer_may_refuse_a_section() -> None:
         ("a=rtcp-mux\r\n", "", "rtcp-mux"),
         ("a=ice-ufrag:tHeM\r\n", "", "ICE credentials"),
         ("sha-256 ", "x-256 ", "fingerprint"),
-        ("VP8/90000", "VP7/90000", "section 1 has no common codec"),
+        ("VP8/90000", "VP7/90000", "no common codec: the answer has 96 VP7; the offer had 96 VP8, 98 H264"),
         ("UDP/TLS/RTP/SAVPF", "UDP/DTLS/SCTP", "not audio or video over RTP"),
     ],
 )
