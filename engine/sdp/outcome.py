@@ -219,7 +219,8 @@ def _conclude_transport(
         role = _role_of_answer(remote.inherited(section, "setup"))
     else:
         role = "client" if local.inherited(local.media[tag.index], "setup") == "active" else "server"
-    candidates, skipped = section.candidates(exchange.configuration.max_candidates)
+    source = _candidate_section(remote, section, tag.mid)
+    candidates, skipped = source.candidates(exchange.configuration.max_candidates)
     previous = exchange.previous
     tls_id = remote.inherited(section, "tls-id")
     # transport_section has made sure that both are there.
@@ -233,7 +234,7 @@ def _conclude_transport(
         media=tuple(media),
         rejected=tuple(rejected),
         transport_mid=tag.mid,
-        end_of_candidates=bool(section.has("end-of-candidates") or remote.has("end-of-candidates")),
+        end_of_candidates=bool(source.has("end-of-candidates") or remote.has("end-of-candidates")),
         remote_trickle="trickle" in remote.ice_options | section.ice_options,
         remote_ice_lite=remote.has("ice-lite"),
         ice_restart=previous is not None and (previous.remote_ufrag, previous.remote_password) != (ufrag, password),
@@ -246,6 +247,22 @@ def _conclude_transport(
         remote_tls_id=tls_id,
         skipped_candidates=skipped,
     )
+
+
+def _candidate_section(remote: SessionDescription, section: MediaDescription, mid: str) -> MediaDescription:
+    """The section whose candidates count: a bundle's are in its tagged one alone (RFC 9143 section 7.1.3).
+
+    Where that is refused, as a data channel is, its candidates still lead to the transport that the others share.
+    """
+    if section.has("candidate"):
+        return section
+
+    def transport(of: MediaDescription) -> tuple[str | None, str | None]:
+        return remote.inherited(of, "ice-ufrag"), remote.inherited(of, "ice-pwd")
+
+    bundled = (remote.section(name) for name in remote.bundle_of(mid))
+    sharing = (one for one in bundled if one is not None and transport(one) == transport(section))
+    return next((one for one in sharing if one.has("candidate")), section)
 
 
 def _check_transport(answer: SessionDescription, media: list[NegotiatedMedia]) -> None:

@@ -489,9 +489,28 @@ def test_candidates_beyond_the_limit_and_malformed_ones_are_counted() -> None:
     assert (len(negotiated.remote_candidates), negotiated.skipped_candidates) == (3, 2)
 
 
-def test_candidates_of_other_sections_of_the_bundle_do_not_count() -> None:
-    text = str(make_offer("audio", "video")) + "a=candidate:1 1 udp 1 192.0.2.9 5000 typ host\r\n"
-    assert answer(text)[1].remote_candidates == ()
+def test_candidates_of_other_sections_of_the_bundle_do_not_count_beside_those_of_the_tagged_one() -> None:
+    extra = ["a=candidate:1 1 udp 1 192.0.2.8 5000 typ host"]
+    text = str(make_offer("audio", "video", extra=extra)).replace("192.0.2.8", "192.0.2.9", 1)
+    assert [candidate.address for candidate in answer(text)[1].remote_candidates] == ["192.0.2.9"]
+
+
+def test_rfc9143_7_1_3_candidates_of_a_tagged_section_that_is_refused_lead_to_the_transport_of_the_others() -> None:
+    channel = make_offer("audio", extra=["a=candidate:1 1 udp 1 192.0.2.9 5000 typ host", "a=end-of-candidates"])
+    lines = [
+        line.replace("m=audio 9 UDP/TLS/RTP/SAVPF 111 0", "m=audio 9 UDP/DTLS/SCTP webrtc-datachannel")
+        .replace("m=audio", "m=application")
+        .replace("a=mid:a", "a=mid:d")
+        for line in lines_of(channel, 0)
+    ]
+    text = str(make_offer("audio", "video")).replace("BUNDLE a v", "BUNDLE d a v")
+    text = text.replace("m=audio", "\r\n".join([*lines, "m=audio"]))
+    negotiated = answer(text)[1]
+    assert negotiated.transport_mid == "a"
+    assert [candidate.address for candidate in negotiated.remote_candidates] == ["192.0.2.9"]
+    assert negotiated.end_of_candidates
+    other = text.replace("a=ice-ufrag:abcd", "a=ice-ufrag:other", 1)  # a transport of its own
+    assert answer(other)[1].remote_candidates == ()
 
 
 def test_default_address_is_the_first_udp_candidate_with_an_address() -> None:
