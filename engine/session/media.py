@@ -42,6 +42,8 @@ __all__ = ["MediaCounters", "MediaSession"]
 
 #: Room for one decrypted payload; longer datagrams do not reach a session.
 SCRATCH_BYTES: Final = 2048
+#: No network delays a report for so long: the peer's wall clock was put back.
+_CLOCK_SET_BACK_S: Final = 10.0
 
 
 def _tell_nobody(*_about: object) -> None:
@@ -334,9 +336,11 @@ class MediaSession:
         if stream is None:
             return
         stream.statistics.note_sender_report(report.ntp_timestamp, now)
+        if not report.ntp_timestamp:
+            return  # the sender has no wall clock (RFC 3550 section 6.4.1)
         stream.clock.note_sender_report(report.ntp_timestamp, report.rtp_timestamp)
-        offset = self.unix_time_s(now) - ntp_to_unix(report.ntp_timestamp)
-        if self.source_clock_offset_s is None or offset < self.source_clock_offset_s:
+        offset, known = self.unix_time_s(now) - ntp_to_unix(report.ntp_timestamp), self.source_clock_offset_s
+        if known is None or offset < known or offset > known + _CLOCK_SET_BACK_S:
             self.source_clock_offset_s = offset
 
     def outbound_of(self, ssrc: int) -> OutboundStream | None:

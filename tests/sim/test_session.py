@@ -14,7 +14,8 @@ from triortc.codecs.registry import DEFAULT_CODECS, VP8, VP9, Codec, MediaKind
 from triortc.engine.address import Address
 from triortc.engine.calls.quality import QualityConfiguration, QualityMeter, observe
 from triortc.engine.congestion.send_side import SendSideEstimator
-from triortc.engine.rtcp.packets import TransportFeedback
+from triortc.engine.rtcp.ntp import unix_to_ntp
+from triortc.engine.rtcp.packets import SenderReport, TransportFeedback
 from triortc.engine.rtcp.transport_feedback import TICK_US
 from triortc.engine.rtp.extensions import ABS_SEND_TIME_URI, TRANSPORT_WIDE_CC_URI, find_element
 from triortc.engine.rtp.header import SEQUENCE_NUMBER, RtpHeader
@@ -143,6 +144,25 @@ def test_rfc_3550_reports_give_both_sides_the_round_trip_time() -> None:
         send_video(client, 1, network.now, first=n)
         network.run_for(0.05)
     assert client.session.media.rtt.rtt_s == pytest.approx(0.06, abs=0.005)
+
+
+def test_rfc_3550_6_4_1_a_report_without_wall_clock_or_a_clock_that_was_set_does_not_stay_in_the_offset() -> None:
+    network, client, server = connected()
+    media = server.session.media
+    send_video(client, 1, network.now)
+    network.run_for(0.01)
+    [ssrc] = media.inbound
+
+    def hear(ntp_timestamp: int) -> float | None:
+        media.note_sender_report(SenderReport(ssrc, ntp_timestamp, 0, 1, 1), network.now)
+        return media.source_clock_offset_s
+
+    unix_s = media.unix_time_s(network.now)
+    assert hear(0) is None
+    assert media.inbound[ssrc].clock.unix_time_s(0) is None
+    for ahead_s in (-0.5, -0.1, 3600.0, -0.2):  # on a slow way, on a fast one, clock put forward, and back again
+        offset_s = hear(unix_to_ntp(unix_s + ahead_s))
+        assert offset_s == pytest.approx(-ahead_s, abs=1e-6)
 
 
 def test_rfc_7160_4_a_stream_that_goes_on_in_another_format_is_reported_by_its_clock_on_both_sides() -> None:
