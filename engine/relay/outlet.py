@@ -123,9 +123,9 @@ class Outlet:
                 mapped[entry.payload_type] = (own.payload_type, own.codec.name.lower())
         self._payload_types = mapped
         self._extension_ids = [
-            (source.extensions[uri], self.negotiated.extensions[uri])
+            (source.extensions[uri], self.negotiated.sendable_id(uri))
             for uri in PASSED_ON
-            if uri in source.extensions and 0 < self.negotiated.extensions.get(uri, 0) < 15
+            if uri in source.extensions and 0 < self.negotiated.sendable_id(uri) < 15
         ]
 
     @property

@@ -109,6 +109,10 @@ class NegotiatedMedia:
         """Whether the peer may send media."""
         return self.direction in ("sendrecv", "recvonly")
 
+    def sendable_id(self, uri: str) -> int:
+        """Return the id under which we may send a header extension, 0 if we may not (RFC 8285 section 6)."""
+        return self.extensions.get(uri, 0) if uri in self.sendable_extensions else 0
+
     def codec_of(self, payload_type: int) -> NegotiatedCodec | None:
         """Return the codec whose media or retransmissions have this payload type, or ``None``."""
         for entry in self.codecs:

@@ -45,8 +45,8 @@ class InboundStreams:
     def configure(self, sections: tuple[NegotiatedMedia, ...]) -> None:
         """Take over what offer and answer agreed on."""
         self.sections = sections
+        self._mid_id = next(filter(None, (section.extensions.get(MID_URI, 0) for section in sections)), 0)
         for section in sections:
-            self._mid_id = section.extensions.get(MID_URI, self._mid_id)
             for stream in self.by_ssrc.values():
                 if stream.kind == section.kind:
                     stream.configure(section)

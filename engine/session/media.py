@@ -151,8 +151,9 @@ class MediaSession:
                 depacketizer_for(entry.codec.name)
         self.sections = self.control.sections = sections
         self._streams.configure(sections)
+        ids = (section.extensions.get(TRANSPORT_WIDE_CC_URI, 0) for section in sections)
+        self._transport_cc_id = next(filter(None, ids), 0)
         for section in sections:
-            self._transport_cc_id = section.extensions.get(TRANSPORT_WIDE_CC_URI, self._transport_cc_id)
             stream = self._outbound.get(section.kind)
             if stream is not None:
                 stream.configure(section)

@@ -126,8 +126,8 @@ class OutboundStream:
         self.close_flow()
         self.section = section
         before = self._transport_cc_id, self._abs_send_time_id
-        transport_cc = section.extensions.get(TRANSPORT_WIDE_CC_URI, 0)
-        abs_send_time = section.extensions.get(ABS_SEND_TIME_URI, 0)
+        transport_cc = section.sendable_id(TRANSPORT_WIDE_CC_URI)
+        abs_send_time = section.sendable_id(ABS_SEND_TIME_URI)
         self._transport_cc_id = transport_cc if 0 < transport_cc < 15 else 0
         # The receiver estimates from abs-send-time only where it does not report arrivals, so one of them is enough.
         self._abs_send_time_id = abs_send_time if 0 < abs_send_time < 15 and not self._transport_cc_id else 0

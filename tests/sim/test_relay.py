@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,9 @@ from support.relay_call import Call, Device, continuous
 from support.virtual_network import Conditions
 from triortc.engine.relay.gate import GateState
 from triortc.engine.relay.python_plane import PythonPlane
+from triortc.engine.rtp.extensions import AUDIO_LEVEL_URI, elements
 from triortc.engine.rtp.header import RtpHeader
+from triortc.engine.session.inbound import InboundStream
 from triortc.errors import CallError
 
 OPEN, CLOSED, MUTED = GateState.OPEN, GateState.CLOSED, GateState.MUTED
@@ -69,6 +72,33 @@ def test_i15_a_muted_kind_stops_and_the_other_goes_on() -> None:
     call.talk(10)
     assert call.seen() == []
     assert len(call.seen("audio")) == 10
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_rfc_8285_6_a_leg_that_may_not_be_sent_header_extensions_gets_none(may: bool) -> None:
+    """Neither those that are made for each leg nor those that a relay passes on."""
+    call = Call()
+    call.join()
+    visitor = call.visitor
+    agreed = visitor.leg.session.media.sections
+    assert all(section.sendable_extensions for section in agreed)
+    if not may:
+        visitor.leg.session.media.configure(tuple(replace(one, sendable_extensions=frozenset()) for one in agreed))
+        call.plane.negotiated("visitor", call.network.now)
+    found: set[tuple[int, ...]] = set()
+
+    def note(stream: InboundStream, header: RtpHeader, packet: memoryview, *_lent: object) -> None:
+        found.add(tuple(element_id for element_id, *_ in elements(packet, header)))
+
+    visitor.host.session.media.on_stream = lambda stream: setattr(stream, "deliver", note)
+    call.gates("agent1", OPEN)
+    sound = call.agents[0].host.session.media.outbound("audio")
+    assert sound is not None
+    level = bytes((sound.section.extensions[AUDIO_LEVEL_URI] << 4, 40))
+    for n in range(20):
+        sound.send(False, 111, sound.first_sequence_number + n, 960 * n, level, bytes(60), call.network.now)
+        call.network.run_for(0.02)
+    assert found == ({(3, 4)} if may else {()})
 
 
 def test_rfc_3264_nothing_is_sent_in_a_section_that_the_peer_has_refused_since() -> None:
