@@ -72,6 +72,7 @@ from triortc.engine.calls.events import (
     SessionFenced,
     ShutDown,
 )
+from triortc.engine.calls.handing_over import fire_grace
 from triortc.engine.calls.history import MemoryHistory
 from triortc.engine.calls.inviting import Inviting
 from triortc.engine.calls.lifecycle import Lifecycle
@@ -331,7 +332,7 @@ class CallControl:
         session.timers.pop(name, None)
         match name.partition(":"):
             case ("T_grace", _, leg):
-                self._mediating.fire_grace(session, leg)
+                fire_grace(self._lifecycle, session, leg)
             case ("T_handoff", _, _):
                 self._mediating.handoff_timeout(session)
             case ("T_ring", _, _):
@@ -342,8 +343,8 @@ class CallControl:
                 self._lifecycle.apply(session_id, "int.reaped", "system", {})
             case ("T_vis_ring", _, _):
                 self._lifecycle.apply(session_id, "int.visitor_gone", "system", {})
-            case ("T_revoked", _, _):
-                self._lifecycle.apply(session_id, "call.hangup", "system", {"side": "agent"})
+            case ("T_revoked", _, side):
+                self._lifecycle.apply(session_id, "call.hangup", "system", {"side": side})
             case _:
                 self._lifecycle.apply(session_id, name, "system", {})
 

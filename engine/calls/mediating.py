@@ -25,6 +25,7 @@ from triortc.engine.calls.commands import (
 )
 from triortc.engine.calls.effects import AddCandidates, AnswerOffer, Order, SetView
 from triortc.engine.calls.gates import gate_event, inherit_mute
+from triortc.engine.calls.handing_over import drop_pending
 from triortc.engine.calls.lifecycle import Lifecycle
 from triortc.engine.calls.media_events import (
     ControlEvent,
@@ -301,29 +302,12 @@ class Mediating:
         source = session.agent_address if pending.side == "agent" else session.visitor_address
         if actor.address not in (source, world.legs[pending.leg].address):
             raise RefusedError("call.not_participant", "this device has no part in the change of device")
-        self._drop_pending(session, "handoff.cancel", actor.sub, "cancelled")
+        drop_pending(self._world, self._lifecycle, session, "handoff.cancel", actor.sub, "cancelled")
         return Ok()
-
-    def _drop_pending(self, session: Session, event: str, actor: str, why: str) -> None:
-        """V37; and if the old leg's time to come back is over meanwhile, V34."""
-        world = self._world
-        pending = session.pending
-        if pending is None:
-            world.stale_events_total += 1
-            return
-        self._lifecycle.apply(session.id, event, actor, {"leg": pending.leg, "why": why})
-        session = world.sessions[session.id]
-        for leg, deadline in list(session.grace.items()):
-            if deadline <= world.now and f"T_grace:{leg}" not in session.timers:
-                self.fire_grace(session, leg)
 
     def handoff_timeout(self, session: Session) -> None:
         """T_handoff."""
-        self._drop_pending(session, "T_handoff", "system", "timeout")
-
-    def fire_grace(self, session: Session, leg: str) -> None:
-        """T_grace of one leg."""
-        self._lifecycle.apply(session.id, "T_grace", "system", {"leg": leg, "side": session.side_of(leg)})
+        drop_pending(self._world, self._lifecycle, session, "T_handoff", "system", "timeout")
 
     # --- what the media side reports
 
@@ -370,7 +354,7 @@ class Mediating:
             world.stale_events_total += 1
             return
         if session.pending is not None:
-            self._drop_pending(session, "int.pending_leg_failed", "system", "media")
+            drop_pending(self._world, self._lifecycle, session, "int.pending_leg_failed", "system", "media")
         if session.recording is not None:
             self._recording_stopped(RecordingStopped(session.id, session.recording, event.reason))
         session = world.sessions[event.session]
@@ -389,7 +373,7 @@ class Mediating:
         world = self._world
         if session.pending is not None and session.pending.leg == leg.id:
             if failed:
-                self._drop_pending(session, "int.pending_leg_failed", "system", "media")
+                drop_pending(self._world, self._lifecycle, session, "int.pending_leg_failed", "system", "media")
             return
         if session.phase != "in_call" or session.side_of(leg.id) is None or leg.id in session.grace:
             return

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Final, TypeVar, get_args
 
-from triortc.engine.calls import threads, views
+from triortc.engine.calls import gates, threads, views
 from triortc.engine.calls.actor import (
     Actor,
     AppState,
@@ -19,6 +19,7 @@ from triortc.engine.calls.actor import (
 from triortc.engine.calls.availability import declare, recompute_presence
 from triortc.engine.calls.commands import DeviceRevoke, DeviceUpdate, PresenceGet, PresenceSet, SyncGet
 from triortc.engine.calls.effects import Order, RemoveDevice
+from triortc.engine.calls.handing_over import drop_pending
 from triortc.engine.calls.lifecycle import Lifecycle
 from triortc.engine.calls.notifications import DeviceChanged
 from triortc.engine.calls.presence import CHANNELS
@@ -155,7 +156,7 @@ class People:
         self._world.touch(address.principal)
 
     def revoked(self, address: DeviceAddress) -> None:
-        """D2: the device rings no more, is woken no more, and a call that it is in ends a little later."""
+        """D2: the device rings no more, is not woken, takes no call over; one that it is in ends a little later."""
         device = self._world.devices.get(address)
         if device is None:
             return
@@ -165,13 +166,28 @@ class People:
         self.gone(address)
 
     def _may_not_take_part(self, device: Device) -> None:
+        """It answers nothing any more and sees nobody; a call that it is in has a little time to go elsewhere."""
+        world, address = self._world, device.address
+        self._may_not_take_over(device)
+        for session in self._own_sessions(address.principal):
+            rung = None if session.state != "ringing" else world.rings[session.id].legs.get(address)
+            if rung is not None:
+                ring_event(world, session, address, "int.device_removed")
+                warm = world.legs.get(rung.leg or "")
+                if warm is not None:
+                    gates.close_leg(world, session, warm)
+                alerting_changed(world, session)
+            elif address in (session.agent_address, session.visitor_address):
+                timer = f"T_revoked:{address.role}"
+                world.set_session_timer(session, timer, world.now + world.configuration.revoked_device_grace_s)
+
+    def _may_not_take_over(self, device: Device) -> None:
+        """V37: a call that was on its way to this device stays where it is."""
         world = self._world
         for session in self._own_sessions(device.address.principal):
-            if session.state == "ringing" and device.address in world.rings[session.id].legs:
-                ring_event(world, session, device.address, "int.device_removed")
-                alerting_changed(world, session)
-            elif session.agent_address == device.address:
-                world.set_session_timer(session, "T_revoked", world.now + world.configuration.revoked_device_grace_s)
+            if session.pending is not None and world.legs[session.pending.leg].address == device.address:
+                event = "int.pending_leg_failed"
+                drop_pending(world, self._lifecycle, session, event, "system", "cancelled")
 
     def actor_changed(self, actor: Actor) -> None:
         """A refreshed token: what it allows from now on (D2, if that is less)."""
@@ -185,6 +201,8 @@ class People:
         self._remember_agent(actor)
         if "video.receive" in lost:
             self._may_not_take_part(device)
+        elif "handoff" in lost:
+            self._may_not_take_over(device)
         self._world.touch(actor.principal)
 
     def _remember_agent(self, actor: Actor) -> None:

@@ -230,15 +230,20 @@ def _wait(session: Session, data: Mapping[str, Value], now: float) -> None:
 def _join_visitor(session: Session, data: Mapping[str, Value], now: float) -> None:
     session.visitor_device = _text(data, "device")
     session.visitor_leg = _text(data, "leg")
-    session.answered_at = now
-    session.timers = {"T_connect": _number(data, "deadline")}
+    _answered(session, data, now)
 
 
 def _commit(session: Session, data: Mapping[str, Value], now: float) -> None:
     session.agent_device = _text(data, "device")
     session.agent_leg = _text(data, "leg")
+    _answered(session, data, now)
+
+
+def _answered(session: Session, data: Mapping[str, Value], now: float) -> None:
+    """Of what was waited for only the end of a revoked device's part goes on being waited for (D2)."""
     session.answered_at = now
-    session.timers = {"T_connect": _number(data, "deadline")}
+    revoked = {name: at for name, at in session.timers.items() if name.startswith("T_revoked:")}
+    session.timers = {"T_connect": _number(data, "deadline"), **revoked}
 
 
 def _start_call(session: Session, data: Mapping[str, Value], now: float) -> None:
@@ -300,8 +305,8 @@ def _switch_source(session: Session, data: Mapping[str, Value], now: float) -> N
     old = session.leg_of(pending.side)
     if old is not None:
         _keep_leg(session, old)
+    session.timers.pop(f"T_revoked:{pending.side}", None)
     if pending.side == "agent":
-        session.timers.pop("T_revoked", None)
         session.agent_leg, session.agent_device = pending.leg, pending.device
     else:
         session.visitor_leg, session.visitor_device = pending.leg, pending.device

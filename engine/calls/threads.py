@@ -399,6 +399,9 @@ def fire_reminder(world: World, key: tuple[str, str]) -> None:
     conversation = world.conversations.get(key)
     if conversation is None or conversation.state != "open":
         return
+    if conversation.live_session is not None:  # another video: nobody has forgotten to close
+        world.set_timer(_reminder_key(conversation), world.now + world.configuration.close_reminder_s)
+        return
     conversation.reminders_sent += 1
     if conversation.reminders_sent < world.configuration.close_reminders:
         world.set_timer(_reminder_key(conversation), world.now + world.configuration.close_reminder_repeat_s)

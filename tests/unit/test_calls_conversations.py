@@ -27,6 +27,9 @@ from triortc.engine.calls.commands import (
     ConversationSnooze,
     ConversationTag,
     ConversationTransfer,
+    InvitationCancel,
+    InvitationJoin,
+    InvitationSend,
 )
 from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.notifications import (
@@ -224,6 +227,20 @@ def test_S1_7b_reminders_come_30_s_and_then_300_s_apart_to_the_device_of_the_cal
             seen.append((house.now - hung_up, reminders[-1]))
     assert seen == [(30.0, 1), (330.0, 2), (630.0, 3)]
     assert not house.told(ana, ConversationReminder)
+
+
+def test_S1_7b_nobody_is_reminded_to_close_while_another_video_is_on_in_the_conversation(house: House) -> None:
+    ana, vic = house.agent(), house.visitor()
+    first, _, _ = house.active(vic, ana)
+    house.ok(ana, CallHangup(first))
+    house.advance(29.0)
+    invitation = house.ok(ana, InvitationSend("cv_1")).invitation
+    house.ok(ana, InvitationJoin(invitation))
+    house.advance(100.0)
+    assert not house.told(ana, ConversationReminder)
+    house.ok(ana, InvitationCancel(invitation))
+    house.advance(30.0)
+    assert [item.n for item in house.told(ana, ConversationReminder)] == [1], "the first video is still to be closed"
 
 
 # --- K0b, and servers that embed the engine
