@@ -2,7 +2,8 @@
 
     python tools/fuzz_planes.py --datagrams 10000000
 
-Every 20,000 datagrams a new pair of relays begins, with the next seed; a difference ends the run and names its seed.
+Every 20,000 datagrams a new pair of relays begins, with the next seed, and a new pair of estimates, told of 2,000
+feedback packets; a difference ends the run and names its seed.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
+from support.arrivals_fuzz import ArrivalsFuzz
 from support.plane_fuzz import PlaneFuzz
 from triortc.engine.protection_profile import PROFILES
 
 PART = 20_000
+FEEDBACK = 2_000
 
 
 def main() -> None:
@@ -35,6 +38,7 @@ def main() -> None:
             break
         fuzz = PlaneFuzz(seed=seed, profile=profile, extensions=extensions)
         fuzz.run(PART)
+        ArrivalsFuzz(seed).run(FEEDBACK)
         told, taken = told + fuzz.datagrams, taken + fuzz.taken
         if seed % 12 == 0:
             print(f"{told} datagrams, {taken} in the core, {time.monotonic() - began:.0f} s", flush=True)

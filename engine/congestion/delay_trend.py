@@ -117,10 +117,12 @@ class DelayTrend:
                     if arrived_at > arrival:
                         arrival = arrived_at
                     continue
-                ended.append((last, arrival))
-                if ahead > _RESET_GAP_S or abs(arrived_at - arrival) > _RESET_GAP_S:
+                if ahead > _RESET_GAP_S or not -_RESET_GAP_S <= arrived_at - arrival <= _RESET_GAP_S:
+                    self._follow(ended)
                     self._restart()  # after a pause, or when the peer's clock has jumped, old sums mean nothing
                     ended.clear()
+                else:
+                    ended.append((last, arrival))
             first, last, arrival = sent_at, last_sent_at, arrived_at
         self._group_sent_first, self._group_sent_last, self._group_arrival = first, last, arrival
         if ended:
@@ -200,9 +202,10 @@ class DelayTrend:
         moved = [(time_ms - shift_ms, delay_ms) for time_ms, delay_ms in self._window]
         self._window.clear()
         self._window += moved
-        return (
-            sum([time_ms for time_ms, _ in moved]),
-            sum([delay_ms for _, delay_ms in moved]),
-            sum([time_ms * time_ms for time_ms, _ in moved]),
-            sum([time_ms * delay_ms for time_ms, delay_ms in moved]),
-        )
+        times = delays = squares = products = 0.0
+        for time_ms, delay_ms in moved:  # not by sum(), which rounds otherwise from one Python to the next
+            times += time_ms
+            delays += delay_ms
+            squares += time_ms * time_ms
+            products += time_ms * delay_ms
+        return times, delays, squares, products

@@ -38,28 +38,28 @@ class RateMeter:
         """Count a packet; times may go back a little, which is counted in the newest slot."""
         if at < self._newest_ends_at:
             self._newest_bytes += size_bytes
-            return
-        slots, total = self._slots, self._total
-        if self._newest_ends_at == -inf:
-            self._started_at = at
         else:
-            total += self._newest_bytes
-            slots.append((self._newest_at, self._newest_bytes))
-        too_old = at - self._window_s
-        while slots and slots[0][0] <= too_old:
-            total -= slots.popleft()[1]
-        self._total = total
-        self._newest_at, self._newest_ends_at, self._newest_bytes = at, at + self._slot_s, size_bytes
+            self.add_all(((size_bytes, at),))
 
     def add_all(self, counted: Iterable[tuple[int, float]]) -> None:
         """Count packets, as (size in bytes, time of each)."""
-        ends_at = self._newest_ends_at
+        slots, total, window_s, slot_s = self._slots, self._total, self._window_s, self._slot_s
+        newest_at, ends_at, newest_bytes = self._newest_at, self._newest_ends_at, self._newest_bytes
         for size_bytes, at in counted:
             if at < ends_at:
-                self._newest_bytes += size_bytes
+                newest_bytes += size_bytes
+                continue
+            if ends_at == -inf:
+                self._started_at = at
             else:
-                self.add(size_bytes, at)
-                ends_at = self._newest_ends_at
+                total += newest_bytes
+                slots.append((newest_at, newest_bytes))
+            too_old = at - window_s
+            while slots and slots[0][0] <= too_old:
+                total -= slots.popleft()[1]
+            newest_at, ends_at, newest_bytes = at, at + slot_s, size_bytes
+        self._total = total
+        self._newest_at, self._newest_ends_at, self._newest_bytes = newest_at, ends_at, newest_bytes
 
     def rate_bps(self, now: float) -> float | None:
         """Return the rate of the window that ends now; None until half a window has passed since the first packet."""

@@ -19,16 +19,17 @@ The rule, applied to one rate in this order (after draft-ietf-rmcat-gcc-02):
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Final
 
+from triortc.engine.congestion.arrivals import Arrivals, ArrivalsInPython
 from triortc.engine.congestion.configuration import CongestionConfiguration
-from triortc.engine.congestion.delay_trend import GROUP_S, DelayTrend, PathUsage
+from triortc.engine.congestion.delay_trend import PathUsage
 from triortc.engine.congestion.loss_trial import LossTrial
 from triortc.engine.congestion.rate_meter import RateMeter
 from triortc.engine.congestion.sent_history import SentHistory
-from triortc.engine.rtcp.transport_feedback import REFERENCE_TIME_US, TICK_US, TransportFeedback
+from triortc.engine.rtcp.transport_feedback import REFERENCE_TIME_US, TransportFeedback
 
 __all__ = ["SendSideEstimator"]
 
@@ -46,7 +47,8 @@ _MINIMUM_LOSS_SAMPLE_S: Final = 0.3
 _MAXIMUM_LOSS_SAMPLE_S: Final = 1.0
 _REFERENCE_RANGE: Final = 1 << 24
 _REFERENCE_TICK_S: Final = REFERENCE_TIME_US / 1_000_000
-_TICK_S: Final = TICK_US / 1_000_000
+# An enumeration's members are found by a call each time.
+_NORMAL, _OVERUSED = PathUsage.NORMAL, PathUsage.OVERUSED
 
 
 def _nothing() -> None:
@@ -57,7 +59,7 @@ class SendSideEstimator:
     """The estimate for one transport. `on_sent` runs for every packet; everything else a few times a second."""
 
     __slots__ = (
-        "_acknowledged",
+        "_arrivals",
         "_configuration",
         "_decreased_at",
         "_expected",
@@ -72,7 +74,7 @@ class SendSideEstimator:
         "_remb_bps",
         "_sampled_at",
         "_sent",
-        "_trend",
+        "_timeout_s",
         "_trial",
         "_waiting_since",
         "loss",
@@ -87,10 +89,10 @@ class SendSideEstimator:
         self._rate_bps = float(chosen.start_bps)
         self._remb_bps = inf
         self._history = SentHistory(chosen.history_packets)
-        self._trend = DelayTrend(chosen.overuse_threshold_ms)
+        self._arrivals: Arrivals = ArrivalsInPython(self._history, window_s, chosen.overuse_threshold_ms)
         self._trial = LossTrial(chosen.backoff)
-        self._acknowledged = RateMeter(window_s)
         self._sent = RateMeter(window_s)
+        self._timeout_s = chosen.feedback_timeout_ms / 1000
         self._full_bps: float | None = None
         self._decreased_at = -inf
         self._lossy_at = -inf
@@ -131,7 +133,7 @@ class SendSideEstimator:
     @property
     def usage(self) -> PathUsage:
         """What the delays say of the path at present."""
-        return self._trend.usage
+        return self._arrivals.usage
 
     def on_sent(self, transport_sequence_number: int | None, size_bytes: int, now: float) -> None:
         """Take note of a sent packet; the number is None if it carries none."""
@@ -144,25 +146,48 @@ class SendSideEstimator:
         """Where packets with transport-wide numbers are written down; what runs beside us writes into its ring."""
         return self._history
 
-    def note_sent(self, size_bytes: int, now: float) -> None:
-        """Count bytes of packets that were sent; those with transport-wide numbers are in `sent` already.
+    def compute_by(self, make: Callable[[SentHistory, float, float], Arrivals]) -> None:
+        """Let something else work out what feedback says, from the first one on; later it stays as it is.
 
-        Whoever sends beside us may tell of them late, but in order.
+        Arguments:
+            make: called with what was sent, the rate's window in seconds, and the delay trend's threshold in ms.
         """
+        configured = self._configuration
+        if not self._feedback_seen:
+            window_s = configured.acknowledged_window_ms / 1000
+            self._arrivals = make(self._history, window_s, configured.overuse_threshold_ms)
+
+    def note_sent(self, size_bytes: int, now: float) -> None:
+        """Count bytes of packets that were sent; those with transport-wide numbers are in `sent` already."""
         self._sent.add(size_bytes, now)
         if self._waiting_since is None:
             self._waiting_since = now
-        elif self._feedback_seen and now - self._waiting_since > self._configuration.feedback_timeout_ms / 1000:
-            self._waiting_since = now
-            self._decrease_to(self._rate_bps / 2, now)
+        elif self._feedback_seen and now - self._waiting_since > self._timeout_s:
+            self._lack_feedback(now)
+
+    def note_sent_run(self, sent: Sequence[tuple[int, float]]) -> None:
+        """The same of several, as (bytes, when they left), in order: whoever sends beside us may tell of them late."""
+        self._sent.add_all(sent)
+        now = sent[-1][1]
+        if self._waiting_since is None:
+            self._waiting_since = sent[0][1]
+        if self._feedback_seen and now - self._waiting_since > self._timeout_s:
+            self._lack_feedback(now)
+
+    def _lack_feedback(self, now: float) -> None:
+        self._waiting_since = now
+        self._decrease_to(self._rate_bps / 2, now)
 
     def on_feedback(self, feedback: TransportFeedback, now: float) -> None:
         """Take transport-wide feedback of the peer. What it says of packets that were never sent is ignored."""
         self._feedback_seen = True
         self._waiting_since = None
-        first, fresh = self._history.newly_reported(feedback.base_sequence_number, feedback.packet_status_count)
-        acknowledged_packets, arrived_at = self._note_arrivals(feedback)
-        whole = len(feedback.received) == feedback.packet_status_count  # then nothing of it can be pending
+        _, _, base, count, reference, _, deltas = feedback
+        first, fresh = self._history.newly_reported(base, count)
+        arrivals = self._arrivals
+        began_s = self._unwrap_reference(reference) * _REFERENCE_TICK_S
+        acknowledged_packets, acknowledged_bps = arrivals.take(base, deltas, began_s)
+        whole = len(deltas) == count  # then nothing of it can be pending
         lost = 0 if whole else self._history.pending(first, fresh)
         if not self._expected and self._sampled_at is not None and now - self._sampled_at > _MAXIMUM_LOSS_SAMPLE_S:
             self._sampled_at = now  # after a pause: one of the first few packets is no sample yet
@@ -171,17 +196,14 @@ class SendSideEstimator:
         sampled = self._sample_loss(now)
         if sampled and not self._configuration.low_loss <= self.loss <= self._configuration.high_loss:
             self._trial.end()
-        if not acknowledged_packets:
-            acknowledged_bps = None
-        else:
-            acknowledged_bps = self._acknowledged.rate_bps(arrived_at)
-        if self._trend.usage is PathUsage.OVERUSED and acknowledged_bps is not None:
+        usage = arrivals.usage
+        if usage is _OVERUSED and acknowledged_bps is not None:
             self._back_off(acknowledged_bps, now)
         elif sampled and self.loss > self._configuration.high_loss:
             self._fall_by_loss(acknowledged_bps, now)
         elif sampled and self.loss >= self._configuration.low_loss:
             self._hold(now)
-        elif self._trend.usage is PathUsage.NORMAL and acknowledged_bps is not None:
+        elif usage is _NORMAL and acknowledged_bps is not None:
             self._grow(acknowledged_bps, now)
         else:
             self._grown_at = now
@@ -207,21 +229,6 @@ class SendSideEstimator:
             self._fall_by_loss(received_bps, now)
         elif received_bps is not None:
             self._grow(received_bps, now)
-
-    def _note_arrivals(self, feedback: TransportFeedback) -> tuple[int, float]:
-        """Feed arrivals to the meters.
-
-        Return how many were ours and the last arrival by the peer's clock, in seconds.
-        """
-        began_s = self._unwrap_reference(feedback.reference_time) * _REFERENCE_TICK_S
-        count, groups = self._history.take_groups(feedback.base_sequence_number, feedback.received, GROUP_S)
-        if not groups:
-            return count, -inf
-        first_sent, last_sent, sizes, ticks = zip(*groups, strict=True)
-        arrived_at = [began_s + latest * _TICK_S for latest in ticks]
-        self._acknowledged.add_all(zip(sizes, arrived_at, strict=True))
-        self._trend.note(zip(first_sent, last_sent, arrived_at, strict=True))
-        return count, max(arrived_at)
 
     def _unwrap_reference(self, reference: int) -> int:
         """Return the reference time of a feedback, which wraps every 12 days (24 bits), without the wrap."""

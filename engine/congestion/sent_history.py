@@ -51,30 +51,32 @@ class SentHistory:
         """Remember a packet."""
         SENT.pack_into(self.ring, (sequence_number & self.mask) * SENT_BYTES, sequence_number, size_bytes, now)
 
-    def take_groups(self, base: int, received: Sequence[tuple[int, int]], within_s: float) -> tuple[int, list[Group]]:
+    def take_groups(
+        self, base: int, deltas: bytes | Sequence[tuple[int, int]], within_s: float
+    ) -> tuple[int, list[Group]]:
         """Take packets in the order of their numbers; those that left together are a group.
 
         Arguments:
             base: the number that offsets count from.
-            received: (offset, time since the one before, in any unit) of each.
+            deltas: (offset, time since the one before, in any unit) of each; or the times alone, of one after another.
             within_s: so long after its first packet others are of its group.
 
         Returns:
             How many were known; (first sent at, last sent at, bytes, when the last of them arrived) of each group.
         """
-        if not received:
-            return 0, []
         mask, ring = self.mask, self.ring
-        count = received[-1][0] + 1
         first = base & mask
-        if len(received) == count <= _AT_ONCE and first + count <= mask + 1:  # as most are
-            records = _records(count).unpack_from(ring, first * SENT_BYTES)
-            if records[::3] == tuple(range(base, base + count)):
-                ring[first * SENT_BYTES : (first + count) * SENT_BYTES] = _EMPTY * count
-                return count, _group(zip(received, records[1::3], records[2::3], strict=True), within_s)
-        known: list[tuple[tuple[int, int], int, float]] = []
+        if isinstance(deltas, bytes):
+            count = len(deltas)
+            if 0 < count <= _AT_ONCE and first + count <= mask + 1:  # as most are
+                records = _records(count).unpack_from(ring, first * SENT_BYTES)
+                if records[::3] == tuple(range(base, base + count)):
+                    ring[first * SENT_BYTES : (first + count) * SENT_BYTES] = _EMPTY * count
+                    return count, _group(zip(deltas, records[1::3], records[2::3], strict=True), within_s)
+            deltas = tuple(enumerate(deltas))
+        known: list[tuple[int, int, float]] = []
         skipped = 0
-        for offset, delta in received:
+        for offset, delta in deltas:
             number = (base + offset) & 0xFFFF
             at = (number & mask) * SENT_BYTES
             found, size, sent_at = SENT.unpack_from(ring, at)
@@ -82,7 +84,7 @@ class SentHistory:
                 skipped += delta
                 continue
             ring[at : at + SENT_BYTES] = _EMPTY
-            known.append(((offset, delta + skipped), size, sent_at))
+            known.append((delta + skipped, size, sent_at))
             skipped = 0
         return len(known), _group(known, within_s)
 
@@ -111,12 +113,12 @@ class SentHistory:
         return (last - fresh + 1) & 0xFFFF, fresh
 
 
-def _group(packets: Iterable[tuple[tuple[int, int], int, float]], within_s: float) -> list[Group]:
-    """Packets, as ((offset, time since the one before), bytes, when it left), in groups. Runs for every packet."""
+def _group(packets: Iterable[tuple[int, int, float]], within_s: float) -> list[Group]:
+    """Packets, as (time since the one before, bytes, when it left), in groups. Runs for every packet."""
     groups: list[Group] = []
     arrival = size_bytes = latest = 0
     group_at = last_at = -inf
-    for (_, delta), size, sent_at in packets:
+    for delta, size, sent_at in packets:
         arrival += delta
         if sent_at != last_at:
             if not 0 <= sent_at - group_at <= within_s:

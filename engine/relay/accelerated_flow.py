@@ -82,12 +82,14 @@ class Link:
         """What came and what went: for the estimates of both sides, and for NACK."""
         sender = self.target.sender
         estimator = sender.estimator
-        note_sent = _ignore if estimator is None else estimator.note_sent
-        for value, kind, at in NOTE.iter_unpack(notes):
-            if kind == SENT_BYTES:
-                note_sent(value, at)
-            else:
-                self._note_gap(kind, value, at)
+        told = list(NOTE.iter_unpack(notes))
+        sent = [(value, at) for value, kind, at in told if kind == SENT_BYTES]
+        if sent and estimator is not None:
+            estimator.note_sent_run(sent)
+        if len(sent) < len(told):
+            for value, kind, at in told:
+                if kind != SENT_BYTES:
+                    self._note_gap(kind, value, at)
         sender.transport_sequence_number = number
         if arrivals:
             self.source.media.note_transport_sequence_numbers(*read_arrivals(arrivals), ssrc)
@@ -102,10 +104,6 @@ class Link:
 
 def _nothing() -> None:
     """Nobody wants the flow again."""
-
-
-def _ignore(_size_bytes: int, _at: float) -> None:
-    """Nobody estimates what the way can carry."""
 
 
 class AcceleratedFlow:

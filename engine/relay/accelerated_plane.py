@@ -10,6 +10,7 @@ from typing import Final
 from triortc.engine.address import Address
 from triortc.engine.relay.accelerated_flow import AcceleratedFlow, AcceleratedHistory, Link
 from triortc.engine.relay.core import Core, Direction, Forwarder
+from triortc.engine.relay.core_arrivals import CoreArrivals
 from triortc.engine.relay.core_cipher import Cipher
 from triortc.engine.relay.core_layout import COUNTERS, pack_address, unpack_address
 from triortc.engine.relay.gate import Gate
@@ -41,7 +42,7 @@ class AcceleratedPlane(PythonPlane):
     def __init__(self, core: Core) -> None:
         super().__init__()
         self._forwarder = Forwarder(core, HAND_UPS)
-        self._crypto = core.crypto
+        self._core = core
         #: File descriptors by the address that each is bound to, and the other way round.
         self._sockets: dict[Address, int] = {}
         self._bound: dict[int, Address] = {}
@@ -152,6 +153,8 @@ class AcceleratedPlane(PythonPlane):
         if stream.history is not None and not isinstance(stream.history, AcceleratedHistory):
             configuration = session.configuration.streams.retransmission
             stream.history = AcceleratedHistory(self._forwarder, configuration)
+        if session.media.estimator is not None:
+            session.media.estimator.compute_by(partial(CoreArrivals, self._core))
         return Outlet(stream, negotiated, partial(self._want_flow, session))
 
     def _want_flow(self, receiver: Session, outlet: Outlet, gate: Gate, stream: InboundStream, codec_name: str) -> None:
@@ -176,8 +179,8 @@ class AcceleratedPlane(PythonPlane):
             self._forwarder,
             source_address,
             pack_address(self._sockets[path_out[0]], path_out[1]),
-            Cipher(self._crypto, srtp_in.profile, srtp_in.keys, sending=False),
-            Cipher(self._crypto, srtp_out.profile, srtp_out.keys, sending=True),
+            Cipher(self._core.crypto, srtp_in.profile, srtp_in.keys, sending=False),
+            Cipher(self._core.crypto, srtp_out.profile, srtp_out.keys, sending=True),
             sent=None if estimator is None else estimator.sent.ring,
         )
         link = self._links[source, receiver] = self._links_from[source_address] = Link(direction, source, target, key)

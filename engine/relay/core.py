@@ -42,7 +42,7 @@ from triortc.engine.relay.core_layout import (
 )
 from triortc.engine.rtp.header import Buffer
 
-__all__ = ["Core", "Direction", "Forwarder", "History", "Journal", "Settled"]
+__all__ = ["Core", "Direction", "Forwarder", "History", "Journal", "Settled", "address_of"]
 
 _INT, _U32, _U16, _DOUBLE = ctypes.c_int, ctypes.c_uint32, ctypes.c_uint16, ctypes.c_double
 _POINTER, _BYTES = ctypes.c_void_p, ctypes.c_char_p
@@ -67,6 +67,7 @@ _FUNCTIONS: Final = {
         (_POINTER, _POINTER, _U32, _BYTES, _BYTES, _BYTES, _BYTES, _POINTER, _U32, _DOUBLE),
     ),
     "direction_settle": (None, (_POINTER, _POINTER, _U32, _INT, _POINTER)),
+    "arrivals_take": (_U32, (_POINTER, _U32, _BYTES, _POINTER, _U32, _DOUBLE)),
 }
 _ARRIVALS_AT: Final = STATE.size + SETTLED.size
 _MAX_HAND_UPS: Final = 1 << 16
@@ -118,7 +119,7 @@ class Forwarder:
         self._span = (_U32 * 2)()
         #: Where the core writes what is asked of it.
         self.answer = bytearray(SETTLED_BYTES)
-        self.answer_at = _address_of(self.answer)
+        self.answer_at = address_of(self.answer)
         self._epoll = select.epoll()
         self._wake, self._signal = (os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) for _ in range(2))
         self._epoll.register(self._wake, select.EPOLLIN)
@@ -126,7 +127,7 @@ class Forwarder:
         self._running: list[int] = []
         #: Of the core.
         self.pointer: int | None = self.library.forwarder_new(
-            self._epoll.fileno(), self._wake, self._signal, _address_of(self._ring), hand_ups
+            self._epoll.fileno(), self._wake, self._signal, address_of(self._ring), hand_ups
         )
         owned = self.library, self.pointer, self._epoll, self._wake, self._signal, self._running, self._ring
         weakref.finalize(self, _free_forwarder, *owned).atexit = False
@@ -181,7 +182,7 @@ class Forwarder:
             raise ValueError("give a packed address and a datagram of 2048 bytes at most, while no thread runs")
         to = bytearray(ADDRESS_BYTES)
         sent: int = self.library.forwarder_try(
-            self.pointer, source, datagram, len(datagram), now, now, _address_of(to), self.answer_at
+            self.pointer, source, datagram, len(datagram), now, now, address_of(to), self.answer_at
         )
         return None if sent < 0 else [(bytes(to), bytes(self.answer[:sent]))] if sent else []
 
@@ -253,7 +254,7 @@ class Direction:
         sent_slots = 0 if sent is None else len(sent) // NOTE.size
         if sent is not None and (not sent_slots or sent_slots & (sent_slots - 1) or len(sent) % NOTE.size):
             raise ValueError("sent is a power of two of SENT")
-        sent_by = WINDOW.pack(0, 0) if sent is None else WINDOW.pack(_address_of(sent), sent_slots - 1)
+        sent_by = WINDOW.pack(0, 0) if sent is None else WINDOW.pack(address_of(sent), sent_slots - 1)
         self._forwarder, self._library = forwarder, forwarder.library
         self._settle_core = self._library.direction_settle
         self._pointer: int | None = self._library.direction_new(
@@ -332,7 +333,7 @@ class Direction:
         return number, arrivals, bytes(answer[NOTES_AT : NOTES_AT + count * NOTE.size])
 
 
-def _address_of(buffer: bytearray | memoryview) -> int:
+def address_of(buffer: bytearray | memoryview) -> int:
     """Where a buffer lies; it must be kept, and not be resized."""
     return ctypes.addressof((ctypes.c_char * len(buffer)).from_buffer(buffer))
 

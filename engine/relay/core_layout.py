@@ -13,6 +13,8 @@ from triortc.engine.relay.core_cipher import CIPHER_BYTES
 __all__ = [
     "ADDRESS_BYTES",
     "ARRIVAL",
+    "ARRIVALS",
+    "ARRIVALS_TOLD",
     "BATCH_DATAGRAMS",
     "CLOSE",
     "COUNTERS",
@@ -91,6 +93,13 @@ HAND_UP_BYTES: Final = HAND_UP.size + MAX_DATAGRAM_BYTES
 LOOK, TAKEN = 0xFFFFFFFE, 0xFFFFFFFF
 #: Upper bounds in seconds of how long packets were on their way through the core, as triortc_relay_latency_seconds.
 LATENCIES: Final = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+_RING: Final = 32
+_RATE: Final = "3dq2I" + "dq" * _RING
+_TREND: Final = f"16d2q2I{2 * _RING}d"
+#: Bits per second (negative: not known), the ring of sent packets, rate meter, trend.
+ARRIVALS: Final = Struct(f"=dQQ{_RATE}{_TREND}")
+#: Of those the first, and the trend's usage as a number.
+ARRIVALS_TOLD: Final = Struct(f"=d{Struct(f'=QQ{_RATE}17d').size}xq")
 #: By the names of triortc.engine.udp.SocketCounters, and what only this plane has.
 COUNTERS: Final = (
     "received",
@@ -119,6 +128,7 @@ LAYOUTS: Final = (
     HAND_UP.size,
     HAND_UP_BYTES,
     8 * len(COUNTERS),
+    ARRIVALS.size,
 )
 
 

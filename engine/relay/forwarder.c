@@ -2,6 +2,7 @@
 #include "forwarder.h"
 
 #include <errno.h>
+#include <math.h>
 #include <sched.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -21,7 +22,7 @@ static const double LATENCY_BOUNDS_S[LATENCIES - 1] = {1e-4, 2e-4, 5e-4, 1e-3, 2
 const uint32_t forwarder_layouts[] = {
     sizeof(Address),         sizeof(Cipher), sizeof(Window),   sizeof(FlowNumbers),
     sizeof(FlowState),       sizeof(Note),   sizeof(Sent),     offsetof(Settled, journal.notes),
-    offsetof(HandUp, bytes), sizeof(HandUp), sizeof(Counters),
+    offsetof(HandUp, bytes), sizeof(HandUp), sizeof(Counters), sizeof(Arrivals),
 };
 
 /* The thread gives way to whoever waits: a mutex alone would let it take the lock again at once. */
@@ -37,13 +38,6 @@ static uint16_t u16(const uint8_t *p) { return (uint16_t)(p[0] << 8 | p[1]); }
 static uint32_t u32(const uint8_t *p) { return (uint32_t)u16(p) << 16 | u16(p + 2); }
 static void put16(uint8_t *p, uint32_t v) { p[0] = (uint8_t)(v >> 8), p[1] = (uint8_t)v; }
 static void put32(uint8_t *p, uint32_t v) { put16(p, v >> 16), put16(p + 2, v); }
-
-/* A datagram read as RTP: where its payload begins, and the elements of a one-byte extension that lie before it. */
-typedef struct {
-    const uint8_t *bytes, *elements, *payload;
-    size_t payload_bytes;
-    uint16_t profile;
-} Packet;
 
 static int is_media(const uint8_t *bytes, size_t length) { /* RFC 7983, RFC 5761 section 4 */
     return length > 1 && bytes[0] >> 6 == 2 && (bytes[1] < 192 || bytes[1] > 223);
@@ -67,18 +61,7 @@ static int parse(Packet *packet, const uint8_t *bytes, size_t length, size_t tag
 
 /* -- SRTP, on libcrypto */
 
-/* Filled in by core_cipher.py, which has found it by name: a machine without it has the Python plane and no error. */
-struct {
-    int (*encrypt_init)(void *, const void *, void *, const uint8_t *, const uint8_t *);
-    int (*decrypt_init)(void *, const void *, void *, const uint8_t *, const uint8_t *);
-    int (*encrypt_update)(void *, uint8_t *, int *, const uint8_t *, int);
-    int (*decrypt_update)(void *, uint8_t *, int *, const uint8_t *, int);
-    int (*encrypt_final)(void *, uint8_t *, int *);
-    int (*decrypt_final)(void *, uint8_t *, int *);
-    int (*control)(void *, int, int, void *);
-    int (*sha1_update)(void *, const void *, size_t);
-    int (*sha1_final)(uint8_t *, void *);
-} libcrypto;
+Libcrypto libcrypto;
 
 /* RFC 3711 section 4.1.1, RFC 7714 section 8.1: salt XOR SSRC XOR index; the block counter's 16 bits stay zero. */
 static void set_iv(const Cipher *cipher, uint8_t iv[16], uint32_t ssrc, int64_t index) {
@@ -695,4 +678,122 @@ void direction_settle(Forwarder *forwarder, Direction *direction, uint32_t slot,
     flow->is_open = then != CLOSE;
     direction->wants_look = journal->count = journal->arrived = 0;
     unlock(forwarder);
+}
+
+/* -- what feedback says, as triortc.engine.congestion works it out: the same operations in the same order */
+
+static double larger(double a, double b) { return b > a ? b : a; }
+
+static void forget(Rate *rate, double too_old) {
+    for (; rate->oldest != rate->end && rate->slots[rate->oldest % RING].at <= too_old; rate->oldest++)
+        rate->total -= rate->slots[rate->oldest % RING].bytes;
+}
+
+static void count_bytes(Rate *rate, int64_t bytes, double at) {
+    struct Slot *newest = &rate->slots[(rate->end - 1) % RING];
+    if (rate->oldest == rate->end) rate->started_at = at;
+    if (rate->oldest == rate->end || at >= newest->at + rate->slot_s) {
+        newest = &rate->slots[rate->end++ % RING];
+        *newest = (struct Slot){at, 0};
+        forget(rate, at - rate->window_s);
+    }
+    newest->bytes += bytes, rate->total += bytes;
+}
+
+static double rate_bps(Rate *rate, double now) {
+    double elapsed_s = now - rate->started_at;
+    if (!(elapsed_s >= rate->window_s / 2)) return -1;
+    forget(rate, now - rate->window_s);
+    return (double)(rate->total * 8) / (elapsed_s < rate->window_s ? elapsed_s : rate->window_s);
+}
+
+static void add(Trend *trend, const struct Delay *delay, int sign) {
+    trend->times += sign * delay->time_ms, trend->delays += sign * delay->delay_ms;
+    trend->squares += sign * (delay->time_ms * delay->time_ms);
+    trend->products += sign * (delay->time_ms * delay->delay_ms);
+}
+
+static void move_origin(Trend *trend, double arrival) {
+    double shift_ms = (arrival - trend->origin) * 1000;
+    trend->origin = arrival;
+    trend->times = trend->delays = trend->squares = trend->products = 0;
+    for (uint32_t i = trend->end - trend->held; i != trend->end; i++) {
+        trend->window[i % RING].time_ms -= shift_ms;
+        add(trend, &trend->window[i % RING], 1);
+    }
+}
+
+/* A group has ended: smooth, fit the line, judge; and let the threshold follow the path's noise. */
+static void follow(Trend *trend, double sent, double arrival) {
+    double late_s = (arrival - trend->previous_arrival) - (sent - trend->previous_sent), slope = 0;
+    trend->previous_sent = sent, trend->previous_arrival = arrival;
+    if (isnan(late_s)) { /* the first */
+        trend->origin = arrival;
+        return;
+    }
+    trend->groups++, trend->accumulated_ms += late_s * 1000;
+    trend->smoothed_ms = SMOOTHING * trend->smoothed_ms + (1 - SMOOTHING) * trend->accumulated_ms;
+    if (arrival - trend->origin > ORIGIN_S) move_origin(trend, arrival);
+    struct Delay newest = {(arrival - trend->origin) * 1000, trend->smoothed_ms};
+    add(trend, &newest, 1);
+    if (trend->held == TREND_GROUPS) add(trend, &trend->window[(trend->end - TREND_GROUPS) % RING], -1);
+    else trend->held++;
+    trend->window[trend->end++ % RING] = newest;
+    if (trend->held < TREND_GROUPS) return;
+    double variance = trend->squares - trend->times * trend->times / TREND_GROUPS;
+    if (variance > LEAST_VARIANCE) slope = (trend->products - trend->times * trend->delays / TREND_GROUPS) / variance;
+    double trend_ms = (double)(trend->groups < 60 ? trend->groups : 60) * slope * 4, threshold_ms = trend->threshold_ms;
+    if (trend_ms <= threshold_ms) trend->over_since = NAN, trend->usage = trend_ms < -threshold_ms ? UNDERUSED : NORMAL;
+    else if (isnan(trend->over_since)) trend->over_since = arrival;
+    else if (arrival - trend->over_since > OVERUSE_TIME_S && slope >= trend->before) trend->usage = OVERUSED;
+    double since_s = arrival - trend->updated_at; /* NAN the first time */
+    trend->before = slope, trend->updated_at = arrival, trend_ms = fabs(trend_ms);
+    if (!(since_s > 0) || trend_ms > threshold_ms + OUTLIER_MS) return;
+    double elapsed_ms = since_s < LONGEST_STEP_S ? since_s * 1000 : LONGEST_STEP_S * 1000;
+    threshold_ms += (trend_ms < threshold_ms ? GAIN_DOWN : GAIN_UP) * (trend_ms - threshold_ms) * elapsed_ms;
+    threshold_ms = larger(threshold_ms, LEAST_THRESHOLD_MS);
+    trend->threshold_ms = threshold_ms > LARGEST_THRESHOLD_MS ? LARGEST_THRESHOLD_MS : threshold_ms;
+}
+
+static void note_group(Trend *trend, double sent, double last_sent, double arrived) {
+    double ahead = sent - trend->group_sent_first, apart = fabs(arrived - trend->group_arrival);
+    if (ahead >= 0 && ahead <= GROUP_S) {
+        trend->group_sent_last = larger(trend->group_sent_last, last_sent);
+        trend->group_arrival = larger(trend->group_arrival, arrived);
+    }
+    if (ahead <= GROUP_S) return; /* or overtaken by its group's successor */
+    if (ahead <= RESET_GAP_S && apart <= RESET_GAP_S) follow(trend, trend->group_sent_last, trend->group_arrival);
+    else *trend = (Trend){trend->threshold_ms, .previous_sent = NAN, .over_since = NAN, .updated_at = NAN};
+    trend->group_sent_first = sent, trend->group_sent_last = last_sent, trend->group_arrival = arrived;
+}
+
+/* Feedback of `count` packets from `base` on: the ticks between them, or pairs of an offset and ticks. How many were
+ * known: each is taken from `sent` once. */
+uint32_t arrivals_take(Arrivals *arrivals, uint32_t base, const uint8_t *ticks, const int32_t (*pairs)[2],
+                       uint32_t count, double began_s) {
+    double group_at = -INFINITY, last_at = -INFINITY, newest_at = -INFINITY, arrived_at;
+    int64_t arrival = 0, latest = 0, bytes = 0, known = 0;
+    for (uint32_t i = 0; i <= count; i++) {
+        Note sent = {0, 0, NAN}; /* ends the last group */
+        if (i < count) {
+            uint16_t number = (uint16_t)(base + (pairs == NULL ? i : (uint32_t)pairs[i][0]));
+            Note *place = (Note *)(void *)arrivals->sent.used + (number & arrivals->sent.mask);
+            arrival += pairs == NULL ? ticks[i] : pairs[i][1];
+            if (place->number != number) continue;
+            sent = *place, *place = (Note){NOTHING, 0, 0}, known++;
+        }
+        if (sent.at != last_at && !(sent.at - group_at >= 0 && sent.at - group_at <= GROUP_S)) {
+            if (bytes) {
+                arrived_at = began_s + (double)latest * TICK_S;
+                count_bytes(&arrivals->rate, bytes, arrived_at);
+                note_group(&arrivals->trend, group_at, last_at, arrived_at);
+                newest_at = larger(newest_at, arrived_at);
+            }
+            group_at = sent.at, bytes = 0, latest = arrival;
+        }
+        last_at = sent.at, bytes += sent.kind;
+        if (arrival > latest) latest = arrival;
+    }
+    arrivals->rate_bps = isinf(newest_at) ? -1 : rate_bps(&arrivals->rate, newest_at);
+    return (uint32_t)known;
 }

@@ -27,6 +27,8 @@ enum {
     JOURNAL = 256,
     CHUNK_BYTES = 32768,
     LATENCIES = 11,
+    TREND_GROUPS = 20,
+    RING = 32, /* of slots of a twentieth of the rate's window, and of the trend's groups */
 };
 
 /* ADDRESS: one end of a way, a socket of ours and a peer's name. */
@@ -132,6 +134,62 @@ typedef struct Direction {
     int paused, wants_look;
     Journal journal;
 } Direction;
+
+/* How fast packets come, and whether they come later and later: RateMeter and DelayTrend of triortc.engine.congestion.
+ * What is None there is NAN here; the newest slot is the last one. */
+typedef struct {
+    double window_s, slot_s, started_at;
+    int64_t total;
+    uint32_t oldest, end; /* of the slots, counted on */
+    struct Slot {
+        double at;
+        int64_t bytes;
+    } slots[RING];
+} Rate;
+
+typedef struct {
+    double threshold_ms, group_sent_first, group_sent_last, group_arrival, previous_sent, previous_arrival;
+    double accumulated_ms, smoothed_ms, origin, times, delays, squares, products, over_since, before, updated_at;
+    int64_t groups, usage;
+    uint32_t held, end; /* of the window: how many count, and where it ends, counted on */
+    struct Delay {
+        double time_ms, delay_ms;
+    } window[RING];
+} Trend;
+enum { NORMAL, OVERUSED, UNDERUSED };
+static const double GROUP_S = 0.005, TICK_S = 0.00025, RESET_GAP_S = 3, ORIGIN_S = 10, LEAST_VARIANCE = 0.5;
+static const double SMOOTHING = 0.9, OVERUSE_TIME_S = 0.010, OUTLIER_MS = 15, LONGEST_STEP_S = 0.1;
+static const double LEAST_THRESHOLD_MS = 6, LARGEST_THRESHOLD_MS = 600, GAIN_DOWN = 0.039, GAIN_UP = 0.0087;
+
+/* ARRIVALS: what feedback says of packets that were sent. Memory of Python's, which alone works on it. */
+typedef struct {
+    double rate_bps; /* as the last feedback gave it; negative: not known */
+    Window sent;
+    Rate rate;
+    Trend trend;
+} Arrivals;
+enum { NOTHING = 0xFFFFFFFF }; /* as the number of a packet: there is none */
+
+/* An RTP datagram that is read: where its payload begins, and the elements of a one-byte extension that lie before it.
+ */
+typedef struct {
+    const uint8_t *bytes, *elements, *payload;
+    size_t payload_bytes;
+    uint16_t profile;
+} Packet;
+
+/* Filled in by core_cipher.py, which has found it by name: a machine without it has the Python plane and no error. */
+typedef struct {
+    int (*encrypt_init)(void *, const void *, void *, const uint8_t *, const uint8_t *);
+    int (*decrypt_init)(void *, const void *, void *, const uint8_t *, const uint8_t *);
+    int (*encrypt_update)(void *, uint8_t *, int *, const uint8_t *, int);
+    int (*decrypt_update)(void *, uint8_t *, int *, const uint8_t *, int);
+    int (*encrypt_final)(void *, uint8_t *, int *);
+    int (*decrypt_final)(void *, uint8_t *, int *);
+    int (*control)(void *, int, int, void *);
+    int (*sha1_update)(void *, const void *, size_t);
+    int (*sha1_final)(uint8_t *, void *);
+} Libcrypto;
 
 typedef struct {
     Direction *direction; /* NULL: sent */

@@ -48,21 +48,28 @@ class _Fields(NamedTuple):
     packet_status_count: int
     reference_time: int
     feedback_count: int
-    received: tuple[tuple[int, int], ...]
+    deltas: bytes | tuple[tuple[int, int], ...]
 
 
 class TransportFeedback(_Fields):
     """Which of `packet_status_count` packets from `base_sequence_number` on arrived, and when.
 
-    `reference_time` is signed (24 bits) in units of 64 ms. `received` holds (offset from the base, delta) in rising
+    `reference_time` is signed (24 bits) in units of 64 ms. `deltas` holds (offset from the base, delta) in rising
     order of offset; a delta is in units of 250 µs and counts from the received packet before, the first from the
-    reference time. A tuple, because one is made for every hundredth of a call's packets or so.
+    reference time. Where every packet has come soon after the one before, as they mostly do, it is the deltas alone, a
+    byte each, as they lie in the packet. A tuple, because one is made for every hundredth of a call's packets or so.
     """
 
     __slots__ = ()
 
     packet_type = 205
     format = 15
+
+    @property
+    def received(self) -> tuple[tuple[int, int], ...]:
+        """The same, however it lies there: (offset from the base, delta) of each packet that arrived."""
+        deltas = self.deltas
+        return tuple(enumerate(deltas)) if isinstance(deltas, bytes) else deltas
 
     def arrivals_us(self) -> Iterator[tuple[int, int]]:
         """Iterate (16-bit sequence number, arrival in µs of the receiver's clock) of the packets that arrived."""
@@ -83,13 +90,13 @@ class TransportFeedback(_Fields):
 
     def _build_ordinary(self) -> bytes:
         """Statuses and deltas where every packet has come, soon after the one before, as most have; else nothing."""
-        count = self.packet_status_count
-        if not 0 < count <= _RUN_LIMIT or len(self.received) != count:
+        count, received = self.packet_status_count, self.received
+        if not 0 < count <= _RUN_LIMIT or len(received) != count:
             return b""
-        if [offset for offset, _ in self.received] != list(range(count)):
+        if [offset for offset, _ in received] != list(range(count)):
             return b""
         try:
-            return (_SMALL << 13 | count).to_bytes(2, "big") + bytes([delta for _, delta in self.received])
+            return (_SMALL << 13 | count).to_bytes(2, "big") + bytes([delta for _, delta in received])
         except ValueError:
             return b""  # one that takes two bytes
 
@@ -153,7 +160,7 @@ def parse_transport_feedback(body: bytes) -> TransportFeedback:
         raise RtpError("transport feedback is shorter than its head")
     reference_time = ((timing >> 8) ^ 0x800000) - 0x800000
     if chunk == _SMALL << 13 | count and len(body) >= _ORDINARY_BYTES + count:
-        ordinary = tuple(enumerate(body[_ORDINARY_BYTES : _ORDINARY_BYTES + count]))
+        ordinary = body[_ORDINARY_BYTES : _ORDINARY_BYTES + count]
         return TransportFeedback(sender_ssrc, media_ssrc, base, count, reference_time, timing & 0xFF, ordinary)
     symbols, offset = _parse_chunks(body, count)
     if offset + len(symbols) <= len(body) and all(symbol == _SMALL for _, symbol in symbols):

@@ -124,6 +124,26 @@ static void give(int i, const uint8_t *bytes, size_t length, double now) {
     if (forwarder->out_count == BATCH) flush(forwarder);
 }
 
+/* Feedback that speaks of what the first direction has sent: by ticks, or by pairs of an offset and ticks. */
+static void take_feedback(const uint8_t *data, size_t size, int by_pairs) {
+    static Arrivals arrivals = {.sent = {(void *)sent[0], 63},
+                                .rate = {.window_s = 0.5, .slot_s = 0.025, .started_at = NAN},
+                                .trend = {12.5, .group_sent_first = NAN, .previous_sent = NAN}};
+    uint32_t count = (uint32_t)(by_pairs ? size / 4 : size);
+    void *told = malloc(count * sizeof(int32_t[2]) + 1);
+    if (by_pairs)
+        for (uint32_t i = 0; i < count; i++) {
+            ((int32_t(*)[2])told)[i][0] = u16(data + 4 * i);
+            ((int32_t(*)[2])told)[i][1] = (int16_t)u16(data + 4 * i + 2);
+        }
+    else memcpy(told, data, count);
+    double began_s = count ? 10 + data[0] * 0.064 : 10;
+    uint32_t known = arrivals_take(&arrivals, size & 3, by_pairs ? NULL : told, by_pairs ? told : NULL, count, began_s);
+    if (known > count || known > 64 || arrivals.trend.held > TREND_GROUPS) abort();
+    if (arrivals.rate.end - arrivals.rate.oldest > RING || arrivals.rate.total < 0) abort();
+    free(told);
+}
+
 /* `what` to do, by its bits: 1: which direction; 2: make it authentic, or 8: as if; 4: send; 16, 32: settle; 64: take;
  * 128: many of them. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -157,6 +177,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     flush(forwarder);
     take_hand_ups();
+    if (data[0] & 64) take_feedback(data + 1, size - 1, data[0] & 128);
     return 0;
 }
 

@@ -27,6 +27,7 @@ TESTS = [
     "tests/sim/test_relay.py",
     "tests/sim/test_relay_flows.py",
     "tests/fuzz/test_planes_fuzz.py",
+    "tests/fuzz/test_arrivals_fuzz.py",
     "tests/interop/test_accelerated_plane.py",
 ]
 

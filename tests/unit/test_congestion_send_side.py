@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from statistics import mean
 
 import pytest
 
 from support.virtual_link import VirtualLink
+from triortc.engine.congestion.arrivals import ArrivalsInPython
 from triortc.engine.congestion.configuration import CongestionConfiguration
 from triortc.engine.congestion.delay_trend import DelayTrend, PathUsage
 from triortc.engine.congestion.loss_trial import LossTrial
 from triortc.engine.congestion.send_side import SendSideEstimator
+from triortc.engine.relay.acceleration import acceleration
+from triortc.engine.relay.core_arrivals import CoreArrivals
 from triortc.engine.rtcp.packets import TransportFeedback, parse_compound
 from triortc.engine.streams.transport_feedback_recorder import TransportFeedbackRecorder
 from triortc.errors import ConfigurationError
@@ -314,3 +318,21 @@ def test_what_others_have_sent_is_counted_when_one_looks_at_how_much_was_sent() 
     half = tuple((offset, 400) for offset in range(0, 20, 2))
     estimator.on_feedback(TransportFeedback(1, 2, 20, 20, int(12.0 / 0.064), 1, half), 12.0)
     assert asked == [None]
+
+
+def test_the_estimate_is_the_same_to_the_bit_where_the_core_works_out_what_feedback_says() -> None:
+    core = acceleration().core
+    assert core is not None
+    targets = []
+    for in_core in (False, True):
+        path = Path(VirtualLink(capacity_bps=900_000, jitter_s=0.004, loss=0.01))
+        if in_core:
+            path.estimator.compute_by(partial(CoreArrivals, core))
+        path.run(1)
+        path.estimator.compute_by(ArrivalsInPython)  # feedback has come: too late
+        assert isinstance(path.estimator._arrivals, CoreArrivals if in_core else ArrivalsInPython)
+        path.run(20)
+        path.link.capacity_bps = 400_000
+        targets.append(path.run(10))
+    assert targets[0] == targets[1]
+    assert len(set(targets[0])) > 10

