@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -102,14 +103,15 @@ def _serve(command: list[str]) -> Iterator[tuple[int, int]]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     cores = sorted(os.sched_getaffinity(0))
+    command = [part.format(port=port) for part in command]
     process = subprocess.Popen(
-        [part.format(port=port) for part in command],
+        command,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         preexec_fn=lambda: os.sched_setaffinity(0, cores[-1:]),
     )
     try:
-        _wait_for(port, process)
+        _wait_for(port, process, command)
         yield process.pid, port
     finally:
         process.terminate()
@@ -120,7 +122,7 @@ def _serve(command: list[str]) -> Iterator[tuple[int, int]]:
             process.wait()
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+def _wait_for(port: int, process: subprocess.Popen[bytes], command: list[str]) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -131,23 +133,27 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
             time.sleep(0.05)
         else:
             return
-    raise ConfigurationError(f"{process.args!r} does not serve: run it by hand to see why")
+    raise ConfigurationError(f"it does not serve; run it by hand to see why: {shlex.join(command)}")
 
 
 def _generate(peers: Peers, name: str, arguments: list[str], timeout_s: float) -> dict[str, Any]:
+    """The figures of one run, or why there are none: one server that fails does not cost the others theirs."""
     cores = sorted(os.sched_getaffinity(0))
-    with _serve(peers.servers[name]) as (pid, port):
-        done = subprocess.run(
-            [
-                *(str(peers.generator), "-url", f"http://127.0.0.1:{port}/offer"),
-                *("-pid", str(pid), "-label", name, *arguments),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-            preexec_fn=lambda: os.sched_setaffinity(0, cores[:1]),
-        )
+    try:
+        with _serve(peers.servers[name]) as (pid, port):
+            done = subprocess.run(
+                [
+                    *(str(peers.generator), "-url", f"http://127.0.0.1:{port}/offer"),
+                    *("-pid", str(pid), "-label", name, *arguments),
+                ],
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                check=False,
+                preexec_fn=lambda: os.sched_setaffinity(0, cores[:1]),
+            )
+    except (ConfigurationError, subprocess.TimeoutExpired) as error:
+        return {"label": name, "failed": str(error)}
     if done.returncode or not done.stdout.startswith("{"):
         return {"label": name, "failed": done.stderr.strip()[-300:]}
     figures: dict[str, Any] = json.loads(done.stdout)

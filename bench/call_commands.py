@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -10,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 from trio.testing import MockClock
 
 from triortc.bench.call import measure_go
 from triortc.bench.kills import kill_often
-from triortc.bench.machine import describe_machine
 from triortc.bench.out_file import out_option
+from triortc.bench.reporting import report_each
 from triortc.bench.signaling import measure_calls, measure_idle
 from triortc.bench.soak import soak
 from triortc.bench.supervisor import measure_memory, measure_reducer, measure_rings
@@ -51,7 +48,7 @@ def supervisor_command(rings: int, pairs: str, seconds: float, idle: int, calls:
     if rings:
         measures.append(partial(run_until_signalled, measure_rings, rings))
     for measure in measures:
-        _report([measure()], out)
+        report_each([measure()], out)
 
 
 def _with_directory(pairs: int, seconds: float) -> dict[str, Any]:
@@ -64,7 +61,7 @@ def _with_directory(pairs: int, seconds: float) -> dict[str, Any]:
 @out_option
 def call_command(calls: int, out: Path | None) -> None:
     """From "Go" to call.active with warm legs, through a whole server that keeps its state on disk."""
-    _report([run_until_signalled(measure_go, calls)], out)
+    report_each([run_until_signalled(measure_go, calls)], out)
 
 
 @click.command("kills")
@@ -76,7 +73,7 @@ def call_command(calls: int, out: Path | None) -> None:
 def kills_command(times: int, seconds: float, visitors: int, seed: int, out: Path | None) -> None:
     """Kill a server with -9 under load, and hold what it left against every `ok` that its clients had."""
     figures = run_until_signalled(partial(kill_often, times, seconds, visitors=visitors, seed=seed))
-    _report([figures], out)
+    report_each([figures], out)
     if figures["faults"]:
         raise click.exceptions.Exit(1)
 
@@ -96,32 +93,6 @@ def soak_command(
     figures = run_until_signalled(
         partial(soak, minutes, calls, workers, kill_every_s=kill_every, seed=seed, plane=plane)
     )
-    _report([figures], out)
+    report_each([figures], out)
     if figures["faults"]:
         raise click.exceptions.Exit(1)
-
-
-def _report(runs: list[dict[str, Any]], out: Path | None) -> None:
-    """A table for each run, one line of JSON for all."""
-    console = Console()
-    for figures in runs:
-        table = Table(title=figures["what"])
-        table.add_column("figure")
-        table.add_column("triortc", justify="right")
-        for name, value in figures.items():
-            if name not in ("what", "label"):
-                table.add_row(name, _shown(value))
-        console.print(table)
-    machine = describe_machine()
-    click.echo(json.dumps({"machine": machine, "runs": runs}))
-    if out is not None:
-        with out.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps({**figures, "machine": machine}) + "\n" for figures in runs)
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, dict):
-        return "\n".join(f"{key} {number}" for key, number in value.items())
-    if isinstance(value, list):
-        return "\n".join(map(str, value)) or "none"
-    return f"{value:.2f}" if isinstance(value, float) else str(value)

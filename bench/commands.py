@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 import trio
 from rich.console import Console
-from rich.table import Table
 
 from triortc.bench.beside_peers import (
     REFERENCE,
@@ -25,13 +23,14 @@ from triortc.bench.call_commands import call_command, kills_command, soak_comman
 from triortc.bench.demo import DemoConfiguration, run_demo
 from triortc.bench.demo_report import print_outcome
 from triortc.bench.ice import measure_ice
-from triortc.bench.machine import describe_machine, spread
 from triortc.bench.measure import PROFILE_NAMES, measure_relay, measure_setup
 from triortc.bench.out_file import out_option
+from triortc.bench.reporting import WIDE, report_beside, report_each, report_rounds
+from triortc.bench.results import load_results
 from triortc.bench.serve_relay import open_relay_server
 from triortc.bench.srtp import measure as measure_srtp
 from triortc.bench.strangers import measure_strangers
-from triortc.bench.tables import beside_table, compare_table, key_of
+from triortc.bench.tables import compare_table
 from triortc.bench.udp import measure_udp
 from triortc.bench.until_signalled import ended_by_signals, run_until_signalled
 from triortc.engine.relay.plane_choice import PlaneChoice
@@ -40,8 +39,6 @@ from triortc.signaling.server_signals import cancelled_by_signals
 
 __all__ = ["bench", "demo"]
 
-#: Columns of tables that are wider than most terminals: cut figures are none.
-_WIDE: Final = 200
 #: Web fonts in Rich's picture of a terminal: a file of ours asks nobody for anything.
 _WEB_FONT: Final = re.compile(r"@font-face \{.*?\}", re.DOTALL)
 
@@ -144,9 +141,9 @@ def setup_command(calls: int, parallel: str, rounds: int, beside_peers: bool, on
     if beside_peers:
         with ended_by_signals():
             runs = measure_setups_beside(_peers(only), calls=calls, parallel=numbers, rounds=rounds)
-        _report_beside(runs, out)
+        report_beside(runs, REFERENCE, out)
         return
-    _report([run_until_signalled(measure_setup, calls, number) for _ in range(rounds) for number in numbers], out)
+    report_rounds([run_until_signalled(measure_setup, calls, number) for _ in range(rounds) for number in numbers], out)
 
 
 @bench.command("relay")
@@ -197,12 +194,12 @@ def relay_command(
             runs = measure_relays_beside(
                 _peers(only), calls=numbers, profiles=names, rounds=rounds, seconds=seconds, extended=extended
             )
-        _report_beside(runs, out)
+        report_beside(runs, REFERENCE, out)
         return
     if extended:
         raise click.UsageError("--extended is for the peers' generator: add --beside-peers")
     measure = partial(measure_relay, seconds=seconds, both_ways=both_ways, plane=plane, hostile_percent=hostile_percent)
-    _report(
+    report_rounds(
         [
             run_until_signalled(partial(measure, number, profile=name, workers=processes))
             for _ in range(rounds)
@@ -220,12 +217,15 @@ def relay_command(
 def compare_command(before: Path, after: Path) -> None:
     """Set two results (files that --out has written) side by side."""
     try:
-        results = [
-            [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] for path in (before, after)
-        ]
+        results = [load_results(path) for path in (before, after)]
     except ValueError as error:
         raise click.ClickException(f"a line is no JSON: give files that --out has written ({error})") from None
-    Console(width=_WIDE).print(compare_table(*results))
+    if not all(isinstance(run, dict) for runs in results for run in runs):
+        raise click.ClickException("a line is no JSON object: give files that --out has written")
+    table = compare_table(*results)
+    if not table.row_count:
+        raise click.ClickException("nothing was measured in both: give two files of the same benchmark and numbers")
+    Console(width=WIDE).print(table)
 
 
 @bench.command("udp")
@@ -234,7 +234,7 @@ def compare_command(before: Path, after: Path) -> None:
 @out_option
 def udp_command(packets: int, rounds: int, out: Path | None) -> None:
     """Microseconds a datagram to send and to receive in batches, by every way that this kernel has."""
-    _report([measure_udp(packets) for _ in range(rounds)], out)
+    report_rounds([measure_udp(packets) for _ in range(rounds)], out)
 
 
 @bench.command("ice")
@@ -243,7 +243,7 @@ def udp_command(packets: int, rounds: int, out: Path | None) -> None:
 @out_option
 def ice_command(checks: int, rounds: int, out: Path | None) -> None:
     """Connectivity checks that one agent answers in a second of CPU."""
-    _report([measure_ice(checks) for _ in range(rounds)], out)
+    report_rounds([measure_ice(checks) for _ in range(rounds)], out)
 
 
 @bench.command("strangers")
@@ -251,18 +251,14 @@ def ice_command(checks: int, rounds: int, out: Path | None) -> None:
 @out_option
 def strangers_command(connections: int, out: Path | None) -> None:
     """What connections cost that never say who they are, and whether a known device is served beside them."""
-    figures = run_until_signalled(measure_strangers, connections)
-    click.echo(json.dumps(figures, indent=2))
-    _write([figures], out)
+    report_each([run_until_signalled(measure_strangers, connections)], out)
 
 
 @bench.command("srtp")
 @out_option
 def srtp_command(out: Path | None) -> None:
     """Nanoseconds to protect and unprotect one packet."""
-    figures = measure_srtp()
-    click.echo(json.dumps(figures, indent=2))
-    _write([figures], out)
+    report_rounds(measure_srtp(), out)
 
 
 @bench.command("serve-relay")
@@ -282,42 +278,6 @@ async def _serve_relay(port: int, plane: PlaneChoice, workers: int, watch_cpu: b
     async with cancelled_by_signals(), open_relay_server(port, plane, workers, watch_cpu=watch_cpu) as bound:
         click.echo(f"http://127.0.0.1:{bound}/")
         await trio.sleep_forever()
-
-
-def _report(rounds: list[dict[str, Any]], out: Path | None) -> None:
-    """Print medians and spreads of equal runs, and write every run."""
-    table = Table(title=f"{rounds[0]['what']} · median [min..max] of {len(rounds)} runs")
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for figures in rounds:
-        words = (value if isinstance(value, str) else f"{value} {name}" for name, value in key_of(figures)[1:])
-        groups.setdefault(" ".join(words) or "triortc", []).append(figures)
-    names = [name for name, value in rounds[0].items() if isinstance(value, float) and name != "seconds"]
-    table.add_column("figure")
-    for heading in groups:
-        table.add_column(heading, justify="right")
-    for name in names:
-        table.add_row(name, *(spread([figures[name] for figures in group]) for group in groups.values()))
-    Console(width=_WIDE).print(table)
-    machine = describe_machine()
-    click.echo(json.dumps({"machine": machine, "runs": rounds}))
-    _write([{**figures, "machine": machine} for figures in rounds], out)
-
-
-def _report_beside(runs: list[dict[str, Any]], out: Path | None) -> None:
-    """Print the table with the machine under it, and write every run."""
-    Console(width=_WIDE).print(beside_table(runs, REFERENCE))
-    machine = describe_machine()
-    click.echo(json.dumps({"machine": machine}))
-    for run in runs:
-        if "failed" in run:
-            click.echo(f"{run['label']}: {run['failed']}", err=True)
-    _write([{**run, "machine": machine} for run in runs], out)
-
-
-def _write(lines: list[dict[str, Any]], out: Path | None) -> None:
-    if out is not None:
-        with out.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
 for _command in (call_command, kills_command, soak_command, supervisor_command):

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
+
+import click
 
 from triortc.bench.beside_peers import REFERENCE
 from triortc.bench.results import describe_runs, load_results, markdown_table, replace_section
@@ -63,8 +66,14 @@ def draw(runs: Sequence[Mapping[str, Any]], figure: str, words: str, path: Path,
     pyplot.close(image)
 
 
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Draw and write everything that there are figures for."""
+    """Write the tables and pictures of bench/RESULTS.md anew, from the figures in bench/results.
+
+    For a checkout: it writes beside its own source.
+    """
+    if find_spec("matplotlib") is None:
+        raise click.ClickException("matplotlib is missing: pip install 'triortc[bench]'")
     results, page = _FOLDER / "results", _FOLDER / "RESULTS.md"
     text = page.read_text(encoding="utf-8")
     for path in sorted(results.glob("*.jsonl")):

@@ -15,7 +15,7 @@ import trio
 from click.testing import CliRunner, Result
 from rich.console import Console
 
-from triortc.bench import beside_peers
+from triortc.bench import beside_peers, commands, pictures
 from triortc.bench.commands import bench
 from triortc.bench.results import describe_runs, load_results, markdown_table, replace_section
 from triortc.bench.tables import beside_table
@@ -42,6 +42,30 @@ def test_figures_are_written_as_lines_that_compare_reads(tmp_path: Path) -> None
     assert result.exit_code == 0
     assert "0.50" in result.output
     assert "40.00 [39.00..41.00]" in result.output
+    assert "median [min..max], and after" in result.output  # no markup of Rich, which would be left out
+
+
+def test_results_of_every_benchmark_can_be_compared(tmp_path: Path) -> None:
+    """Those of no server's name, and figures that have no heading of their own."""
+    path = tmp_path / "srtp.jsonl"
+    lines = [{"what": "srtp", "profile": "gcm", "protect_ns": 1700.0, "dropped": 0}]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    result = run("compare", str(path), str(path))
+    assert result.exit_code == 0
+    assert "protect_ns" in result.output
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [("{}", "nothing was measured in both"), ("7", "no JSON object"), ("title = 1", "no JSON")],
+)
+def test_what_cannot_be_compared_is_told_in_words(tmp_path: Path, line: str, words: str) -> None:
+    before, after = tmp_path / "before.jsonl", tmp_path / "after.jsonl"
+    before.write_text('{"what": "udp", "send_many_us": 2.5}\n', encoding="utf-8")
+    after.write_text(line + "\n", encoding="utf-8")
+    result = run("compare", str(before), str(after))
+    assert result.exit_code == 1
+    assert words in result.output
 
 
 def test_every_way_to_send_is_measured() -> None:
@@ -97,6 +121,24 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest
     result = run("setup", "--beside-peers", "--only", "pion,nobody")
     assert result.exit_code == 1
     assert "nobody" in result.output
+
+
+def test_a_server_that_does_not_start_is_named_and_costs_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    peers = beside_peers.Peers(Path("/bin/true"), {"broken": ["/bin/false", "{port}"]})
+    monkeypatch.setattr(commands, "find_peers", lambda only: peers)
+    result = run("relay", "--beside-peers", "--calls", "1", "--rounds", "1")
+    assert result.exit_code == 0
+    assert "broken (1 failed)" in result.output
+    assert "broken: it does not serve; run it by hand to see why: /bin/false" in result.output
+
+
+def test_the_pictures_command_tells_what_it_would_write_and_writes_nothing() -> None:
+    page = Path(pictures.__file__).with_name("RESULTS.md")
+    before = page.stat().st_mtime_ns
+    result = CliRunner().invoke(pictures.main, ["--help"])
+    assert result.exit_code == 0
+    assert "RESULTS.md" in result.output
+    assert page.stat().st_mtime_ns == before
 
 
 def test_a_section_of_the_results_page_is_replaced_and_the_words_around_it_stay(tmp_path: Path) -> None:
