@@ -31,7 +31,10 @@ __all__ = ["call_command", "kills_command", "soak_command", "supervisor_command"
 @click.option("--calls", default=20_000, show_default=True, type=click.IntRange(0, 1_000_000), help="For memory.")
 @out_option
 def supervisor_command(rings: int, pairs: str, seconds: float, idle: int, calls: int, out: Path | None) -> None:
-    """Rings in progress, calls a second through WebSocket, idle connections, the reducer's step, memory over calls."""
+    """What call control can take.
+
+    Rings in progress, calls a second through WebSocket, idle connections, the reducer's step, memory over calls.
+    """
     try:
         numbers = [int(part) for part in pairs.split(",") if part]
     except ValueError:
@@ -60,7 +63,10 @@ def _with_directory(pairs: int, seconds: float) -> dict[str, Any]:
 @click.option("--calls", default=50, show_default=True, type=click.IntRange(1, 10_000))
 @out_option
 def call_command(calls: int, out: Path | None) -> None:
-    """From "Go" to call.active with warm legs, through a whole server that keeps its state on disk."""
+    """From "Go" to call.active with warm legs.
+
+    Through a whole server that keeps its state on disk.
+    """
     report_each([run_until_signalled(measure_go, calls)], out)
 
 
@@ -71,7 +77,10 @@ def call_command(calls: int, out: Path | None) -> None:
 @click.option("--seed", default=0, show_default=True, type=int, help="Of what people do.")
 @out_option
 def kills_command(times: int, seconds: float, visitors: int, seed: int, out: Path | None) -> None:
-    """Kill a server with -9 under load, and hold what it left against every `ok` that its clients had."""
+    """Kill a server with -9 under load, and look at what is left.
+
+    It is held against every `ok` that the server's clients had.
+    """
     figures = run_until_signalled(partial(kill_often, times, seconds, visitors=visitors, seed=seed))
     report_each([figures], out)
     if figures["faults"]:
@@ -89,7 +98,10 @@ def kills_command(times: int, seconds: float, visitors: int, seed: int, out: Pat
 def soak_command(
     minutes: float, calls: int, workers: int, kill_every: float, plane: str, seed: int, out: Path | None
 ) -> None:
-    """Let calls come and go while workers are killed: memory, stuck calls, exceptions."""
+    """Let calls come and go while workers are killed.
+
+    Looks for memory that grows, stuck calls, exceptions.
+    """
     figures = run_until_signalled(
         partial(soak, minutes, calls, workers, kill_every_s=kill_every, seed=seed, plane=plane)
     )

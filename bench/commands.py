@@ -54,7 +54,10 @@ _WEB_FONT: Final = re.compile(r"@font-face \{.*?\}", re.DOTALL)
 @click.option("--quiet", is_flag=True, help="Print nothing but what failed.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: figures, expectations, time line, files.")
 def demo(out: Path, quiet: bool, as_json: bool) -> None:
-    """Make one whole call on this machine, without a browser: ring, Go, handoff, hang-up, with real media."""
+    """Make one whole call on this machine, without a browser.
+
+    Ring, Go, handoff, hang-up, with real media.
+    """
     console = Console(record=not (quiet or as_json))
     outcome = None
     try:
@@ -127,7 +130,10 @@ def _peers(only: str) -> Peers:
 
 @click.group()
 def bench() -> None:
-    """Measure latency and cost; the figures are printed as a table and written as JSON."""
+    """Measure latency and cost.
+
+    Figures are printed as a table, and as JSON behind it.
+    """
 
 
 @bench.command("setup")
@@ -136,7 +142,7 @@ def bench() -> None:
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 100))
 @_beside_options
 def setup_command(calls: int, parallel: str, rounds: int, beside_peers: bool, only: str, out: Path | None) -> None:
-    """Legs per second, milliseconds and CPU a leg, from the offer to the keys."""
+    """What setting a leg up takes, from the offer to the keys."""
     numbers = _numbers(parallel)
     if beside_peers:
         with ended_by_signals():
@@ -180,7 +186,10 @@ def relay_command(
     only: str,
     out: Path | None,
 ) -> None:
-    """CPU a packet and latency at so many calls, 350 packets a second each and way."""
+    """CPU a packet and latency at so many calls.
+
+    A call is 350 packets a second each way.
+    """
     numbers, names = _numbers(calls), profiles.split(",")
     unknown = [name for name in names if name not in PROFILE_NAMES]
     if unknown:
@@ -233,7 +242,7 @@ def compare_command(before: Path, after: Path) -> None:
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 100))
 @out_option
 def udp_command(packets: int, rounds: int, out: Path | None) -> None:
-    """Microseconds a datagram to send and to receive in batches, by every way that this kernel has."""
+    """Microseconds a datagram, by every way of this kernel."""
     report_rounds([measure_udp(packets) for _ in range(rounds)], out)
 
 
@@ -242,7 +251,7 @@ def udp_command(packets: int, rounds: int, out: Path | None) -> None:
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 100))
 @out_option
 def ice_command(checks: int, rounds: int, out: Path | None) -> None:
-    """Connectivity checks that one agent answers in a second of CPU."""
+    """Connectivity checks an agent answers in a second of CPU."""
     report_rounds([measure_ice(checks) for _ in range(rounds)], out)
 
 
@@ -250,7 +259,10 @@ def ice_command(checks: int, rounds: int, out: Path | None) -> None:
 @click.option("--connections", default=10_000, show_default=True, type=click.IntRange(10, 100_000))
 @out_option
 def strangers_command(connections: int, out: Path | None) -> None:
-    """What connections cost that never say who they are, and whether a known device is served beside them."""
+    """What connections cost that never say who they are.
+
+    And whether a known device is served beside them.
+    """
     report_each([run_until_signalled(measure_strangers, connections)], out)
 
 
@@ -267,7 +279,7 @@ def srtp_command(out: Path | None) -> None:
 @click.option("--watch-cpu", is_flag=True, help="Tell the longest callback by CPU time, not by the clock.")
 @_plane_option
 def serve_relay_command(port: int, workers: int, watch_cpu: bool, plane: PlaneChoice) -> None:
-    """Serve the relay contract of bench/peers for a load generator, on loopback."""
+    """Serve the relay contract of bench/peers on loopback."""
     try:
         trio.run(partial(_serve_relay, port, plane, workers, watch_cpu))
     except (ConfigurationError, OSError) as error:

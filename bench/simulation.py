@@ -26,9 +26,10 @@ _DAY: Final = DayConfiguration()
 @click.option("--hours", default=_DAY.hours, show_default=True, type=click.FloatRange(0.5, 24.0))
 @click.option("--plant", default=None, type=click.Choice(list(PLANTS)), help="Plant this bug into the rules first.")
 def simulate(seed: int, agents: int, visitors: int, hours: float, plant: str | None) -> None:
-    """Live a day of a contact centre, in seconds, and check the rules from outside.
+    """Live a day of a contact centre in seconds, and check the rules.
 
-    Prints how calls ended, how late rings did, and every rule that was broken; with any, the exit status is 1.
+    They are checked from outside. Prints how calls ended, how late rings did, and every rule that was broken; with
+    any, the exit status is 1.
     """
     console, started = Console(), time.perf_counter()
     with planted(plant):

@@ -9,6 +9,7 @@ Then call it from the visitor's page. Without a film it shows a test card; recor
 from __future__ import annotations
 
 import sys
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
@@ -17,42 +18,47 @@ import trio
 
 import triortc
 from triortc.codecs.recorder import Recorder, RecordingResult
-from triortc.codecs.recording import open_recording
-from triortc.codecs.recording_track import RecorderTrack
 from triortc.codecs.registry import OPUS, VP8
-from triortc.codecs.sources import MediaFileSource, TestCardSource
-from triortc.codecs.threads import CodecThreads
-from triortc.engine.peer.receiver import RtpReceiver
-from triortc.engine.peer.tracks import send_source
 from triortc.signaling.client import ClientDevice, SignalClient, connect_websocket, open_signal_client
 
 #: So that a server on the same machine is found, too.
 CONFIGURATION = triortc.PeerConfiguration(endpoint=triortc.EndpointConfiguration(loopback=True))
 
 
-async def record(receiver: RtpReceiver, track: str, recorder: Recorder) -> None:
+async def record(receiver: triortc.RtpReceiver, track: str, recorder: Recorder) -> None:
     """Write what comes, as it was encoded."""
     async for received in receiver.frames():
         if not received.lost:
             recorder.write(track, received.frame, received.arrived_at)
 
 
+async def hang_up(signal: SignalClient, session: str) -> None:
+    """Whatever has ended the recording: a server waits half a minute for whoever just disappears."""
+    with trio.move_on_after(2, shield=True):
+        await signal.command("call.hangup", session=session)
+
+
 async def take_call(signal: SignalClient, session: str, film: str | None, folder: Path) -> RecordingResult:
     """Answer, play and record until somebody hangs up."""
-    threads = CodecThreads()
-    async with triortc.open_peer_connection(CONFIGURATION) as connection, trio.open_nursery() as nursery:
+    threads = triortc.CodecThreads()
+    async with (
+        AsyncExitStack() as stack,
+        triortc.open_peer_connection(CONFIGURATION) as connection,
+        trio.open_nursery() as nursery,
+    ):
         sound = connection.add_transceiver("audio", codecs=[OPUS])
         picture = connection.add_transceiver("video", codecs=[VP8])  # what a .webm can hold
         offer = connection.set_local_description()
         accepted = await signal.command("call.accept", session=session, offer=offer.sdp)
+        stack.push_async_callback(hang_up, signal, session)
         connection.set_remote_description(triortc.RtcSessionDescription("answer", accepted["answer"]))
         with trio.fail_after(10):
             await connection.connected()
-        source = MediaFileSource(film, loop=True) if film else TestCardSource()
-        nursery.start_soon(partial(send_source, source, sound.sender, picture.sender, threads=threads))
-        tracks = [RecorderTrack("sound", "opus"), RecorderTrack("picture", "vp8")]
+        source: triortc.MediaSource = triortc.MediaFileSource(film, loop=True) if film else triortc.TestCardSource()
+        nursery.start_soon(partial(triortc.send_source, source, sound.sender, picture.sender, threads=threads))
+        tracks = [triortc.RecorderTrack("sound", "opus"), triortc.RecorderTrack("picture", "vp8")]
         path = folder / f"{session}.webm"
-        async with open_recording(path, tracks, started_at_s=trio.current_time(), threads=threads) as recorder:
+        async with triortc.open_recording(path, tracks, started_at_s=trio.current_time(), threads=threads) as recorder:
             nursery.start_soon(record, sound.receiver, "sound", recorder)
             nursery.start_soon(record, picture.receiver, "picture", recorder)
             await signal.event("call.ended", session=session)

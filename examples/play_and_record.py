@@ -71,3 +71,5 @@ if __name__ == "__main__":
         trio.run(main, Path(file), float(seconds or 3.0), played or None)
     except* KeyboardInterrupt:
         sys.exit("interrupted")
+    except* triortc.TriortcError as failed:  # a file that cannot be read, or a name that no recording can have
+        sys.exit(str(failed.exceptions[0]))

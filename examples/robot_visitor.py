@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import secrets
 import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from functools import partial
 
 import httpx
 import trio
 
 import triortc
-from triortc.signaling.client import ClientDevice, connect_websocket, open_signal_client
+from triortc.signaling.client import ClientDevice, SignalClient, connect_websocket, open_signal_client
 
 
 async def token_of_a_visitor(url: str, conversation: str) -> str:
@@ -28,6 +30,16 @@ async def token_of_a_visitor(url: str, conversation: str) -> str:
             return str(response.raise_for_status().json()["token"])
     except httpx.HTTPError as error:
         raise SystemExit(f"no token from {url}: {error}; does `triortc serve --dev` run there?") from None
+
+
+@asynccontextmanager
+async def hanging_up(client: SignalClient, session: str) -> AsyncGenerator[None]:
+    """Say that the call is over, whatever ends the block: a server waits half a minute for whoever just disappears."""
+    try:
+        yield
+    finally:
+        with trio.move_on_after(2, shield=True):
+            await client.command("call.hangup", session=session)  # of a call that has ended it says so, too
 
 
 async def watch(receiver: triortc.RtpReceiver) -> None:
@@ -57,16 +69,17 @@ async def main(url: str, source: triortc.MediaSource) -> None:
             print(f"nobody to ring: {call['reason']}")
             return
         print("rings for 30 seconds" if call["state"] == "ringing" else f"is {call['state']}", flush=True)
-        leg.set_remote_description(triortc.RtcSessionDescription("answer", call["answer"]))
-        with trio.fail_after(10):
-            await leg.connected()
-        nursery.start_soon(watch, video.receiver)
-        nursery.start_soon(triortc.send_source, source, audio.sender, video.sender)
-        while (event := await client.event()).t != "call.ended":
-            if event.t in ("call.state", "call.active"):
-                print(event.t, event.p.get("state", ""), flush=True)
-        print(f"over: {event.p['outcome']}, {event.p['reason']}", flush=True)
-        nursery.cancel_scope.cancel()
+        async with hanging_up(client, call["session"]):
+            leg.set_remote_description(triortc.RtcSessionDescription("answer", call["answer"]))
+            with trio.fail_after(10):
+                await leg.connected()
+            nursery.start_soon(watch, video.receiver)
+            nursery.start_soon(triortc.send_source, source, audio.sender, video.sender)
+            while (event := await client.event()).t != "call.ended":
+                if event.t in ("call.state", "call.active"):
+                    print(event.t, event.p.get("state", ""), flush=True)
+            print(f"over: {event.p['outcome']}, {event.p['reason']}", flush=True)
+            nursery.cancel_scope.cancel()
 
 
 if __name__ == "__main__":

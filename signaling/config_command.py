@@ -23,7 +23,7 @@ __all__ = ["config"]
     help="Read this file, the environment over it, and every file that it names; exit with 1 if it would not serve.",
 )
 def config(check: Path | None) -> None:
-    """Print every setting with its default, its unit and its meaning, as TOML."""
+    """Print every setting as TOML, with its default and its meaning."""
     if check is None:
         click.echo(default_settings_text(), nl=False)
         return

@@ -35,7 +35,7 @@ __all__ = ["doctor"]
     "--workers", default=0, show_default=True, type=click.IntRange(0, 256), help="As of serve: starts them, to see."
 )
 def doctor(plane: PlaneChoice, workers: int) -> None:
-    """Say what of this machine the engine can use, and why not the rest."""
+    """Say what the engine can use here, and why not the rest."""
     name, reason = describe_choice(plane)
     click.echo(f"versions      {describe_versions()}")
     click.echo(f"data plane    {name}: {reason}")

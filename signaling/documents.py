@@ -28,9 +28,10 @@ _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     help="Print what breaks clients that were written by that older document; exit with 1 if anything does.",
 )
 def schema(message: str | None, changes: Path | None) -> None:
-    """Print the signaling protocol as JSON Schema 2020-12: all of it, or one MESSAGE.
+    """Print the signaling protocol as JSON Schema 2020-12.
 
-    A MESSAGE is named as under $defs: client:call.request, server:ring.offer, server:ok:call.accept.
+    All of it, or one MESSAGE. A MESSAGE is named as under $defs: client:call.request, server:ring.offer,
+    server:ok:call.accept.
     """
     if changes is not None:
         try:

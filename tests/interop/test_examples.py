@@ -168,6 +168,29 @@ async def test_an_interrupted_example_ends_without_a_traceback() -> None:
             assert b"Traceback" not in await program.process.stdout.receive_some()
 
 
+async def test_a_robot_that_is_interrupted_hangs_up_whether_it_rings_or_talks() -> None:
+    async with serving() as engine, connected(engine.url, "agent", "ana") as ana:
+        async with running("robot_visitor.py", engine.url) as program:
+            rung = (await ana.event("ring.offer")).p
+            await program.says("rings for 30 seconds")
+            program.process.send_signal(signal.SIGINT)
+            with trio.fail_after(20):
+                assert await program.process.wait() == 0
+                assert (await ana.event("ring.ended", session=rung["session"])).p["reason"] == "cancelled"
+        async with running("robot_visitor.py", engine.url) as program, triortc.open_peer_connection(LOOPBACK) as leg:
+            session = (await ana.event("ring.offer")).p["session"]
+            for kind in ("audio", "video"):
+                leg.add_transceiver(kind)
+            offer = leg.set_local_description().sdp
+            accepted = await ana.command("call.accept", session=session, offer=offer)
+            leg.set_remote_description(triortc.RtcSessionDescription("answer", accepted["answer"]))
+            await program.says("call.active")
+            program.process.send_signal(signal.SIGINT)
+            with trio.fail_after(20):
+                assert await program.process.wait() == 0
+                assert (await ana.event("call.ended", session=session)).p["reason"] == "visitor_hangup"
+
+
 @asynccontextmanager
 async def serving() -> AsyncGenerator[triortc.Engine]:
     configuration = triortc.EngineConfiguration(
@@ -204,8 +227,16 @@ async def test_the_answering_machine_plays_and_records_and_waits_for_the_next_ca
                         received = await receiver.next_frame()
                         assert received is not None
                     await trio.sleep(1)  # what the recording is of
-                await lea.command("call.hangup", session=call["session"])
+                if conversation == "cv_1":
+                    await lea.command("call.hangup", session=call["session"])
+                else:
+                    program.process.send_signal(signal.SIGINT)
+                    with trio.fail_after(20):
+                        assert (await lea.event("call.ended")).p["reason"] == "agent_hangup"
+                        assert await program.process.wait() == 0
                 nursery.cancel_scope.cancel()
+            if conversation == "cv_2":
+                break
             recorded = await program.says(rf"{call['session']}: (\S+) s in (\S+)\n")
             with av.open(recorded.group(2)) as film:
                 assert {stream.type for stream in film.streams} == {"audio", "video"}
@@ -218,6 +249,15 @@ async def test_a_program_that_lacks_its_arguments_says_how_it_is_called() -> Non
         assert ended.returncode == 1
         assert f"python examples/{name} " in ended.stderr.decode()
         assert "Traceback" not in ended.stderr.decode()
+
+
+async def test_a_file_that_cannot_be_played_or_recorded_is_told_in_one_line(tmp_path: Path) -> None:
+    film = str(tmp_path / "film.mkv")
+    for arguments in ((str(tmp_path / "film.txt"), "1"), (film, "1", str(tmp_path / "none.mp4"))):
+        command = [sys.executable, str(EXAMPLES / "play_and_record.py"), *arguments]
+        ended = await trio.run_process(command, capture_stderr=True, check=False)
+        assert ended.returncode == 1
+        assert ended.stderr.decode().count("\n") == 1
 
 
 async def test_a_program_whose_server_is_not_there_says_so_in_one_line(tmp_path: Path) -> None:
