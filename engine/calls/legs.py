@@ -18,7 +18,7 @@ from triortc.codecs.registry import MediaKind
 from triortc.engine.calls.call_legs import CallLegs, Leg
 from triortc.engine.calls.call_recording import delete_old_recordings
 from triortc.engine.calls.leg_configuration import MediaConfiguration
-from triortc.engine.calls.leg_counters import LegCounters
+from triortc.engine.calls.leg_counters import AT_ONCE, LegCounters
 from triortc.engine.calls.leg_negotiation import answer_offer, constrain
 from triortc.engine.calls.media_events import (
     LegFailed,
@@ -77,6 +77,8 @@ class LegManager:
         self._legs: dict[str, Leg] = {}
         self._calls: dict[str, CallLegs] = {}
         self._counters = LegCounters(endpoint, plane)
+        self._nursery = nursery
+        self._following = False
         #: Set by call control: what happened to a leg.
         self.on_event: Callable[[MediaEvent], None] = lambda event: None
 
@@ -89,6 +91,9 @@ class LegManager:
         if len(self._legs) >= self._configuration.max_legs:
             raise CallError("the limit of legs is reached (max_legs)")
         opened = self._legs[leg] = Leg(leg, session, side)
+        if len(self._legs) > AT_ONCE and not self._following:
+            self._following = True
+            self._nursery.start_soon(self._follow_counters, name="counters of legs")
         self._calls.setdefault(session, CallLegs()).add(opened)
 
     def answer(self, leg: str, neg: int, offer_sdp: str) -> str:
@@ -131,13 +136,13 @@ class LegManager:
         """Candidates of the device as (candidate line, mid). Malformed and out-of-date ones are dropped and counted."""
         target = self._legs.get(leg)
         if target is None or (target.neg and neg < target.neg):
-            self._counters.ended["candidates_dropped"] += len(candidates)
+            self._counters.totals["candidates_dropped"] += len(candidates)
             return
         if target.negotiated is not None and ufrag and ufrag != target.negotiated.remote_ufrag:
-            self._counters.ended["candidates_dropped"] += len(candidates)
+            self._counters.totals["candidates_dropped"] += len(candidates)
             return
         room = self._configuration.max_early_candidates - len(target.early_candidates)
-        self._counters.ended["candidates_dropped"] += max(0, len(candidates) - room)
+        self._counters.totals["candidates_dropped"] += max(0, len(candidates) - room)
         target.early_candidates += list(candidates)[: max(0, room)]
         target.early_end = target.early_end or end
         if target.negotiated is not None:
@@ -279,8 +284,8 @@ class LegManager:
         return self._endpoint
 
     def counters(self) -> dict[str, int]:
-        """Totals since the start, open legs included: gates, drops, sockets."""
-        total = self._counters.totals(self._legs.values())
+        """Totals since the start, open legs included: gates, drops, sockets. Of many legs a second old."""
+        total = self._counters.read(self._legs)
         total["legs.open"] = len(self._legs)
         total["recordings.open"] = self._watch.running
         total["transcodings.open"] = self._transcodings.running
@@ -294,6 +299,10 @@ class LegManager:
         return {"name": name, "reason": reason, "fallbacks": "; ".join(fallbacks)}
 
     # -- inside
+
+    async def _follow_counters(self) -> None:
+        await self._counters.follow(self._legs)
+        self._following = False
 
     def _answer(
         self, leg: Leg, transport: Session, offer: SessionDescription, previous: Negotiated | None
@@ -373,7 +382,7 @@ class LegManager:
             try:
                 transport.add_remote_candidate(parse_candidate(line), now)
             except SdpError:
-                self._counters.ended["candidates_malformed"] += 1
+                self._counters.totals["candidates_malformed"] += 1
         if leg.early_end:
             leg.early_end = False
             transport.add_remote_candidate(None, now)
