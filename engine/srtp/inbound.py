@@ -129,12 +129,21 @@ class SrtpInbound:
     def _unprotect_first(
         self, packet: memoryview, header_length: int, sequence_number: int, ssrc: int, out: memoryview
     ) -> int:
-        """A packet of an SSRC not known yet: the roll-over counter is zero (RFC 3711 section 3.3.1)."""
+        """A packet of an SSRC not known yet: the roll-over counter is zero (RFC 3711 section 3.3.1).
+
+        A sender may begin just below 2^16 and lose all that comes before the roll-over; then the counter is one, and
+        whoever takes it for zero hears nothing of the stream for good.
+        """
         iv = self.transform.rtp_iv(ssrc)
-        if not self._open_rtp(packet, header_length, iv, sequence_number, out):
+        index = sequence_number
+        is_open = self._open_rtp(packet, header_length, iv, index, out)
+        if not is_open and sequence_number < 0x8000:
+            index += 0x10000
+            is_open = self._open_rtp(packet, header_length, iv, index, out)
+        if not is_open:
             self.dropped_authentication += 1
             return -1
-        if not self._remember(self._rtp_streams, ssrc, iv, sequence_number):
+        if not self._remember(self._rtp_streams, ssrc, iv, index):
             return -1
         return len(out)
 

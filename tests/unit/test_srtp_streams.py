@@ -68,6 +68,20 @@ def test_disorder_around_a_roll_over_rfc3711_3_3_1(profile: SrtpProfile) -> None
 
 
 @ALL
+def test_a_stream_whose_packets_before_its_first_roll_over_are_all_lost_is_heard_rfc3711_3_3_1(
+    profile: SrtpProfile,
+) -> None:
+    line = Line(profile)
+    packets = {n: line.protect(n & 0xFFFF, str(n).encode()) for n in range(65530, 65546)}
+    for n in (65537, 65538, 65536, 65535, 65539):
+        assert line.unprotect(packets[n]) == str(n).encode()
+    assert line.unprotect(packets[65537]) is None
+    assert line.inbound.dropped_authentication == 0
+    forged = packets[65540][:-1] + bytes((packets[65540][-1] ^ 1,))
+    assert Line(profile).unprotect(forged) is None
+
+
+@ALL
 @pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 1200])
 def test_payloads_of_every_size_survive(profile: SrtpProfile, size: int) -> None:
     line = Line(profile)
