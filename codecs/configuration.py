@@ -28,6 +28,7 @@ class VideoEncoderConfiguration:
         max_bitrate_bps: a higher bitrate asked for is lowered to this.
         frame_rate: frames a second that the rate control plans for.
         keyframe_interval_s: the longest time without a keyframe; mostly they are sent when somebody asks.
+        keyframe_request_interval_s: who asks again sooner than this after a keyframe waits for the next one until then.
         reopen_interval_s: an encoder that must be reopened to change its bitrate is reopened at most this often.
         reopen_change_ratio: a bitrate that moved by less than this part waits for a keyframe somebody asked for.
         vp8_speed: libvpx's ``cpu-used``, -16 to 16: higher magnitude is faster; negative is fixed, positive may adapt.
@@ -40,6 +41,7 @@ class VideoEncoderConfiguration:
     max_bitrate_bps: int = 6_000_000
     frame_rate: int = 30
     keyframe_interval_s: float = 100.0
+    keyframe_request_interval_s: float = 0.3
     reopen_interval_s: float = 2.0
     reopen_change_ratio: float = 0.15
     vp8_speed: int = -6
@@ -54,6 +56,8 @@ class VideoEncoderConfiguration:
             raise ConfigurationError("frame_rate must be 1 to 240 frames a second")
         if not -16 <= self.vp8_speed <= 16:
             raise ConfigurationError("vp8_speed must be -16 to 16; -6 suits live video")
+        if self.keyframe_request_interval_s < 0:
+            raise ConfigurationError("keyframe_request_interval_s must be 0 or more; 0 answers everybody at once")
 
     def clamp_bitrate(self, bitrate_bps: int) -> int:
         """``bitrate_bps`` brought between the two bounds."""

@@ -62,6 +62,8 @@ class _Encoders:
     reached: dict[MediaKind, int | None] = field(default_factory=dict)
     #: The timestamps that time 0 of the source has.
     firsts: dict[MediaKind, int] = field(default_factory=dict)
+    #: When the last keyframe was made for one who asked: each that comes again costs as much as many pictures.
+    _keyframe_at: float = float("-inf")
 
     def prepare(self) -> None:
         """Bring the encoders to what is agreed on and to what the peer wants. In the trio thread, between calls."""
@@ -79,11 +81,17 @@ class _Encoders:
             if kind not in self.firsts:
                 self.reached[kind] = sender.reached_timestamp(codec.clock_rate, trio.current_time())
             if kind == "video" and self.video is not None and sender.ready:
-                if sender.take_keyframe_request():
-                    self.video.request_keyframe()
+                self._follow_keyframe_request(sender, self.video)
                 target_bps = sender.target_bitrate_bps
                 if target_bps is not None:
                     self.video.set_bitrate(target_bps)
+
+    def _follow_keyframe_request(self, sender: RtpSender, encoder: VideoEncoder) -> None:
+        now = trio.current_time()
+        interval_s = self.video_configuration.keyframe_request_interval_s
+        if now - self._keyframe_at >= interval_s and sender.take_keyframe_request():
+            self._keyframe_at = now
+            encoder.request_keyframe()
 
     def are_for(self, sender: RtpSender) -> bool:
         """Whether what was encoded is of the codec that is agreed on now; another may have been, meanwhile."""

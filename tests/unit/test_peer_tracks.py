@@ -10,6 +10,7 @@ import trio
 
 from support.peers import LOOPBACK, connected_pair, exchange
 from triortc import ConfigurationError, open_peer_connection
+from triortc.codecs.configuration import VideoEncoderConfiguration
 from triortc.codecs.encoders import OpusEncoder
 from triortc.codecs.frames import EncodedFrame
 from triortc.codecs.registry import OPUS, PCMU
@@ -94,6 +95,34 @@ async def test_rfc_3550_5_1_a_source_in_the_place_of_another_goes_on_with_the_cl
     for kind, least in (("audio", 18), ("video", 20)):
         assert len(timestamps[kind]) >= least
         assert timestamps[kind] == sorted(set(timestamps[kind])), kind
+
+
+@pytest.mark.parametrize(("interval_s", "keyframes"), [(0.0, 8), (1000.0, 1)])
+async def test_rfc_5104_a_storm_of_keyframe_requests_does_not_make_every_picture_a_keyframe(
+    interval_s: float, keyframes: int
+) -> None:
+    async with connected_pair() as (offerer, _):
+        [video] = [each.sender for each in offerer.transceivers if each.kind == "video"]
+        video.take_keyframe_request()
+
+        async def pictures() -> AsyncIterator[SourceFrame]:
+            for number in range(8):
+                video.note_keyframe_request()
+                yield SourceFrame(TestCard(128, 96).picture(number), number / 30)
+
+        sent: list[bool] = []
+        send = video.send_frame
+
+        def noted(frame: EncodedFrame) -> int:
+            sent.append(frame.keyframe)
+            return send(frame)
+
+        video.send_frame = noted  # type: ignore[method-assign]  # looks over its shoulder
+        configuration = VideoEncoderConfiguration(keyframe_request_interval_s=interval_s)
+        await send_frames(pictures(), video, video=configuration)
+        assert (len(sent), sum(sent)) == (8, keyframes)
+        assert video.keyframe_requests == 8
+        assert video.keyframe_requested is (keyframes == 1)  # who was not answered yet is not forgotten
 
 
 async def test_frames_that_are_none_are_told_what_they_must_be() -> None:
