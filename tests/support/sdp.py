@@ -11,7 +11,8 @@ from triortc.engine.sdp.candidate import Candidate
 from triortc.engine.sdp.fingerprint import Fingerprint
 from triortc.engine.sdp.grammar import SessionDescription, parse
 from triortc.engine.sdp.local import LocalMedia, LocalTransport
-from triortc.engine.sdp.negotiated import DtlsRole
+from triortc.engine.sdp.negotiated import DtlsRole, Negotiated, NegotiatedMedia
+from triortc.engine.sdp.negotiation import create_answer
 
 __all__ = [
     "ABS_SEND_TIME",
@@ -21,12 +22,14 @@ __all__ = [
     "ORIENTATION",
     "PLAYOUT_DELAY",
     "TRANSPORT_CC",
+    "answer",
     "browser_offer",
     "lines_of",
     "make_media",
     "make_offer",
     "make_transport",
     "vectors",
+    "video_of",
 ]
 
 VECTORS = Path(__file__).parent.parent / "vectors"
@@ -104,3 +107,17 @@ def make_offer(
 def lines_of(description: SessionDescription, index: int) -> list[str]:
     """Return the lines of a media section as text."""
     return [str(line) for line in description.media[index].lines]
+
+
+def answer(offer: SessionDescription | str, **arguments: Any) -> tuple[SessionDescription, Negotiated]:
+    """Answer an offer with the transport and the media from here, unless others are given."""
+    description = parse(offer) if isinstance(offer, str) else offer
+    media = arguments.pop("media", make_media())
+    return create_answer(description, arguments.pop("transport", make_transport()), media, session_id=7, **arguments)
+
+
+def video_of(negotiated: Negotiated) -> NegotiatedMedia:
+    """Return the video section that was agreed on."""
+    media = negotiated.media_of("video")
+    assert media is not None
+    return media
