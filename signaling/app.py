@@ -176,8 +176,8 @@ class RunningServer:
         Returns:
             Whether every call has ended by itself.
         """
-        self.signaling.announce_draining(round(within_s * 1000), reconnect)
         self.calls.drain()
+        await self.signaling.announce_draining(round(within_s * 1000), reconnect)
         with trio.move_on_after(within_s) as waiting:
             await self.calls.wait_until_idle()
         return not waiting.cancelled_caught

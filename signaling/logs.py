@@ -59,9 +59,13 @@ class TextFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """The line without its subject and traceback; a message of several lines has all but its first indented."""
+        return "\n    ".join(_CONTROL.sub(_SPOILT, line) for line in super().formatMessage(record).split("\n"))
+
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
-        # A person's id may be anything: no line of the log is forged by it, and no terminal obeys it.
+        # What others name may be anything: no line of the log is forged by it, and no terminal obeys it.
         subject = " ".join(f"{name}={_CONTROL.sub(_SPOILT, str(value))}" for name, value in _subject(record).items())
         first, newline, rest = super().format(record).partition("\n")
         return f"{first}{f' [{subject}]' if subject else ''}{newline}{rest}"

@@ -50,6 +50,8 @@ from triortc.signaling.wire_events import Snapshot as WireSnapshot
 __all__ = ["SignalServer", "open_signal_server"]
 
 _logger: Final = logging.getLogger("triortc.signaling")
+#: After so many at once others get a turn.
+_AT_ONCE: Final = 32
 
 
 def _subject(session: SignalingSession) -> dict[str, str]:
@@ -427,8 +429,10 @@ class SignalServer:
 
     # --- going away
 
-    def announce_draining(self, deadline_ms: int, reconnect: str | None = None) -> None:
+    async def announce_draining(self, deadline_ms: int, reconnect: str | None = None) -> None:
         """Tell every device that this node goes away, and take none but those that come back to a running call.
+
+        Thousands are told a few at a time, because their calls go on.
 
         Args:
             deadline_ms: how long running calls may still last.
@@ -438,8 +442,10 @@ class SignalServer:
         payload: dict[str, object] = {"deadline_ms": deadline_ms}
         if reconnect is not None:
             payload["reconnect"] = reconnect
-        for session in self._book:
+        for turn, session in enumerate(self._book, 1):
             session.push_event("server.draining", payload)
+            if turn % _AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
 
     def close_all(self) -> None:
         """Close every connection with 1012 once what is queued for it is written."""

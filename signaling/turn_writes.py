@@ -8,11 +8,14 @@ What goes wrong in one connection is handed back to it: the task belongs to all 
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
 
 __all__ = ["TurnWrites", "Writer"]
+
+#: After so many at once others get a turn: what all devices are told does not hold up media.
+_AT_ONCE: Final = 32
 
 
 class Writer(Protocol):
@@ -48,15 +51,19 @@ class TurnWrites:
         self._running = True
         try:
             while True:
-                await self._lot.park()
-                self._write()
+                if self._waiting:
+                    await trio.lowlevel.checkpoint()
+                else:
+                    await self._lot.park()
+                self._write(_AT_ONCE)
         finally:
             self._running = False
-            self._write()
+            self._write(len(self._waiting))
 
-    def _write(self) -> None:
-        waiting, self._waiting = self._waiting, {}
-        for writer in waiting:
+    def _write(self, at_most: int) -> None:
+        for _ in range(min(at_most, len(self._waiting))):
+            writer = next(iter(self._waiting))
+            del self._waiting[writer]
             try:
                 writer.write_now()
             except Exception as error:  # noqa: BLE001 - raised again in the task of that connection

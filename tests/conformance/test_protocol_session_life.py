@@ -423,7 +423,7 @@ async def test_3_8_revoking_closes_with_4403_and_forgets_the_session(host: Signa
 
 async def test_3_4_draining_is_announced_and_new_devices_are_sent_elsewhere(host: SignalingHost) -> None:
     async with host.client() as client:
-        host.server.announce_draining(60_000, "wss://other.example/v1/signal")
+        await host.server.announce_draining(60_000, "wss://other.example/v1/signal")
         event = await client.event()
         assert (event.t, event.p["deadline_ms"]) == ("server.draining", 60_000)
         async with host.open_channel() as channel:
@@ -438,7 +438,7 @@ async def test_r24_a_device_in_a_call_comes_back_to_a_draining_server(host: Sign
         await client.connect(nursery)
         host.server.notify(address(), ring_offer())
         await client.event("ring.offer")
-        host.server.announce_draining(60_000)
+        await host.server.announce_draining(60_000)
         client.drop()
         await host.calls.wait_for("lost")
         await client.connect(nursery)

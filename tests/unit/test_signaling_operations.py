@@ -287,6 +287,16 @@ def test_nobodys_id_forges_a_line_of_the_log_or_speaks_to_the_terminal() -> None
         assert not set("\n\x1b") & set(line)
 
 
+def test_no_message_forges_a_line_of_the_log_or_speaks_to_the_terminal() -> None:
+    """What another server says is in some of them, and what a media process logs has lines of its own."""
+    said = "nonsense\n2026-11-28 00:00:00 ERROR forged\x1b[2J\r\u2028"
+    record = logging.LogRecord("triortc", logging.INFO, "x.py", 1, "a request failed: %s", (said,), None)
+    first, second = TextFormatter().format(record).split("\n")
+    assert first.endswith("a request failed: nonsense")
+    assert second.startswith("    2026")
+    assert not set("\x1b\r\u2028") & set(second)
+
+
 def test_an_error_is_logged_with_its_traceback_on_one_line() -> None:
     try:
         raise ValueError("in the middle")

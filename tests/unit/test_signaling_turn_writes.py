@@ -176,6 +176,43 @@ async def test_nothing_is_written_before_it_may_be_told() -> None:
         nursery.cancel_scope.cancel()
 
 
+class Told:
+    """A connection with something to write; it notes when it was asked to."""
+
+    def __init__(self, written: list[int], number: int) -> None:
+        self._written, self._number = written, number
+
+    def write_now(self) -> None:
+        self._written.append(self._number)
+
+    def failed(self, error: Exception) -> None:
+        raise AssertionError("nothing fails here")
+
+
+async def test_what_thousands_are_told_at_once_is_written_a_few_at_a_time_in_order() -> None:
+    """A write is a call of the kernel: for 5,000 devices it held up the loop, and the media on it, for 50 ms."""
+    written: list[int] = []
+    writes = TurnWrites()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(writes.run)
+        await wait_all_tasks_blocked()
+        for number in range(1000):
+            assert writes.gather(Told(written, number))
+        before = 0
+        while len(written) < 1000:
+            await trio.lowlevel.checkpoint()
+            assert len(written) - before <= 64, "one turn of 32 before ours of the loop, one behind it"
+            before = len(written)
+        await wait_all_tasks_blocked()
+        assert writes.gather(Told(written, 1000))
+        await wait_all_tasks_blocked()
+        assert written == list(range(1001))
+        for number in range(1001, 1101):
+            writes.gather(Told(written, number))
+        nursery.cancel_scope.cancel()
+    assert written == list(range(1101)), "what waits at the end is written all the same"
+
+
 async def test_what_the_kernel_takes_half_of_goes_on_before_everything_else() -> None:
     ours, theirs = trio.socket.socketpair()
     ours.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, 4096)
