@@ -11,10 +11,12 @@ from triortc.engine.peer.statistics_values import (
     InboundRtpStatistics,
     OutboundRtpStatistics,
     RemoteInboundRtpStatistics,
+    RemoteOutboundRtpStatistics,
     Statistics,
     TransportStatistics,
 )
 from triortc.engine.peer.transceiver import RtpTransceiver
+from triortc.engine.rtcp.ntp import ntp_to_unix
 from triortc.engine.session.events import FINAL_STATES, ConnectionState
 from triortc.engine.session.session import Session
 
@@ -41,10 +43,15 @@ def collect_statistics(
                 found["outbound_rtp_video"], found["remote_inbound_rtp_video"] = outbound, remote_inbound
         if each.receiver.stream is not None:
             inbound = _inbound(each.receiver, timestamp)
+            remote_outbound = _remote_outbound(each.receiver, timestamp)
             if each.kind == "audio":
                 found["inbound_rtp_audio"] = inbound
             else:
                 found["inbound_rtp_video"] = inbound
+            if remote_outbound is not None and each.kind == "audio":
+                found["remote_outbound_rtp_audio"] = remote_outbound
+            elif remote_outbound is not None:
+                found["remote_outbound_rtp_video"] = remote_outbound
     return found
 
 
@@ -119,14 +126,17 @@ def _outbound(session: Session, sender: RtpSender, timestamp: float | None) -> O
         "key_frames_sent": sender.keyframes_sent,
         "frames_dropped": sender.frames_dropped,
         "packets_discarded_on_send": stream.unprotected,
+        "retransmitted_packets_sent": 0 if stream.history is None else stream.history.packets_resent,
+        "nack_count": stream.nacks_received,
         "pli_and_fir_count": sender.keyframe_requests,
         "target_bitrate": sender.target_bitrate_bps,
     }
 
 
 def _remote_inbound(session: Session, sender: RtpSender, timestamp: float | None) -> RemoteInboundRtpStatistics:
-    rtt = session.media.rtt
-    estimator = session.media.estimator
+    stream, rtt = session.media.outbound(sender.kind), session.media.rtt
+    assert stream is not None
+    report = stream.report
     return {
         "type": "remote_inbound_rtp",
         "timestamp": timestamp,
@@ -136,7 +146,9 @@ def _remote_inbound(session: Session, sender: RtpSender, timestamp: float | None
         "smoothed_round_trip_time": rtt.rtt_s,
         "total_round_trip_time": rtt.total_s,
         "round_trip_time_measurements": rtt.measurements,
-        "fraction_lost": None if estimator is None else estimator.loss,
+        "packets_lost": None if report is None else report.cumulative_lost,
+        "fraction_lost": None if report is None else report.fraction_lost / 256,
+        "jitter": None if report is None else report.jitter / stream.clock_rate,
     }
 
 
@@ -161,5 +173,23 @@ def _inbound(receiver: RtpReceiver, timestamp: float | None) -> InboundRtpStatis
         "key_frames_received": playout.keyframes,
         "concealed_frames": playout.concealed,
         "jitter_buffer_delay": playout.delay_s,
+        "nack_count": stream.nacks_sent,
         "pli_and_fir_count": 0 if stream.keyframes is None else stream.keyframes.sent,
+    }
+
+
+def _remote_outbound(receiver: RtpReceiver, timestamp: float | None) -> RemoteOutboundRtpStatistics | None:
+    stream = receiver.stream
+    report = None if stream is None else stream.sender_report
+    if stream is None or report is None:
+        return None
+    return {
+        "type": "remote_outbound_rtp",
+        "timestamp": timestamp,
+        "kind": receiver.kind,
+        "ssrc": report.ssrc,
+        "packets_sent": report.packet_count,
+        "bytes_sent": report.octet_count,
+        "remote_timestamp": ntp_to_unix(report.ntp_timestamp) if report.ntp_timestamp else None,
+        "reports_sent": stream.sender_reports,
     }

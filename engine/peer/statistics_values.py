@@ -11,6 +11,7 @@ __all__ = [
     "InboundRtpStatistics",
     "OutboundRtpStatistics",
     "RemoteInboundRtpStatistics",
+    "RemoteOutboundRtpStatistics",
     "Statistics",
     "TransportStatistics",
 ]
@@ -71,12 +72,14 @@ class OutboundRtpStatistics(TypedDict):
     key_frames_sent: int
     frames_dropped: int
     packets_discarded_on_send: int
+    retransmitted_packets_sent: int
+    nack_count: int
     pli_and_fir_count: int
     target_bitrate: int | None
 
 
 class RemoteInboundRtpStatistics(TypedDict):
-    """What the peer reports of that. ``None`` is what it has not reported yet."""
+    """What the peer reports of that; the round-trip time is the connection's. ``None``: not reported yet."""
 
     type: Literal["remote_inbound_rtp"]
     timestamp: float | None
@@ -86,7 +89,9 @@ class RemoteInboundRtpStatistics(TypedDict):
     smoothed_round_trip_time: float | None
     total_round_trip_time: float
     round_trip_time_measurements: int
+    packets_lost: int | None
     fraction_lost: float | None
+    jitter: float | None
 
 
 class InboundRtpStatistics(TypedDict):
@@ -107,7 +112,21 @@ class InboundRtpStatistics(TypedDict):
     key_frames_received: int
     concealed_frames: int
     jitter_buffer_delay: float
+    nack_count: int
     pli_and_fir_count: int
+
+
+class RemoteOutboundRtpStatistics(TypedDict):
+    """What the peer reports to have sent of that. ``remote_timestamp`` is Unix time by its clock, if it has one."""
+
+    type: Literal["remote_outbound_rtp"]
+    timestamp: float | None
+    kind: MediaKind
+    ssrc: int
+    packets_sent: int
+    bytes_sent: int
+    remote_timestamp: float | None
+    reports_sent: int
 
 
 class Statistics(TypedDict):
@@ -121,3 +140,5 @@ class Statistics(TypedDict):
     remote_inbound_rtp_video: NotRequired[RemoteInboundRtpStatistics]
     inbound_rtp_audio: NotRequired[InboundRtpStatistics]
     inbound_rtp_video: NotRequired[InboundRtpStatistics]
+    remote_outbound_rtp_audio: NotRequired[RemoteOutboundRtpStatistics]
+    remote_outbound_rtp_video: NotRequired[RemoteOutboundRtpStatistics]

@@ -116,6 +116,7 @@ class Control:
                 for first in range(0, len(lost), MAX_NACKS):
                     numbers = tuple(lost[first : first + MAX_NACKS])
                     self.send([GenericNack(self._own_ssrc, stream.ssrc, numbers)])
+                    stream.nacks_sent += 1
             if stream.keyframes is not None and stream.keyframes.due(now):
                 self.send([self._keyframe_request(stream)])
 

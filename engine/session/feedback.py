@@ -45,6 +45,7 @@ def handle_rtcp(media: MediaSession, plain: bytes, now: float) -> None:
             case GenericNack():
                 stream = media.outbound_of(packet.media_ssrc)
                 if stream is not None:
+                    stream.nacks_received += 1
                     stream.retransmit(packet.lost, now)
             case PictureLossIndication():
                 _keyframe_wanted(media, packet.media_ssrc, now)
@@ -62,6 +63,7 @@ def _report_blocks(media: MediaSession, blocks: tuple[ReportBlock, ...], now: fl
         stream = media.outbound_of(block.ssrc)
         if stream is None:
             continue
+        stream.report = block
         if media.rtt.note_report_block(block, ntp_now) is not None and media.rtt.rtt_s is not None:
             media.note_rtt(media.rtt.rtt_s)
         if media.estimator is not None and stream.kind == "video":

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from triortc.codecs.payload.formats import Depacketizer, depacketizer_for
 from triortc.codecs.registry import MediaKind
+from triortc.engine.rtcp.packets import SenderReport
 from triortc.engine.rtp.header import PAYLOAD_TYPE, SEQUENCE_NUMBER, TIMESTAMP, RtpHeader
 from triortc.engine.rtp.sequence import MAXIMUM_DROPOUT, MAXIMUM_MISORDER, sequence_is_newer
 from triortc.engine.sdp.negotiated import NegotiatedMedia
@@ -62,11 +63,14 @@ class InboundStream:
         "keyframes",
         "kind",
         "nack",
+        "nacks_sent",
         "newest",
         "retransmissions",
         "rtx_ssrc",
         "run",
         "section",
+        "sender_report",
+        "sender_reports",
         "ssrc",
         "statistics",
         "superseded",
@@ -89,6 +93,10 @@ class InboundStream:
         self._payload_type = payload_type
         asks = any("nack" in codec.feedback for codec in section.codecs)
         self.nack = NackGenerator(nack) if asks else None
+        self.nacks_sent = 0
+        #: The newest of the peer's reports of it, and how many there were.
+        self.sender_report: SenderReport | None = None
+        self.sender_reports = 0
         self.keyframes = KeyframeRequestThrottle(keyframes) if section.kind == "video" else None
         self.rtx_ssrc: int | None = None
         self.deliver: Deliver = _nobody

@@ -336,6 +336,8 @@ class MediaSession:
         stream = self.inbound.get(report.ssrc)
         if stream is None:
             return
+        stream.sender_report = report
+        stream.sender_reports += 1
         stream.statistics.note_sender_report(report.ntp_timestamp, now)
         if not report.ntp_timestamp:
             return  # the sender has no wall clock (RFC 3550 section 6.4.1)

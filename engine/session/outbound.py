@@ -8,6 +8,7 @@ from typing import Final
 
 from triortc.codecs.registry import MediaKind
 from triortc.engine.congestion.send_side import SendSideEstimator
+from triortc.engine.rtcp.packets import ReportBlock
 from triortc.engine.rtp.extensions import ABS_SEND_TIME_URI, ONE_BYTE_PROFILE, TRANSPORT_WIDE_CC_URI
 from triortc.engine.sdp.negotiated import NegotiatedMedia
 from triortc.engine.session.inbound import InboundStream, OpenFlow
@@ -86,6 +87,8 @@ class OutboundStream:
         "flow",
         "history",
         "kind",
+        "nacks_received",
+        "report",
         "section",
         "ssrc",
         "statistics",
@@ -103,6 +106,9 @@ class OutboundStream:
         self.statistics = SenderStatistics(self.ssrc, self.clock_rate)
         #: Packets that could not be sent: no keys yet, outbox full, or a number that was used before.
         self.unprotected = 0
+        #: What the peer has said of it last, and how often it has asked for lost packets.
+        self.report: ReportBlock | None = None
+        self.nacks_received = 0
         self._sender = sender
         self._transport_cc_id = self._abs_send_time_id = 0
         self._payload_type = -1

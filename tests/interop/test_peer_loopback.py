@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from itertools import pairwise
 
@@ -26,6 +27,7 @@ from triortc.engine.peer.receiver import RtpReceiver
 from triortc.engine.peer.sender import RtpSender
 from triortc.engine.peer.tracks import SendStatistics, decode_frames, send_source
 from triortc.engine.session.events import ConnectionState
+from triortc.engine.streams.configuration import ReportConfiguration
 
 SMALL = VideoEncoderConfiguration(bitrate_bps=300_000)
 
@@ -171,6 +173,33 @@ async def test_statistics_tell_of_both_directions_and_the_path() -> None:
         assert sent["candidate_pair"]["remote_port"] == received["candidate_pair"]["local_port"]
         # Numbers are numbers to a type checker, too: no cast is needed to count with them.
         assert received["inbound_rtp_video"]["packets_lost"] + received["inbound_rtp_video"]["packets_discarded"] == 0
+
+
+async def test_statistics_tell_what_the_peer_reports_of_each_stream() -> None:
+    often = ReportConfiguration(video_interval_ms=100, grid_ms=10)
+    session = replace(LOOPBACK.session, streams=replace(LOOPBACK.session.streams, reports=often))
+    async with connected_pair(replace(LOOPBACK, session=session)) as (offerer, answerer):
+        before = offerer.get_stats()["remote_inbound_rtp_video"]
+        assert (before["packets_lost"], before["fraction_lost"], before["jitter"]) == (None, None, None)
+        for frame in pictures("VP8", 3):
+            sender(offerer, "video").send_frame(frame)
+        await take(receiver(answerer, "video"), 3)
+        with trio.fail_after(10):
+            while offerer.get_stats()["remote_inbound_rtp_video"]["packets_lost"] is None:
+                await trio.lowlevel.checkpoint()
+            while "remote_outbound_rtp_video" not in answerer.get_stats():
+                await trio.lowlevel.checkpoint()
+        sent, received = offerer.get_stats(), answerer.get_stats()
+        ours, theirs = sent["outbound_rtp_video"], received["remote_outbound_rtp_video"]
+        assert sent["remote_inbound_rtp_video"]["fraction_lost"] == 0.0
+        jitter = sent["remote_inbound_rtp_video"]["jitter"]
+        assert jitter is not None
+        assert 0 <= jitter < 1
+        assert (theirs["packets_sent"], theirs["bytes_sent"]) == (ours["packets_sent"], ours["bytes_sent"])
+        assert theirs["ssrc"] == ours["ssrc"]
+        assert theirs["remote_timestamp"] is not None
+        assert abs(theirs["remote_timestamp"] - time.time()) < 60
+        assert "remote_outbound_rtp_audio" not in received  # none was sent
 
 
 async def test_a_renegotiation_changes_the_direction_and_keeps_the_transport() -> None:

@@ -309,6 +309,10 @@ def test_rfc_4585_a_packet_that_was_lost_comes_again_as_rtx() -> None:
     assert sorted({payload[2:4] for _, _, payload in received}) == [n.to_bytes(2, "big") for n in range(7)]
     stream = next(iter(server.session.media.inbound.values()))
     assert stream.retransmissions.restored == 1
+    asked = client.session.media.outbound("video")
+    assert asked is not None
+    assert asked.history is not None
+    assert (stream.nacks_sent, asked.nacks_received, asked.history.packets_resent) == (1, 1, 1)
 
 
 def test_rfc_4585_every_packet_of_a_long_loss_is_asked_for_in_the_first_round(monkeypatch: pytest.MonkeyPatch) -> None:
