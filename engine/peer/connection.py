@@ -386,6 +386,9 @@ class PeerConnection:
         self._added_by_offer.clear()
         now = trio.current_time()
         session.set_remote(negotiated, now)
+        for each in self._transceivers.values():
+            reasons = (section.reason for section in negotiated.rejected if section.kind == each.kind)
+            each.refusal = next(reasons, None) if negotiated.media_of(each.kind) is None else None
         if negotiated.ice_restart:
             self._wants_restart = False
         early, self._early_candidates = self._early_candidates, []

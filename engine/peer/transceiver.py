@@ -25,6 +25,9 @@ class RtpTransceiver:
         codecs: the most preferred first.
         sender, receiver: of this kind.
 
+    Attributes:
+        refusal: why its section was refused in the last exchange, in words; ``None`` where it was not.
+
     Raises:
         ConfigurationError: the direction is unknown, or a codec has no payload format here.
     """
@@ -47,6 +50,7 @@ class RtpTransceiver:
         self.sender = sender
         self.receiver = receiver
         self.direction = direction
+        self.refusal: str | None = None
 
     @property
     def mid(self) -> str | None:

@@ -28,7 +28,7 @@ from triortc import (
     open_peer_connection,
 )
 from triortc.codecs.frames import EncodedFrame
-from triortc.codecs.registry import AV1, OPUS, VP8
+from triortc.codecs.registry import AV1, H264, OPUS, VP8
 from triortc.engine.ice.events import IceState
 from triortc.engine.peer.statistics_values import TransportStatistics
 from triortc.engine.session.events import ConnectionState
@@ -253,6 +253,23 @@ async def test_a_restart_needs_a_connection_and_its_answer_new_credentials() -> 
         ours.close()
         with pytest.raises(InvalidStateError, match="open another"):
             ours.restart_ice()
+
+
+async def test_why_a_section_was_refused_is_said_on_either_side_until_it_is_agreed_on() -> None:
+    async with open_peer_connection(LOOPBACK) as ours, open_peer_connection(LOOPBACK) as peer:
+        for connection, codec in ((ours, H264), (peer, VP8)):
+            connection.add_transceiver("audio")
+            connection.add_transceiver("video", codecs=[codec])
+        exchange(peer, ours)
+        words = "the video section has no common codec: offered are VP8; taken here: H264 (packetization-mode=1"
+        audio, video = ours.transceivers
+        assert audio.refusal is None
+        assert video.refusal is not None
+        assert video.refusal.startswith(words)
+        assert [each.refusal for each in peer.transceivers] == [None, "the peer has refused it"]
+        video.codecs = (VP8,)
+        exchange(peer, ours)
+        assert [each.refusal for each in (*ours.transceivers, *peer.transceivers)] == [None] * 4
 
 
 async def test_an_offer_adds_the_missing_transceivers_to_receive_only() -> None:
