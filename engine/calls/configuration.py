@@ -20,7 +20,7 @@ class CallConfiguration:
         ring_timeout_s: from the commit of the ring to `no_answer`, permission dialogs included (5 to 120).
         connect_timeout_s: from "Go" to both legs up.
         leg_grace_s: how long a lost leg may come back, for each leg.
-        visitor_ring_grace_s: how long a visitor may be without signaling while it rings.
+        visitor_ring_grace_s: how long the tab that asks may be without signaling while it waits or rings.
         visitor_absent_grace_s: how long a visitor may be without signaling while an invitation waits.
         visitor_return_s: how long a visitor may take to come back to a ring after the server died and was started anew.
         handoff_timeout_s: how long a new device may take to deliver media.

@@ -92,7 +92,8 @@ class People:
         world.drop_timer(("T_reachable", *address))
         for session in self._own_sessions(address.principal):
             if address.role == "visitor":
-                world.drop_session_timer(session, "T_vis_ring")
+                if session.visitor_address == address:
+                    world.drop_session_timer(session, "T_vis_ring")
             elif session.state == "waiting" and session.agent_address == address:
                 world.drop_session_timer(session, "T_agent_gone")
             elif session.state == "ringing":
@@ -243,7 +244,7 @@ class People:
             if session.state == "connecting":
                 self._lifecycle.apply(session.id, "int.device_lost", "system", data)
             elif session.state in ("queued", "ringing") and address.role == "visitor":
-                if not any(other.live for other in world.devices_of(address.principal)):
+                if session.visitor_address == address:
                     world.set_session_timer(session, "T_vis_ring", world.now + world.configuration.visitor_ring_grace_s)
             elif session.state == "ringing":
                 self._ringing_device_lost(session, device)

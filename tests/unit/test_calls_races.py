@@ -411,6 +411,30 @@ def test_visitor_back_within_5_s_keeps_ringing_and_after_that_has_left(scene: Sc
     assert house.fault(scene.desk, CallAccept(session)).code == "call.cancelled"
 
 
+def test_V17_and_R28_who_closes_the_tab_that_asked_has_left_whatever_other_tabs_are_open(scene: Scene) -> None:
+    """Only that tab has a leg: an agent who accepted would see nobody for T_connect, and then a failure."""
+    house = scene.house
+    session = house.request(scene.vic).session
+    other = house.visitor("vic", "other")
+    house.leave(scene.vic)
+    house.advance(4.9)
+    house.lose(other)
+    house.resume(other)
+    assert house.session(session).state == "ringing"
+    house.advance(0.1)
+    assert house.session(session).reason == "visitor_left"
+    assert house.told(other, CallEnded)[-1].session == session
+
+
+def test_V17_another_tab_that_is_lost_ends_no_ring(scene: Scene) -> None:
+    house = scene.house
+    session = house.request(scene.vic).session
+    other = house.visitor("vic", "other")
+    house.leave(other)
+    house.advance(10.0)
+    assert house.session(session).state == "ringing"
+
+
 # --- what may be said twice (idempotency 2 to 8)
 
 
