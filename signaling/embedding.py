@@ -23,6 +23,7 @@ from triortc.engine.calls.replies import (
     InvitationSentPayload,
     Reply,
 )
+from triortc.engine.calls.running_calls import RunningCall, running_calls
 from triortc.errors import CallRefusedError, ConfigurationError, InvalidStateError
 from triortc.signaling.app import RunningServer
 from triortc.signaling.wire_values import IDENTIFIER
@@ -173,6 +174,15 @@ class Engine(RunningServer):
             CallRefusedError: `state.not_found`.
         """
         return await self._ask(self._service(org), CallEnd(session, note), EndedPayload)
+
+    def running_calls(self, org: str | None = None) -> tuple[RunningCall, ...]:
+        """The calls that have not ended, the longest first: for rules of your own, and for dashboards.
+
+        Args:
+            org: the tenant; None: all.
+        """
+        self._require_open()
+        return running_calls(self.calls.control.world, trio.current_time(), org)
 
     def observe(self, limit: int = DEFAULT_LIMIT) -> AbstractContextManager[EventStream]:
         """Watch what happens to calls: `with engine.observe() as events: async for event in events: …`.

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from triortc.engine.calls.call_recording import RecordingConfiguration
     from triortc.engine.calls.configuration import CallConfiguration
     from triortc.engine.calls.leg_configuration import MediaConfiguration
+    from triortc.engine.calls.running_calls import RunningCall
     from triortc.engine.endpoint import open_endpoint
     from triortc.engine.endpoint_configuration import EndpointConfiguration
     from triortc.engine.peer.configuration import PeerConfiguration
@@ -89,6 +90,7 @@ __all__ = [
     "RtpReceiver",
     "RtpSender",
     "RtpTransceiver",
+    "RunningCall",
     "RunningServer",
     "SdpError",
     "ServerConfiguration",
@@ -136,6 +138,7 @@ _HOMES: Final = {
     "RtpReceiver": "triortc.engine.peer.receiver",
     "RtpSender": "triortc.engine.peer.sender",
     "RtpTransceiver": "triortc.engine.peer.transceiver",
+    "RunningCall": "triortc.engine.calls.running_calls",
     "RunningServer": "triortc.signaling.app",
     "ServerConfiguration": "triortc.signaling.app",
     "SessionConfiguration": "triortc.engine.session.configuration",

@@ -330,6 +330,7 @@ class Mediating:
                 candidates = LocalIceCandidates(event.leg, event.neg, event.ufrag, event.candidates, event.end)
                 world.notify(Order.OTHER_SIDE, leg.address, candidates)
             case LegQuality():
+                leg.quality = event
                 quality = MediaQuality(session.id, event.score, event.rtt_ms, event.loss, event.kbps)
                 world.notify(Order.OTHER_SIDE, leg.address, quality)
             case LegUp() | LegRecovered():

@@ -20,6 +20,7 @@ from triortc.engine.calls.event_log import EventLogPort
 from triortc.engine.calls.gate_table import Gate
 from triortc.engine.calls.invitation_table import Invitation
 from triortc.engine.calls.machine import Row
+from triortc.engine.calls.media_events import LegQuality
 from triortc.engine.calls.notifications import COALESCED, Notification
 from triortc.engine.calls.ports import Candidate, Kind, RecordingPolicyPort, Side
 from triortc.engine.calls.presence import CHANNELS, Channel, Declared
@@ -121,7 +122,7 @@ class MediaStatus:
 class Leg:
     """One media transport between the engine and a device, with a gate for each kind.
 
-    `renegotiate`: its transport died with another process; its device has to offer anew.
+    `renegotiate`: its transport died with another process; its device has to offer anew. `quality`: as last told.
     """
 
     id: str
@@ -132,6 +133,7 @@ class Leg:
     neg: int = 0
     media_n: int = -1
     renegotiate: bool = False
+    quality: LegQuality | None = None
     gates: dict[Kind, Gate] = field(default_factory=lambda: {kind: Gate() for kind in KINDS})
 
 

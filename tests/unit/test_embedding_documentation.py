@@ -18,8 +18,11 @@ import trio
 from trio.testing import MockClock
 
 import triortc
-from support.signaling_house import open_signaling_house
+from support.signaling_house import PretendedMedia, open_signaling_house
 from triortc.engine.calls.call_events import CallEvent
+from triortc.engine.calls.media_events import LegQuality
+from triortc.engine.calls.running_calls import WayQuality
+from triortc.signaling import engine as engine_module
 from triortc.signaling.channel import MessageChannel, memory_channel_pair
 from triortc.signaling.client import ClientDevice, SignalClient, open_signal_client
 from triortc.signaling.embedding import Engine
@@ -70,6 +73,44 @@ async def test_the_questions_that_are_shown_are_answered(shown: dict[str, Any]) 
             assert "channel_available:chat" in await shown["from_chat_to_video"](engine, "dev")
             await lea.event("invitation.changed")
         assert await shown["from_chat_to_video"](engine, "another") == "state.not_found"
+
+
+async def test_the_rule_that_is_shown_ends_a_call_after_ten_minutes_of_talk(
+    shown: dict[str, Any],
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    media = PretendedMedia()
+
+    @asynccontextmanager
+    async def pretended(_: object) -> AsyncGenerator[PretendedMedia]:
+        yield media
+
+    monkeypatch.setattr(engine_module, "open_leg_manager", pretended)
+    server = triortc.ServerConfiguration(port=None, development=True)
+    async with (
+        triortc.open_engine(triortc.EngineConfiguration(server)) as engine,
+        shown["device"](engine, "agent", "ana") as ana,
+        shown["device"](engine, "visitor", "lea", cv=["cv_1"]) as lea,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(shown["ten_minutes_and_no_longer"], engine)
+        wanted = {"audio": True, "video": True}
+        asked = await lea.command("call.request", conversation="cv_1", media=wanted, offer="v=0 lea")
+        await ana.command("call.accept", session=asked["session"], offer="v=0 ana")
+        began = trio.current_time()
+        media.on_event(LegQuality(asked["leg"], 20, 700.0, 0.2, 90.0))
+        [call] = engine.running_calls("dev")
+        assert (call.session, call.agent, call.state) == (asked["session"], "ana", "active")
+        assert call.visitor_way == WayQuality(20, 700.0, 0.2, 90.0)
+        assert call.agent_way is None
+        assert engine.running_calls("another") == ()
+        assert (await lea.event("call.ended")).p["reason"] == "supervisor_ended"
+        assert 600 < trio.current_time() - began < 610
+        assert engine.running_calls() == ()
+        assert "the visitor's network is weak, 700.0 ms, 20% lost" in capsys.readouterr().out
+        nursery.cancel_scope.cancel()
 
 
 async def test_the_test_that_is_shown_passes(shown: dict[str, Any], autojump_clock: MockClock) -> None:
