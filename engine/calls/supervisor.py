@@ -66,7 +66,9 @@ from triortc.engine.calls.replies import Reply
 from triortc.engine.calls.session import LogRecord
 from triortc.engine.calls.session_lives import SessionLives, Task
 from triortc.engine.calls.store import ReplyRow, StateStore, Stored
+from triortc.engine.calls.subject import session_of
 from triortc.engine.calls.view_values import Snapshot
+from triortc.engine.calls.wall_clock import WallClock, machine_offset_ms
 from triortc.errors import CallError
 
 __all__ = ["CallSupervisor", "open_call_supervisor"]
@@ -93,8 +95,10 @@ class CallSupervisor:
         push: PushPort,
         keeper: Keeper,
         cleanup_timeout_s: float,
+        wall_clock: WallClock,
     ) -> None:
         self.control = control
+        self._wall_clock = wall_clock
         self.crashes_total = 0
         self.kept_replies: list[ReplyRow] = []
         self._keeper = keeper
@@ -157,9 +161,9 @@ class CallSupervisor:
             return refusal
         now = trio.current_time()
         event = CommandReceived(actor, command, now if rx_time is None else rx_time)
-        self._drain_before(self._session_of(actor, command), event.rx_time)
+        self._drain_before(session_of(self.control.world, actor, command), event.rx_time)
         reply: Reply | None = None
-        with CrashBoundary(self._crashed, lambda: self._session_of(actor, command)) as boundary:
+        with CrashBoundary(self._crashed, lambda: session_of(self.control.world, actor, command)) as boundary:
             reply = self._step(event, on_reply)
         if reply is None:
             reply = internal_fault(boundary.incident)
@@ -312,26 +316,6 @@ class CallSupervisor:
 
     # --- stepping
 
-    def _session_of(self, actor: Actor, command: Command) -> str | None:
-        """The session that a command is about: for its deadlines, and for the blame if it fails."""
-        world = self.control.world
-        conversation = getattr(command, "conversation", None)
-        if isinstance(conversation, str):
-            thread = world.conversations.get((actor.org, conversation))
-            return None if thread is None else thread.live_session
-        session = getattr(command, "session", None)
-        if isinstance(session, str):
-            return session if session in world.sessions else None
-        invitation = getattr(command, "invitation", None)
-        if isinstance(invitation, str):
-            known = world.invitations.get(invitation)
-            return None if known is None else known.session
-        ring, leg = getattr(command, "ring", None), getattr(command, "leg", None)
-        if isinstance(ring, str):
-            return world.session_of_ring.get(ring)
-        found = world.legs.get(leg) if isinstance(leg, str) else None
-        return None if found is None else found.session
-
     def _drain_before(self, session: str | None, rx_time: float) -> None:
         """Let commands that came before a deadline be heard before one that came after it (R1, R5)."""
         deadline = None if session is None else self.control.next_deadline(session)
@@ -340,7 +324,14 @@ class CallSupervisor:
 
     def _step(self, event: Event, on_reply: OnReply | None = None) -> Reply | None:
         address = event.actor.address if isinstance(event, CommandReceived) else None
+        self._follow_wall_clock()
         return self._perform(self.control.handle(event, trio.current_time()), on_reply, address)
+
+    def _follow_wall_clock(self) -> None:
+        step_ms = self._wall_clock.step_ms()
+        if step_ms:
+            _logger.warning("the wall clock was set by %+.1f s; stamps follow it, calls go on", step_ms / 1000)
+            self.control.world.unix_ms_at_zero += step_ms
 
     def _perform(
         self, effects: list[Effect], on_reply: OnReply | None = None, address: DeviceAddress | None = None
@@ -374,6 +365,7 @@ class CallSupervisor:
     def _on_deadline(self, session: str | None, deadline: float) -> None:
         if self.clients is not None:
             self.clients.drain(deadline)
+        self._follow_wall_clock()
         self._perform(self.control.handle_timeout(trio.current_time(), session))
 
     # --- the end of sessions
@@ -443,6 +435,7 @@ async def open_call_supervisor(
     outbox: OutboxPort | None = None,
     random_bytes: Callable[[int], bytes] = os.urandom,
     unix_ms_now: int | None = None,
+    wall_offset_ms: Callable[[], int] = machine_offset_ms,
 ) -> AsyncIterator[CallSupervisor]:
     """Open call control; leaving ends every session as failed/server_shutdown, in bounded time, and leaves nothing.
 
@@ -460,6 +453,7 @@ async def open_call_supervisor(
         outbox: delivers what happens to others, at least once; open, with what the process before left.
         random_bytes: source of ids.
         unix_ms_now: the wall clock at this moment in milliseconds, for stamps; None: the machine's.
+        wall_offset_ms: what the wall clock says more than a clock that is never set: stamps follow when it is.
     """
     chosen = configuration or CallConfiguration()
     kept = history or MemoryHistory(chosen.history_kept)
@@ -479,7 +473,17 @@ async def open_call_supervisor(
     keeper = Keeper(MemoryStore() if store is None else store, control.world)
     stored = await keeper.store.load()
     async with trio.open_nursery() as nursery:
-        supervisor = CallSupervisor(nursery, control, media, kept, clients, gateways, keeper, chosen.cleanup_timeout_s)
+        supervisor = CallSupervisor(
+            nursery,
+            control,
+            media,
+            kept,
+            clients,
+            gateways,
+            keeper,
+            chosen.cleanup_timeout_s,
+            WallClock(wall_offset_ms),
+        )
         supervisor.kept_replies = stored.replies
         supervisor._performer.outbox = outbox
         if observers is not None:

@@ -72,6 +72,31 @@ async def test_S1_6b_pushes_leave_when_they_are_due_and_end_with_the_ring(autoju
         assert phone.address not in supervisor.control.world.devices
 
 
+async def test_0_3_stamps_follow_a_wall_clock_that_is_set_and_the_deadline_does_not(autojump_clock: MockClock) -> None:
+    """Or a machine that slept for an hour sends pushes that were over an hour ago, until it is started anew."""
+    clients, media, gateways = FakeClients(), FakeMedia(), FakePush()
+    slept_ms = 0
+    async with open_call_supervisor(
+        media, clients=clients, push=gateways, unix_ms_now=1_800_000_000_000, wall_offset_ms=lambda: slept_ms
+    ) as supervisor:
+        stage = Stage(supervisor, media, clients)
+        started = trio.current_time()
+        session, _ = stage.ring(stage.visitor("vic"))
+        stage.ok(stage.ana, CallDecline(session))
+        stage.ok(stage.ana, ConversationClose("cv_vic"))
+        before = clients.told(stage.ana, RingOffer)[-1].expires_at
+        await trio.sleep(10.0)
+        slept_ms = 3_600_000
+        session, _ = stage.ring(stage.visitor("lea"))
+        after = clients.told(stage.ana, RingOffer)[-1].expires_at
+        assert after - before == 10_000 + 3_600_000
+        await trio.sleep(started + 39.9 - trio.current_time())
+        slept_ms = 0
+        assert stage.state(session) == "ringing"
+        await trio.sleep(0.2)
+        assert stage.outcome(session) == "no_answer"
+
+
 async def test_R1_accept_read_at_30_000_wins_though_it_is_handled_later(autojump_clock: MockClock) -> None:
     clients, media = FakeClients(), FakeMedia()
     async with open_call_supervisor(media, clients=clients) as supervisor:
