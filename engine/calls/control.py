@@ -106,6 +106,57 @@ def _handler(kind: type[CommandT], method: Callable[[Actor, CommandT], Ok]) -> d
     return {kind: handle}
 
 
+def _dispatch(
+    requesting: Requesting,
+    calling: Calling,
+    inviting: Inviting,
+    mediating: Mediating,
+    chatting: Chatting,
+    people: People,
+) -> Mapping[type, _Handler]:
+    """Who carries out which command."""
+    return {
+        **_handler(CallRequest, requesting.request),
+        **_handler(RingAck, calling.ring_ack),
+        **_handler(RingOpened, calling.ring_opened),
+        **_handler(RingSilence, calling.ring_silence),
+        CallAccept: calling.accept,
+        **_handler(CallDecline, calling.decline),
+        **_handler(CallCancel, calling.hangup),
+        **_handler(CallHangup, calling.hangup),
+        **_handler(CallEnd, calling.end),
+        **_handler(InvitationSend, inviting.send),
+        InvitationJoin: inviting.join,
+        **_handler(InvitationCancel, inviting.cancel),
+        **_handler(InvitationAccept, inviting.accept),
+        **_handler(InvitationDecline, inviting.decline),
+        **_handler(SdpOffer, mediating.sdp_offer),
+        **_handler(SdpAnswer, mediating.sdp_answer),
+        **_handler(IceCandidates, mediating.ice_candidates),
+        **_handler(IceRestart, mediating.ice_restart),
+        **_handler(MediaSet, mediating.media_set),
+        **_handler(RecordingStart, mediating.recording_start),
+        **_handler(RecordingStop, mediating.recording_stop),
+        **_handler(HandoffRequest, mediating.handoff_request),
+        **_handler(HandoffOffer, mediating.handoff_offer),
+        **_handler(HandoffCancel, mediating.handoff_cancel),
+        **_handler(ConversationMessageSend, chatting.message),
+        **_handler(ConversationRead, chatting.read),
+        **_handler(ConversationFocus, chatting.focus),
+        **_handler(ConversationTag, chatting.tag),
+        **_handler(ConversationClose, chatting.close),
+        **_handler(ConversationSnooze, chatting.snooze),
+        **_handler(ConversationTransfer, chatting.transfer),
+        **_handler(ConversationList, chatting.list),
+        **_handler(HistoryGet, chatting.history),
+        **_handler(DeviceUpdate, people.update),
+        **_handler(DeviceRevoke, people.revoke),
+        **_handler(PresenceSet, people.presence_set),
+        **_handler(PresenceGet, people.presence_get),
+        **_handler(SyncGet, people.sync),
+    }
+
+
 class CallControl:
     """The rules of calls.
 
@@ -146,48 +197,9 @@ class CallControl:
         self._people = People(world, self._lifecycle)
         self._last_snapshot = Snapshot()
         self._alive_ms: int | None = None
-        calling, mediating, chatting, people = self._calling, self._mediating, self._chatting, self._people
-        inviting = self._inviting
-        self._handlers: Final[Mapping[type, _Handler]] = {
-            **_handler(CallRequest, self._requesting.request),
-            **_handler(RingAck, calling.ring_ack),
-            **_handler(RingOpened, calling.ring_opened),
-            **_handler(RingSilence, calling.ring_silence),
-            CallAccept: calling.accept,
-            **_handler(CallDecline, calling.decline),
-            **_handler(CallCancel, calling.hangup),
-            **_handler(CallHangup, calling.hangup),
-            **_handler(CallEnd, calling.end),
-            **_handler(InvitationSend, inviting.send),
-            InvitationJoin: inviting.join,
-            **_handler(InvitationCancel, inviting.cancel),
-            **_handler(InvitationAccept, inviting.accept),
-            **_handler(InvitationDecline, inviting.decline),
-            **_handler(SdpOffer, mediating.sdp_offer),
-            **_handler(SdpAnswer, mediating.sdp_answer),
-            **_handler(IceCandidates, mediating.ice_candidates),
-            **_handler(IceRestart, mediating.ice_restart),
-            **_handler(MediaSet, mediating.media_set),
-            **_handler(RecordingStart, mediating.recording_start),
-            **_handler(RecordingStop, mediating.recording_stop),
-            **_handler(HandoffRequest, mediating.handoff_request),
-            **_handler(HandoffOffer, mediating.handoff_offer),
-            **_handler(HandoffCancel, mediating.handoff_cancel),
-            **_handler(ConversationMessageSend, chatting.message),
-            **_handler(ConversationRead, chatting.read),
-            **_handler(ConversationFocus, chatting.focus),
-            **_handler(ConversationTag, chatting.tag),
-            **_handler(ConversationClose, chatting.close),
-            **_handler(ConversationSnooze, chatting.snooze),
-            **_handler(ConversationTransfer, chatting.transfer),
-            **_handler(ConversationList, chatting.list),
-            **_handler(HistoryGet, chatting.history),
-            **_handler(DeviceUpdate, people.update),
-            **_handler(DeviceRevoke, people.revoke),
-            **_handler(PresenceSet, people.presence_set),
-            **_handler(PresenceGet, people.presence_get),
-            **_handler(SyncGet, people.sync),
-        }
+        self._handlers: Final = _dispatch(
+            self._requesting, self._calling, self._inviting, self._mediating, self._chatting, self._people
+        )
 
     # --- events
 

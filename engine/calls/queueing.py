@@ -30,15 +30,15 @@ def enter(world: World, session: Session, *, first: bool = False) -> None:
 def leave(world: World, session: Session) -> None:
     """Wait no longer; those behind are told that they are nearer."""
     line = world.queues[_line(session)]
-    behind = list(line)[list(line).index(session.id) + 1 :]
+    place = list(line).index(session.id)
     del line[session.id]
     if not line:
         del world.queues[_line(session)]
-    for other in behind:
-        tell_place(world, world.sessions[other])
+    for position, other in enumerate(list(line)[place:], place + 1):
+        tell_place(world, world.sessions[other], position)
 
 
-def tell_place(world: World, session: Session) -> None:
-    """`call.state` with the position, for every tab of the visitor."""
+def tell_place(world: World, session: Session, position: int | None = None) -> None:
+    """`call.state` with the position, for every tab of the visitor. `position`: where it is known already."""
     for device in world.devices_of(session.visitor_principal):
-        tell_state(world, session, device)
+        tell_state(world, session, device, position)

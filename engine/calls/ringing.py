@@ -35,9 +35,9 @@ def tell(world: World, session: Session, device: Device, notification: Notificat
     world.notify(order, device.address, notification)
 
 
-def tell_state(world: World, session: Session, device: Device) -> None:
-    """`call.state` for one device."""
-    tell(world, session, device, views.session_state(world, session, device), Order.OTHER_SIDE)
+def tell_state(world: World, session: Session, device: Device, position: int | None = None) -> None:
+    """`call.state` for one device. `position`: its place in the queue, where that is known already."""
+    tell(world, session, device, views.session_state(world, session, device, position), Order.OTHER_SIDE)
 
 
 def ring_event(

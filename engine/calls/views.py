@@ -117,8 +117,8 @@ def _own_invitations(world: World, device: Device) -> list[Invitation]:
     return [invitation for invitation in found if invitation is not None]
 
 
-def session_state(world: World, session: Session, device: Device) -> CallState:
-    """The session as this device sees it."""
+def session_state(world: World, session: Session, device: Device, position: int | None = None) -> CallState:
+    """The session as this device sees it. `position`: its place in the queue, where that is known already."""
     ring = world.rings.get(session.id)
     return CallState(
         session=session.id,
@@ -128,7 +128,7 @@ def session_state(world: World, session: Session, device: Device) -> CallState:
         version=session.version,
         leg=_own_leg(world, session, device),
         alerting=ring.alerting if ring is not None and session.state == "ringing" else None,
-        position=_position(world, session),
+        position=_position(world, session) if position is None else position,
         in_other_tab=_in_other_tab(session, device),
         recording=True if session.recording is not None else None,
         ttl_ms=_ring_ttl_ms(world, session) if session.state == "ringing" else None,
