@@ -7,7 +7,7 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Literal, Protocol
@@ -24,6 +24,7 @@ from triortc.engine.calls.ports import HistoryPort, MediaPort, NoPush, PushPort,
 from triortc.engine.calls.quality import QualityConfiguration
 from triortc.engine.calls.store import StateStore
 from triortc.engine.calls.supervisor import CallSupervisor, open_call_supervisor
+from triortc.engine.udp import UdpSocket
 from triortc.errors import ConfigurationError, InvalidStateError
 from triortc.signaling.certificates import (
     SELF_SIGNED_DAYS,
@@ -34,7 +35,8 @@ from triortc.signaling.certificates import (
 )
 from triortc.signaling.channel import ServedChannel
 from triortc.signaling.configuration import HttpConfiguration, SignalingConfiguration
-from triortc.signaling.http import SIGNAL_PATH, HttpCounters, HttpServer, UpgradeContext
+from triortc.signaling.health import Health, http_counters, media_counters, webtransport_counters
+from triortc.signaling.http import SIGNAL_PATH, HttpServer, UpgradeContext
 from triortc.signaling.listening import Listener, address_of, open_listeners
 from triortc.signaling.push.configuration import PushConfiguration
 from triortc.signaling.push.sender import PushSender, open_push_sender
@@ -44,7 +46,7 @@ from triortc.signaling.site import Site
 from triortc.signaling.tokens import DevelopmentIssuer, KeyPort, RevocationPort, TokenVerifier
 from triortc.signaling.webtransport.admission import Admission
 from triortc.signaling.webtransport.configuration import WebTransportConfiguration
-from triortc.signaling.webtransport.listener import ListenerCounters, WebTransportListener
+from triortc.signaling.webtransport.listener import WebTransportListener
 from triortc.signaling.wire import PROTOCOL
 
 __all__ = ["ObservableMedia", "OpenMedia", "RunningServer", "ServerConfiguration", "open_server"]
@@ -251,26 +253,10 @@ async def open_server(
     """
     issuer = DevelopmentIssuer(random_bytes=random_bytes, wall_s=wall_s) if configuration.development else None
     signaling = _make_signaling(configuration, issuer, quality, random_bytes, wall_s)
-    tls = configuration.tls
-    if configuration.certificate is not None:
-        tls = server_context(configuration.certificate)
+    tls = configuration.tls if configuration.certificate is None else server_context(configuration.certificate)
     scheme = configuration.scheme or ("http" if tls is None else "https")
-    http: HttpServer
-    media: ObservableMedia
-    gateways: _Gateways
+    health = Health(signaling.health)
     webtransport: WebTransportListener | None = None
-
-    def health() -> Mapping[str, object]:
-        found = {
-            **signaling.health(),
-            "http": _counters(http.counters),
-            **_by_room(media.counters()),
-        }
-        found["plane"] = media.plane()
-        found.update({**gateways.health(), **further_health()})
-        if webtransport is not None:
-            found["webtransport"] = {"open": webtransport.open_connections, **_counters(webtransport.counters)}
-        return found
 
     def use_certificate(certificate: ServerCertificate) -> None:
         if tls is not None:
@@ -278,38 +264,18 @@ async def open_server(
         if webtransport is not None:
             webtransport.use(certificate)
 
-    site = Site(
-        health=health if configuration.development else dict,
-        ready=lambda: not signaling.draining,
-        issuer=issuer,
-        push_key=_push_key(configuration.push),
-        offer=lambda: None if webtransport is None else webtransport.offer(),
-        allowed_origins=configuration.http.allowed_origins,
-    )
-    http = HttpServer(
-        site=site,
-        upgraded=partial(_serve_channel, signaling),
-        may_upgrade=signaling.may_greet,
-        configuration=configuration.http,
-        host_names=_host_names(configuration),
-        scheme=scheme,
-    )
+    def offer() -> Mapping[str, object] | None:
+        return None if webtransport is None else webtransport.offer()
+
+    http = _make_http(configuration, signaling, issuer, health, offer, scheme)
+    health.add(partial(http_counters, http))
     # Bound first: an address that is taken is an OSError, and not one inside the groups of the nurseries below.
     listeners, sockets = await open_listeners(configuration.host, configuration.port, configuration.webtransport, tls)
     addresses = tuple(address_of(listener) for listener in listeners)
     try:
         if configuration.webtransport is not None:
-            origins = configuration.http.allowed_origins
-            webtransport = WebTransportListener(
-                sockets,
-                certificate=configuration.certificate or _development_certificate(configuration),
-                admission=Admission(SIGNAL_PATH, _host_names(configuration), addresses[0][1], scheme, origins),
-                may_begin=signaling.may_greet,
-                serve=partial(_serve_channel, signaling),
-                configuration=configuration.webtransport,
-                max_message_bytes=configuration.signaling.max_message_bytes,
-                random_bytes=random_bytes,
-            )
+            webtransport = _make_webtransport(configuration, signaling, sockets, addresses[0][1], scheme, random_bytes)
+            health.add(partial(webtransport_counters, webtransport))
         async with (
             _opened(store) as kept,
             (open_outbox or _no_outbox)(kept) as outbox,
@@ -318,6 +284,8 @@ async def open_server(
             open_signal_server(signaling),
             trio.open_nursery() as connections,
         ):
+            for counters in (partial(media_counters, media), gateways.health, further_health):
+                health.add(counters)
             open_calls = open_call_supervisor(
                 media,
                 clients=signaling,
@@ -392,14 +360,58 @@ def _make_signaling(
     )
 
 
+def _make_http(
+    configuration: ServerConfiguration,
+    signaling: SignalServer,
+    issuer: DevelopmentIssuer | None,
+    health: Callable[[], Mapping[str, object]],
+    offer: Callable[[], Mapping[str, object] | None],
+    scheme: str,
+) -> HttpServer:
+    site = Site(
+        health=health if configuration.development else dict,
+        ready=lambda: not signaling.draining,
+        issuer=issuer,
+        push_key=_push_key(configuration.push),
+        offer=offer,
+        allowed_origins=configuration.http.allowed_origins,
+    )
+    return HttpServer(
+        site=site,
+        upgraded=partial(_serve_channel, signaling),
+        may_upgrade=signaling.may_greet,
+        configuration=configuration.http,
+        host_names=_host_names(configuration),
+        scheme=scheme,
+    )
+
+
+def _make_webtransport(
+    configuration: ServerConfiguration,
+    signaling: SignalServer,
+    sockets: Sequence[UdpSocket],
+    tcp_port: int,
+    scheme: str,
+    random_bytes: Callable[[int], bytes],
+) -> WebTransportListener:
+    assert configuration.webtransport is not None
+    origins = configuration.http.allowed_origins
+    return WebTransportListener(
+        sockets,
+        certificate=configuration.certificate or _development_certificate(configuration),
+        admission=Admission(SIGNAL_PATH, _host_names(configuration), tcp_port, scheme, origins),
+        may_begin=signaling.may_greet,
+        serve=partial(_serve_channel, signaling),
+        configuration=configuration.webtransport,
+        max_message_bytes=configuration.signaling.max_message_bytes,
+        random_bytes=random_bytes,
+    )
+
+
 def _host_names(configuration: ServerConfiguration) -> tuple[str, ...] | None:
     """The names that requests may use; None: any."""
     names = configuration.host_names
     return None if names is None else (*names, *configuration.http.hosts)
-
-
-def _counters(counters: HttpCounters | ListenerCounters) -> dict[str, int]:
-    return {field.name: getattr(counters, field.name) for field in fields(counters)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -457,15 +469,6 @@ async def _opened(store: StateStore | None) -> AsyncGenerator[StateStore]:
     kept = MemoryStore() if store is None else store
     async with kept.open():
         yield kept
-
-
-def _by_room(counters: Mapping[str, int]) -> dict[str, dict[str, int]]:
-    """`{"gate.dropped": 3}` as `{"gate": {"dropped": 3}}`; names without a dot belong to `media`."""
-    rooms: dict[str, dict[str, int]] = {}
-    for name, value in counters.items():
-        room, _, counter = name.rpartition(".")
-        rooms.setdefault(room or "media", {})[counter] = value
-    return rooms
 
 
 async def _serve_channel(signaling: SignalServer, channel: ServedChannel, context: UpgradeContext) -> None:
