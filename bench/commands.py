@@ -276,7 +276,7 @@ def srtp_command(out: Path | None) -> None:
 @bench.command("serve-relay")
 @click.option("--port", default=8090, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--workers", default=0, show_default=True, type=click.IntRange(0, 64), help="Media processes.")
-@click.option("--watch-cpu", is_flag=True, help="Tell the longest callback by CPU time, not by the clock.")
+@click.option("--watch-cpu", is_flag=True, help="Tell the longest callback, by CPU time.")
 @_plane_option
 def serve_relay_command(port: int, workers: int, watch_cpu: bool, plane: PlaneChoice) -> None:
     """Serve the relay contract of bench/peers on loopback."""

@@ -115,7 +115,7 @@ async def open_relay_server(
         port: of HTTP.
         plane: what forwards packets.
         workers: media processes; 0: media runs in this one.
-        watch_cpu: callbacks of this process are told by their CPU time, which costs a little for each.
+        watch_cpu: tell the longest callback of this process by its CPU time, which costs a little for each.
 
     Raises:
         ConfigurationError: the accelerated plane was asked for and cannot run here.
@@ -125,8 +125,8 @@ async def open_relay_server(
     opened = open_worker_pool(media, WorkerConfiguration(count=workers)) if workers else open_leg_manager(media)
     async with opened as legs:
         watch = None
-        if isinstance(legs, LegManager):
-            watch = LoopWatch(time.thread_time if watch_cpu else time.perf_counter)
+        if watch_cpu and isinstance(legs, LegManager):
+            watch = LoopWatch(time.thread_time)
             trio.lowlevel.add_instrument(watch)
             legs.endpoint.watch_turns(watch)
         site = RelaySite(legs, watch)

@@ -247,7 +247,7 @@ class Endpoint:
                 on_event(event)
 
     def _send_media(self, session: Session) -> None:
-        if session.outbox and session.path is not None:
+        if session.path is not None:
             local, remote = session.path
             port = self._by_local.get(local)
             if port is not None:
@@ -512,7 +512,7 @@ async def open_endpoint(
     try:
         for host in hosts:
             sockets.append(UdpSocket(host, configuration.media_port, buffer_bytes=configuration.socket_buffer_bytes))
-        endpoint = Endpoint(sockets, configuration)
+        endpoint = Endpoint(sockets, configuration, trio.lowlevel.current_clock().current_time)
         async with trio.open_nursery() as nursery:
             if plane is not None:
                 for socket in sockets:

@@ -73,6 +73,7 @@ class MediaLoop(trio.abc.Instrument):
         self._unfinished: list[Turn] = []
         self._epoll: select.epoll | None = None
         self._token: trio.lowlevel.TrioToken | None = None
+        self._clock: Callable[[], float] = trio.current_time
         self._scheduled = False
         self._failure: BaseException | None = None
         self._failed = trio.Event()
@@ -94,6 +95,7 @@ class MediaLoop(trio.abc.Instrument):
         if trio_epoll is None:
             return False
         self._token = trio.lowlevel.current_trio_token()
+        self._clock = trio.lowlevel.current_clock().current_time  # what trio.current_time finds anew each time
         self._epoll = select.epoll()
         try:
             for descriptor in (trio_epoll, *self._readers):
@@ -124,9 +126,9 @@ class MediaLoop(trio.abc.Instrument):
             self._wake_trio()
 
     def _serve(self, timeout: float) -> None:
-        epoll, readers = self._epoll, self._readers
+        epoll, readers, clock = self._epoll, self._readers, self._clock
         assert epoll is not None
-        now = trio.current_time()
+        now = clock()
         trio_due, self._scheduled = now + timeout, False
         self._must_yield()  # what happened before is in the time that trio gave
         while True:
@@ -134,7 +136,7 @@ class MediaLoop(trio.abc.Instrument):
             wait_s = (due if due < trio_due else trio_due) - now
             events = epoll.poll(wait_s if wait_s > 0 and not self._unfinished else 0)
             self.waits += 1
-            now = trio.current_time()
+            now = clock()
             turns, trio_has_events = self._unfinished, False
             for descriptor, _ in events:
                 reader = readers.get(descriptor)
@@ -163,7 +165,7 @@ class MediaLoop(trio.abc.Instrument):
         for number, turn in enumerate(turns, 1):
             if turn(until):
                 unfinished.append(turn)
-            now = trio.current_time()
+            now = self._clock()
             if now >= until:
                 unfinished[:0] = turns[number:]
                 break

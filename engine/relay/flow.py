@@ -34,11 +34,13 @@ from triortc.engine.streams.retransmission_history import CHUNK_BYTES, RECORD, R
 __all__ = ["Flow"]
 
 #: A record of the history and, right behind it, the fixed RTP header that goes out.
-_RECORD_AND_HEADER: Final = Struct("!dHHHHHII")
+_RECORD_AND_HEADER: Final = Struct(RECORD.format + "HHII")
 _pack_record = _RECORD_AND_HEADER.pack_into
 #: The same with an extension behind it that holds nothing but a transport-wide number.
-_pack_numbered = Struct("!dHHHHHIIQ").pack_into
-_pack_sealed = RECORD.pack_into
+_pack_record_numbered = Struct(_RECORD_AND_HEADER.format + "Q").pack_into
+#: Both headers alone.
+_pack_header = Struct("!HHII").pack_into
+_pack_numbered = Struct("!HHIIQ").pack_into
 _pack_sent = SENT.pack_into
 #: Profile and length of a header extension, and the first eight bytes of its block.
 _EXTENSION: Final = Struct("!IQ")
@@ -76,33 +78,24 @@ class Flow:
         "_at",
         "_bytes",
         "_clock_rate",
+        "_constants",
         "_decrypt_into",
         "_encrypt_into",
         "_gate",
-        "_heads",
-        "_history",
-        "_inbound",
-        "_is_gcm",
-        "_is_vp8",
         "_jitter",
         "_keyframes",
         "_last_timestamp",
         "_missing",
         "_nack",
-        "_outbound",
         "_packets",
         "_rewriter",
         "_sent",
-        "_shape",
         "_srtp_in",
         "_srtp_out",
         "_stream",
-        "_tag_in",
-        "_tag_out",
         "_target",
         "_timestamp_shift",
         "_unnoted",
-        "_with_rtx",
         "session",
         "source",
     )
@@ -130,22 +123,16 @@ class Flow:
         self._gate, self._stream, self._rewriter, self._target = gate, stream, rewriter, target
         self._keyframes = stream.keyframes
         self._nack = stream.nack
-        self._inbound, self._outbound = inbound, outbound
         self._srtp_in, self._srtp_out = srtp_in.transform, srtp_out.transform
-        self._is_gcm = isinstance(self._srtp_in, AesGcmTransform) and isinstance(self._srtp_out, AesGcmTransform)
+        is_gcm = isinstance(self._srtp_in, AesGcmTransform) and isinstance(self._srtp_out, AesGcmTransform)
         if isinstance(self._srtp_in, AesGcmTransform) and isinstance(self._srtp_out, AesGcmTransform):
             self._decrypt_into, self._encrypt_into = self._srtp_in.decrypt_into, self._srtp_out.encrypt_into
-        self._tag_in, self._tag_out = srtp_in.profile.rtp_tag_bytes, srtp_out.profile.rtp_tag_bytes
-        self._is_vp8 = codec_name == "vp8"
-        self._history = target.history
-        self._with_rtx = target.has_rtx
-        self._shape = shape
         estimator = target.sender.estimator
         self._sent = estimator.sent if estimator is not None and shape.numbered else None
         self._timestamp_shift = rewriter.timestamp_shift
         self._clock_rate = stream.statistics.clock_rate
         # By a header's first 16 bits, those of the packet that goes out: version, no padding, no CSRC, marker, type.
-        self._heads = {
+        heads = {
             (extended | marker | theirs): (0x8000 | marker | ours)
             for theirs, ours in payload_types.items()
             for marker in (0, 0x80)
@@ -153,6 +140,16 @@ class Flow:
         }
         self._packets = self._bytes = self._missing = self._unnoted = 0
         _, self._jitter, self._last_timestamp, self._at = stream.statistics.run
+        #: What stays as it is while the flow is open, taken from here in one go for each run.
+        self._constants = (
+            *(inbound, outbound, target, target.sender),
+            # With RTX plain packets are kept, without it what was sent is.
+            *((target.history, None) if target.has_rtx else (None, target.history)),
+            *(shape, stream.ssrc, target.ssrc, heads.get, rewriter.timestamp_shift, is_gcm, codec_name == "vp8"),
+            *(inbound.iv, outbound.iv, inbound.seen, inbound.mask, outbound.seen, outbound.mask),
+            *(srtp_in.profile.rtp_tag_bytes, srtp_out.profile.rtp_tag_bytes),
+            *(shape.numbered, shape.stamped, shape.number_prefix),
+        )
         session.flows[stream.ssrc] = stream.flow = target.flow = self
 
     @staticmethod
@@ -190,24 +187,23 @@ class Flow:
             self.close()
             return first
         end = min(end, first + _MAX_RUN)
-        target, history, shape, is_gcm = self._target, self._history, self._shape, self._is_gcm
-        outbox, numbered, stamped = target.outbox, shape.numbered, shape.stamped
+        (
+            inbound, outbound, target, sender, kept, resent, shape, ssrc, ssrc_out, get_head, shift, is_gcm, is_vp8,
+            iv_in, iv_out, seen_in, mask_in, seen_out, mask_out, tag_in, tag_out, numbered, stamped, number_prefix,
+        ) = self._constants  # fmt: skip
+        outbox = sender.outbox
         if outbox.position > _LAST_POSITION and not outbox.make_room(OUTBOX_BYTES):
             return first
-        lengths, heads, slots, fixed, ssrc = batch.lengths, batch.heads, batch.slots, batch.fixed, self._stream.ssrc
-        inbound, outbound, get_head, is_vp8 = self._inbound, self._outbound, self._heads.get, self._is_vp8
-        last, out_index, iv_in, iv_out = inbound.highest, outbound.highest, inbound.iv, outbound.iv
-        seen_in, mask_in, seen_out, mask_out = inbound.seen, inbound.mask, outbound.seen, outbound.mask
-        tag_in, tag_out, shift, ssrc_out = self._tag_in, self._tag_out, self._timestamp_shift, target.ssrc
-        out, position = outbox.view, outbox.position
-        kept = history is not None and self._with_rtx
+        lengths, heads, slots, fixed = batch.lengths, batch.heads, batch.slots, batch.fixed
+        last, out_index, out, position = inbound.highest, outbound.highest, outbox.view, outbox.position
         chunk, place, number_of_chunk = _SCRATCH, 0, 0
-        if history is not None:
-            positions, mask = history.positions, history.mask
-            if kept:
-                chunk, place, number_of_chunk = history.chunk, history.position, history.number << 16
-        segment = size_bytes = 0
-        began, sent = position, self._sent
+        if kept is not None:
+            positions, mask = kept.positions, kept.mask
+            chunk, place, number_of_chunk = kept.chunk, kept.position, kept.number << 16
+        # Packets from `began` to `position` are alike and follow each other, the first of them has this number.
+        segment = size_bytes = plain_bytes = first_number = 0
+        run_began = began = position
+        sent = self._sent
         if sent is not None:
             sent_ring, sent_mask = sent.ring, sent.mask
         numbers: list[int] = []
@@ -215,8 +211,8 @@ class Flow:
         if is_gcm:
             decrypt_into, encrypt_into = self._decrypt_into, self._encrypt_into
         extension, extension_length = b"", 0
-        adds, number_prefix = numbered or stamped, shape.number_prefix
-        next_number = target.transport_sequence_number
+        adds = numbered or stamped
+        next_number = sender.transport_sequence_number
         n = first
         try:
             for n in range(first, end):
@@ -255,14 +251,17 @@ class Flow:
                     else:
                         extension = shape.stamp(now)
                         extension_length = len(extension)
-                header_at = place + RECORD_BYTES
-                payload_at = header_at + _FIXED + extension_length
-                if payload_at + size > CHUNK_BYTES and history is not None:
-                    history.position = place
-                    history.next_chunk(now)
-                    chunk, place, number_of_chunk = history.chunk, 0, history.number << 16
-                    header_at, payload_at = RECORD_BYTES, RECORD_BYTES + _FIXED + extension_length
-                plain = chunk[payload_at : payload_at + size]
+                if kept is not None:
+                    header_at = place + RECORD_BYTES
+                    payload_at = header_at + _FIXED + extension_length
+                    if payload_at + size > CHUNK_BYTES:
+                        kept.position = place
+                        kept.next_chunk(now)
+                        chunk, place, number_of_chunk = kept.chunk, 0, kept.number << 16
+                        header_at, payload_at = RECORD_BYTES, RECORD_BYTES + _FIXED + extension_length
+                    plain = chunk[payload_at : payload_at + size]
+                elif size != plain_bytes:
+                    plain, plain_bytes = chunk[:size], size
                 if is_gcm:
                     header = fixed[n] if header_length == _FIXED else slot[:header_length]
                     decrypt_into((iv_in ^ index).to_bytes(12, "big"), slot[header_length:length], header, plain)
@@ -274,45 +273,48 @@ class Flow:
                 last = index
                 number = out_index & 0xFFFF
                 timestamp = (heads[word + 2] + shift) & 0xFFFFFFFF
-                length = _FIXED + extension_length
-                whole = length + size
+                head_bytes = _FIXED + extension_length
+                whole, body = head_bytes + size, position + head_bytes
+                length = whole + tag_out
+                if length != segment or ahead != 1:
+                    if position > began:
+                        outbox.commit_run(position, segment)
+                        if resent is not None:
+                            resent.store_run(first_number, out[began:position], segment, now)
+                    segment, began, first_number = length, position, number
+                sealed = position + length
                 if extension_length and not extension:
                     head |= _HAS_EXTENSION
                     own = number_prefix | next_number << 8
-                    _pack_numbered(chunk, place, now, number, length, whole, head, number, timestamp, ssrc_out, own)
-                else:
-                    _pack_record(chunk, place, now, number, length, whole, head, number, timestamp, ssrc_out)
+                    if kept is not None:
+                        _pack_record_numbered(
+                            chunk, place, now, number, 1, head_bytes, whole, head, number, timestamp, ssrc_out, own
+                        )  # fmt: skip
+                    else:
+                        _pack_numbered(out, position, head, number, timestamp, ssrc_out, own)
+                elif kept is not None:
+                    _pack_record(chunk, place, now, number, 1, head_bytes, whole, head, number, timestamp, ssrc_out)
                     if extension:
                         chunk[header_at] = 0x90
                         chunk[header_at + _FIXED : payload_at] = extension
-                header = chunk[header_at:payload_at]
-                body = position + length
-                length = whole + tag_out
-                if length != segment:
-                    if position > outbox.position:
-                        outbox.commit_run(position, segment)
-                    segment = length
-                sealed = position + length
+                else:
+                    _pack_header(out, position, head, number, timestamp, ssrc_out)
+                    if extension:
+                        out[position] = 0x90
+                        out[position + _FIXED : body] = extension
+                if kept is not None:
+                    header = out[position:body] = chunk[header_at:payload_at]
+                else:
+                    header = out[position:body]
                 if is_gcm:
-                    out[position:body] = header
                     encrypt_into((iv_out ^ out_index).to_bytes(12, "big"), plain, header, out[body:sealed])
                 else:
                     self._srtp_out.seal_rtp(bytes(header), plain, iv_out, out_index, out[position:sealed])
                 seen_in[index & mask_in] = index
                 seen_out[out_index & mask_out] = out_index
-                if kept:
+                if kept is not None:
                     positions[number & mask] = number_of_chunk | place
                     place = payload_at + size
-                elif history is not None:
-                    sealed_at = history.position
-                    if sealed_at + RECORD_BYTES + length > CHUNK_BYTES:
-                        history.next_chunk(now)
-                        sealed_at = 0
-                    body = sealed_at + RECORD_BYTES
-                    end_at = history.position = body + length
-                    _pack_sealed(history.chunk, sealed_at, now, number, 0, length)
-                    history.chunk[body:end_at] = out[position:sealed]
-                    positions[number & mask] = history.number << 16 | sealed_at
                 position = sealed
                 size_bytes += size
                 if numbered:
@@ -330,22 +332,25 @@ class Flow:
             pass  # the slow path counts it
         if n == first:
             return n
-        if kept and history is not None:
-            history.position = place
         packets = n - first
         advance = last - inbound.highest
         inbound.highest, outbound.highest = last, out_index
-        if position > outbox.position:
+        if position > began:
             outbox.commit_run(position, segment)
+            if kept is not None:
+                kept.position = place
+            elif resent is not None:
+                resent.store_run(first_number, out[began:position], segment, now)
         self._note(heads, first, n, size_bytes, now)
-        if advance != packets or (self._nack is not None and self._nack.must_note):
+        nack = self._nack
+        if advance != packets or (nack is not None and nack.must_note):
             self._note_missing(advance, heads[4 * first + 1 : 4 * n : 4], now)
         else:
             self._unnoted += packets
         if numbers:
             times = batch.arrivals(places, _AT_ONCE_S)
             self.session.media.note_transport_sequence_numbers(numbers, times, ssrc)
-        target.sent_run(position - began, next_number, now)
+        target.sent_run(position - run_began, next_number, now)
         if self._packets >= _SETTLE_PACKETS:
             self.settle()
         return n
@@ -354,7 +359,8 @@ class Flow:
         """Count a run, and its jitter packet by packet as RFC 3550 section 6.4.1 says."""
         clock_rate, packets, jitter = self._clock_rate, end - first, self._jitter
         timestamp, newest = heads[4 * first + 2], heads[4 * end - 2]
-        difference = (now - self._at) * clock_rate - timestamp_difference(timestamp, self._last_timestamp)
+        ahead = ((timestamp - self._last_timestamp + 0x80000000) & 0xFFFFFFFF) - 0x80000000
+        difference = (now - self._at) * clock_rate - ahead
         if difference < 0:
             difference = -difference
         if difference < DISCONTINUITY_S * clock_rate:

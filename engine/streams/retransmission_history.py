@@ -13,10 +13,10 @@ from triortc.engine.streams.configuration import RetransmissionConfiguration
 
 __all__ = ["CHUNK_BYTES", "RECORD", "RECORD_BYTES", "RetransmissionHistory"]
 
-#: Packets lie one behind the other in chunks of this size, each behind a record of: time, sequence number, bytes of the
-#: header, bytes of header and payload.
+#: Packets lie one behind the other in chunks of this size. Equally long ones that were stored together lie behind one
+#: record: time, sequence number of the first, how many, bytes of a header, bytes of header and payload.
 CHUNK_BYTES: Final = 32 * 1024
-RECORD: Final = Struct("!dHHH")
+RECORD: Final = Struct("!dHHHH")
 RECORD_BYTES: Final = RECORD.size
 
 _RESENT_KEPT: Final = 512
@@ -118,12 +118,32 @@ class RetransmissionHistory:
         if self.position + RECORD_BYTES + length > CHUNK_BYTES:
             self.next_chunk(now)
         chunk, start = self.chunk, self.position
-        RECORD.pack_into(chunk, start, now, sequence_number, header_length, length)
+        RECORD.pack_into(chunk, start, now, sequence_number, 1, header_length, length)
         body = start + RECORD_BYTES
         chunk[body : body + header_length] = header
         chunk[body + header_length : body + length] = payload
         self.positions[sequence_number & self.mask] = self.number << 16 | start
         self.position = body + length
+
+    def store_run(self, sequence_number: int, packets: memoryview, length: int, now: float) -> None:
+        """Keep packets as they were sent: consecutive numbers from this one on, `length` bytes each; all are copied."""
+        if length > CHUNK_BYTES - RECORD_BYTES:
+            return
+        begin, end, mask, positions = 0, len(packets), self.mask, self.positions
+        while begin < end:
+            start = self.position
+            if start + RECORD_BYTES + length > CHUNK_BYTES:
+                self.next_chunk(now)
+                start = 0
+            body = start + RECORD_BYTES
+            count = min((CHUNK_BYTES - body) // length, (end - begin) // length)
+            behind, place = begin + count * length, self.number << 16 | start
+            RECORD.pack_into(self.chunk, start, now, sequence_number & 0xFFFF, count, 0, length)
+            self.position = body + count * length
+            self.chunk[body : self.position] = packets[begin:behind]
+            for number in range(sequence_number, sequence_number + count):
+                positions[number & mask] = place
+            sequence_number, begin = sequence_number + count, behind
 
     def _find(self, sequence_number: int, now: float) -> tuple[bytes, bytes] | None:
         place = self.positions[sequence_number & self.mask]
@@ -131,10 +151,11 @@ class RetransmissionHistory:
         if not place or behind >= len(self._chunks):
             return None
         chunk, start = self._chunks[-1 - behind], place & 0xFFFF
-        stored_at, stored, header_length, length = RECORD.unpack_from(chunk, start)
-        if stored != sequence_number or now - stored_at > self._maximum_age_s:
+        stored_at, first, count, header_length, length = RECORD.unpack_from(chunk, start)
+        behind_first = (sequence_number - first) & 0xFFFF
+        if behind_first >= count or now - stored_at > self._maximum_age_s:
             return None
-        body = start + RECORD_BYTES
+        body = start + RECORD_BYTES + behind_first * length
         return bytes(chunk[body : body + header_length]), bytes(chunk[body + header_length : body + length])
 
     def lookup(self, sequence_number: int, now: float) -> tuple[bytes, bytes] | None:

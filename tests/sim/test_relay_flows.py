@@ -66,13 +66,14 @@ ACTIONS = st.lists(
 @given(
     actions=ACTIONS,
     profile=st.sampled_from([PROFILES_BY_NAME["AEAD_AES_128_GCM"], PROFILES_BY_NAME["AES128_CM_HMAC_SHA1_80"]]),
+    plain=st.booleans(),
 )
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 def test_the_short_way_and_the_slow_path_send_the_same_bytes_and_count_the_same(
-    way: Way, actions: list[tuple[str, int, int]], profile: SrtpProfile
+    way: Way, actions: list[tuple[str, int, int]], profile: SrtpProfile, plain: bool
 ) -> None:
     story = [("keyframe", 1, 50), ("audio", 3, 60), ("video", 5, 900), *actions, ("video", 3, 900)]
-    fast, slow = Relay(profile, way=way), Relay(profile, way="slow")
+    fast, slow = Relay(profile, way=way, plain=plain), Relay(profile, way="slow", plain=plain)
     play(fast, story)
     play(slow, story)
     assert fast.sent == slow.sent
@@ -89,6 +90,18 @@ def test_state_written_back_in_the_middle_of_gaps_is_whole(monkeypatch: pytest.M
     assert taken["packets"] > 10
     assert fast.sent == slow.sent
     assert fast.state() == slow.state()
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_gap_within_a_batch_is_one_in_what_is_kept(plain: bool) -> None:
+    fast, slow = Relay(plain=plain), Relay(way="slow", plain=plain)
+    for relay in (fast, slow):
+        relay.receive([video(relay, 0, key=True)])
+        relay.receive([video(relay, number) for number in (1, 2, 3, 7, 8)])
+        relay.receive([video(relay, number, size=300 if number == 10 else 900) for number in (9, 10, 11)])
+    assert fast.sent == slow.sent
+    assert fast.state() == slow.state()
+    assert None not in fast.state()["kept"]
 
 
 def test_gaps_do_not_close_a_flow() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from support.planes import make_plane
 from support.session_host import SessionHost, negotiate
 from support.virtual_network import Address
+from triortc.codecs.registry import DEFAULT_CODECS, Codec, MediaKind
 from triortc.engine.datagrams import DatagramBatch
 from triortc.engine.protection_profile import PROFILES, SrtpProfile
 from triortc.engine.relay.gate import GateState
+from triortc.engine.relay.python_plane import KINDS
 from triortc.engine.rtp.extensions import build_extensions
 from triortc.engine.rtp.header import build_header
 from triortc.engine.srtp.keying import create_srtp
@@ -44,21 +47,29 @@ def _keys(profile: SrtpProfile, *, swapped: bool) -> _Keys:
 
 
 class Relay:
-    """Two legs joined by a plane, their keys known, and what reaches the other side."""
+    """Two legs joined by a plane, their keys known, and what reaches the other side.
 
-    def __init__(self, profile: SrtpProfile = PROFILES[0], *, way: Way = "flows") -> None:
+    Args:
+        plain: the peers know neither header extensions nor RTX: what was lost goes out again as it was.
+    """
+
+    def __init__(self, profile: SrtpProfile = PROFILES[0], *, way: Way = "flows", plain: bool = False) -> None:
         self.way = way
         self.now = 1000.0
         self.plane, self.core = make_plane("accelerated" if way == "core" else "python")
         self.batch = DatagramBatch()
         self.sent: list[bytes] = []
         self.legs: list[SessionHost] = []
+        codecs: dict[MediaKind, Sequence[Codec]] = {}
+        for kind in KINDS:
+            codecs[kind] = [replace(codec, rtx=codec.rtx and not plain) for codec in DEFAULT_CODECS[kind]]
         for number, address in enumerate((A, B)):
             device = SessionHost(10 + 2 * number, address, controlling=True)
             leg = SessionHost(11 + 2 * number, LEG, controlling=False)
             if self.core is not None:
                 self.core.attach(leg)
-            negotiate(device.session, leg.session, self.now)
+            extensions = () if plain else None
+            negotiate(device.session, leg.session, self.now, codecs=codecs, extensions=extensions)
             self._connect(device, leg, address)
             outbound, inbound = create_srtp(_keys(profile, swapped=False))
             leg.session.media.secure(inbound, outbound, on_first_packet=lambda: None, now=self.now)
@@ -146,6 +157,10 @@ class Relay:
                 stream_out.statistics._timestamp,
                 stream_out.statistics._at,
             )
+            if stream_out.history is not None:
+                ssrc_bytes = stream_out.ssrc.to_bytes(4, "big")
+                numbers = [int.from_bytes(packet[2:4], "big") for packet in self.sent if packet[8:12] == ssrc_bytes]
+                found["kept"] = [stream_out.history._find(number, self.now) for number in numbers]
         for kind, outlet in self.plane._legs["1"].outlets.items():
             rewriter = outlet._rewriter
             found[f"outlet {kind}"] = [getattr(rewriter, name) for name in rewriter.__slots__ if name != "_floor"]

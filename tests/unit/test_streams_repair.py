@@ -12,7 +12,7 @@ from triortc.engine.streams.configuration import (
 )
 from triortc.engine.streams.keyframe_requests import KeyframeRequestThrottle
 from triortc.engine.streams.nack_generator import NackGenerator
-from triortc.engine.streams.retransmission_history import RetransmissionHistory
+from triortc.engine.streams.retransmission_history import CHUNK_BYTES, RetransmissionHistory
 from triortc.engine.streams.rtx import RtxReceiver, RtxSender
 from triortc.errors import ConfigurationError
 
@@ -134,6 +134,20 @@ def test_a_sent_packet_is_found_and_a_view_was_copied() -> None:
     buffer[:] = b"another"
     assert history.lookup(65535, 1.1) == (header(65535), b"payload")
     assert history.lookup(0, 1.1) is None
+
+
+def test_each_packet_of_a_run_is_found_and_none_beside_it() -> None:
+    history = RetransmissionHistory(RetransmissionConfiguration(maximum_packets=64))
+    packets = [bytes([n]) * 1200 for n in range(40)]  # more than one chunk holds
+    numbers = [(65520 + n) & 0xFFFF for n in range(40)]
+    history.store(65519, header(65519), b"before", 1.0)
+    history.store_run(65520, memoryview(b"".join(packets)), 1200, 1.0)
+    history.store(24, header(24), b"behind", 1.0)
+    assert [history.lookup(number, 1.1) for number in numbers] == [(b"", packet) for packet in packets]
+    assert history.lookup(65519, 1.1) == (header(65519), b"before")
+    assert history.lookup(24, 1.1) == (header(24), b"behind")
+    assert history.lookup(65520 + 64 & 0xFFFF, 1.1) is None  # its place is that of the run's first packet
+    assert history.memory_bytes == 2 * CHUNK_BYTES
 
 
 def test_history_is_bounded_by_count_and_age() -> None:
