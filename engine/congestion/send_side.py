@@ -47,6 +47,8 @@ _MINIMUM_LOSS_SAMPLE_S: Final = 0.3
 _MAXIMUM_LOSS_SAMPLE_S: Final = 1.0
 _REFERENCE_RANGE: Final = 1 << 24
 _REFERENCE_TICK_S: Final = REFERENCE_TIME_US / 1_000_000
+#: Notes of what was sent, of some 10 ms each, that are kept until they are counted.
+_COUNTED_AT_ONCE: Final = 64
 # An enumeration's members are found by a call each time.
 _NORMAL, _OVERUSED = PathUsage.NORMAL, PathUsage.OVERUSED
 
@@ -76,6 +78,7 @@ class SendSideEstimator:
         "_sent",
         "_timeout_s",
         "_trial",
+        "_uncounted",
         "_waiting_since",
         "loss",
         "rtt_s",
@@ -92,6 +95,8 @@ class SendSideEstimator:
         self._arrivals: Arrivals = ArrivalsInPython(self._history, window_s, chosen.overuse_threshold_ms)
         self._trial = LossTrial(chosen.backoff)
         self._sent = RateMeter(window_s)
+        #: (bytes, when they left) of what `_sent` is still to count.
+        self._uncounted: list[tuple[int, float]] = []
         self._timeout_s = chosen.feedback_timeout_ms / 1000
         self._full_bps: float | None = None
         self._decreased_at = -inf
@@ -108,7 +113,7 @@ class SendSideEstimator:
         self.rtt_s = _DEFAULT_RTT_S
         """From receiver reports, in seconds."""
         self.settle_sent: Callable[[], None] = _nothing
-        """Called before one looks at how much was sent: whoever sends beside us counts it then by `note_sent`."""
+        """Called before one looks at how much was sent: whoever sends beside us tells of it then by `note_sent_run`."""
 
     @property
     def target_bps(self) -> int:
@@ -159,6 +164,8 @@ class SendSideEstimator:
 
     def note_sent(self, size_bytes: int, now: float) -> None:
         """Count bytes of packets that were sent; those with transport-wide numbers are in `sent` already."""
+        if self._uncounted:
+            self._count_sent()
         self._sent.add(size_bytes, now)
         if self._waiting_since is None:
             self._waiting_since = now
@@ -166,13 +173,22 @@ class SendSideEstimator:
             self._lack_feedback(now)
 
     def note_sent_run(self, sent: Sequence[tuple[int, float]]) -> None:
-        """The same of several, as (bytes, when they left), in order: whoever sends beside us may tell of them late."""
-        self._sent.add_all(sent)
+        """The same of several, as (bytes, when they left), in order: whoever sends beside us may tell of them late.
+
+        They are counted when somebody asks for the rate, or when there are many.
+        """
+        self._uncounted += sent
+        if len(self._uncounted) > _COUNTED_AT_ONCE:
+            self._count_sent()
         now = sent[-1][1]
         if self._waiting_since is None:
             self._waiting_since = sent[0][1]
         if self._feedback_seen and now - self._waiting_since > self._timeout_s:
             self._lack_feedback(now)
+
+    def _count_sent(self) -> None:
+        self._sent.add_all(self._uncounted)
+        self._uncounted.clear()
 
     def _lack_feedback(self, now: float) -> None:
         self._waiting_since = now
@@ -257,6 +273,7 @@ class SendSideEstimator:
 
     def _sent_bps(self, now: float) -> float | None:
         self.settle_sent()
+        self._count_sent()
         return self._sent.rate_bps(now)
 
     def _is_application_limited(self, acknowledged_bps: float, now: float) -> bool:

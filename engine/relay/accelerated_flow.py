@@ -13,18 +13,16 @@ from typing import Final
 
 from triortc.engine.address import Address
 from triortc.engine.datagrams import DatagramBatch
-from triortc.engine.relay.core import Direction, Forwarder, History, Settled
+from triortc.engine.relay.core import Direction, Forwarder, History, Journal, Settled
 from triortc.engine.relay.core_layout import (
     CLOSE,
     GAP_BEHIND,
     GO_ON,
-    NOTE,
     NUMBERS,
     QUIET,
     RECEIVED,
     SENT_BYTES,
     STATE,
-    read_arrivals,
 )
 from triortc.engine.relay.gate import Gate
 from triortc.engine.relay.rewriter import StreamRewriter
@@ -78,21 +76,24 @@ class Link:
             flow.close()
             flow.want_again()
 
-    def note(self, arrivals: bytes, notes: bytes, number: int, ssrc: int) -> None:
+    def note(self, journal: Journal, ssrc: int) -> None:
         """What came and what went: for the estimates of both sides, and for NACK."""
+        number, arrivals, notes = journal
         sender = self.target.sender
-        estimator = sender.estimator
-        told = list(NOTE.iter_unpack(notes))
-        sent = [(value, at) for value, kind, at in told if kind == SENT_BYTES]
-        if sent and estimator is not None:
-            estimator.note_sent_run(sent)
-        if len(sent) < len(told):
-            for value, kind, at in told:
-                if kind != SENT_BYTES:
-                    self._note_gap(kind, value, at)
+        if notes:
+            values, kinds, times = notes[::3], notes[1::3], notes[2::3]
+            sent = tuple(zip(values, times, strict=True))
+            if any(kinds):  # gaps are told of, too
+                for value, kind, at in zip(values, kinds, times, strict=True):
+                    if kind != SENT_BYTES:
+                        self._note_gap(kind, value, at)
+                sent = tuple(one for one, kind in zip(sent, kinds, strict=True) if kind == SENT_BYTES)
+            if sent and sender.estimator is not None:
+                sender.estimator.note_sent_run(sent)
         sender.transport_sequence_number = number
         if arrivals:
-            self.source.media.note_transport_sequence_numbers(*read_arrivals(arrivals), ssrc)
+            numbers, ticks, times = arrivals[::3], arrivals[1::3], arrivals[2::3]
+            self.source.media.note_transport_sequence_numbers(numbers, times, ssrc, ticks)
 
     def _note_gap(self, kind: int, sequence_number: int, at: float) -> None:
         """A flow has told of the last packet before a gap, or of one since."""
@@ -227,8 +228,7 @@ class AcceleratedFlow:
         if self._is_telling:
             self.settle()
             return
-        number, arrivals, notes = link.direction.tell(self.slot)
-        link.note(arrivals, notes, number, self._stream.ssrc)
+        link.note(link.direction.tell(self.slot), self._stream.ssrc)
 
     def note_gap(self, is_before: bool, sequence_number: int, at: float) -> None:
         """The last packet before a gap, or one since."""
@@ -268,7 +268,7 @@ class AcceleratedFlow:
         if srtp_in is not None:
             srtp_in.dropped_replay += replayed
             srtp_in.dropped_authentication += forged
-        self._link.note(arrivals, notes, number, stream.ssrc)
+        self._link.note((number, arrivals, notes), stream.ssrc)
         if not packets:
             return
         self._inbound.highest = max(self._inbound.highest, in_index)

@@ -39,6 +39,7 @@ from triortc.engine.relay.core_layout import (
     STATE,
     TELL,
     WINDOW,
+    notes_of,
 )
 from triortc.engine.rtp.header import Buffer
 
@@ -69,12 +70,13 @@ _FUNCTIONS: Final = {
     "direction_settle": (None, (_POINTER, _POINTER, _U32, _INT, _POINTER)),
     "arrivals_take": (_U32, (_POINTER, _U32, _BYTES, _POINTER, _U32, _DOUBLE)),
 }
-_ARRIVALS_AT: Final = STATE.size + SETTLED.size
+_STATE_BYTES: Final = STATE.size
+_ARRIVALS_AT: Final = _STATE_BYTES + SETTLED.size
 _MAX_HAND_UPS: Final = 1 << 16
-#: (next transport-wide number, ARRIVALs one behind the other, NOTEs the same).
-Journal: TypeAlias = tuple[int, bytes, bytes]
+#: (next transport-wide number, values of ARRIVALs one behind the other, of NOTEs the same).
+Journal: TypeAlias = tuple[int, tuple[Any, ...], tuple[Any, ...]]
 #: (values of STATE, and a Journal).
-Settled: TypeAlias = tuple[tuple[Any, ...], int, bytes, bytes]
+Settled: TypeAlias = tuple[tuple[Any, ...], int, tuple[Any, ...], tuple[Any, ...]]
 
 
 class Core:
@@ -328,9 +330,12 @@ class Direction:
         forwarder = self._forwarder
         answer = forwarder.answer
         self._settle_core(forwarder.pointer, self._pointer, slot, then, forwarder.answer_at)
-        number, arrived, count = SETTLED.unpack_from(answer, STATE.size)
-        arrivals = bytes(answer[_ARRIVALS_AT : _ARRIVALS_AT + arrived * NOTE.size])
-        return number, arrivals, bytes(answer[NOTES_AT : NOTES_AT + count * NOTE.size])
+        number, arrived, count = SETTLED.unpack_from(answer, _STATE_BYTES)
+        return (
+            number,
+            notes_of(arrived).unpack_from(answer, _ARRIVALS_AT) if arrived else (),
+            notes_of(count).unpack_from(answer, NOTES_AT) if count else (),
+        )
 
 
 def address_of(buffer: bytearray | memoryview) -> int:

@@ -40,8 +40,8 @@ __all__ = [
     "TAKEN",
     "TELL",
     "WINDOW",
+    "notes_of",
     "pack_address",
-    "read_arrivals",
     "unpack_address",
 ]
 
@@ -63,19 +63,14 @@ STATE: Final = Struct("=8q2d5q")
 #: sequence numbers, the last one before a gap and those since.
 NOTE: Final = Struct("=IId")
 SENT_BYTES, GAP_BEHIND, RECEIVED = 0, 1, 1 + MAX_FLOWS
-#: The same of a transport-wide number that came: number, when.
-ARRIVAL: Final = Struct("=I4xd")
+#: The same of a transport-wide number that came: number, when in ticks of 250 µs, without what is above 32 bits, when.
+ARRIVAL: Final = NOTE
 
 
 @cache
-def _arrivals(count: int) -> Struct:
-    return Struct("=" + "I4xd" * count)
-
-
-def read_arrivals(told: bytes) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """The numbers of ARRIVALs that lie one behind the other, _JOURNAL at most, and the time of each."""
-    values = _arrivals(len(told) // ARRIVAL.size).unpack(told)
-    return values[::2], values[1::2]
+def notes_of(count: int) -> Struct:
+    """So many NOTEs or ARRIVALs, one behind the other: _JOURNAL at most, so what was made is kept."""
+    return Struct("=" + "IId" * count)
 
 
 #: When it was sent, sequence number, bytes of header and payload.

@@ -387,12 +387,12 @@ static int process(Forwarder *forwarder, const Address *from, const uint8_t *byt
                         direction->journal.arrived == JOURNAL || index >= LAST_INDEX ||
                         state->out_index + step >= LAST_INDEX;
     if (direction->paused) return 0;
-    state->in_index = index;
+    state->in_index = index, *used = (uint64_t)index;
     state->counts.advance += step;
-    *used = (uint64_t)index;
     const uint8_t *arrival = find_element(&packet, numbers->arrival_id);
     if (arrival != NULL && arrival[0] & 15)
-        direction->journal.arrivals[direction->journal.arrived++] = (Note){u16(arrival + 1), 0, arrived_at};
+        direction->journal.arrivals[direction->journal.arrived++] =
+            (Note){u16(arrival + 1), tick(arrived_at), arrived_at};
     if (numbers->asks && (flow->telling || step > 1)) note_gap(forwarder, direction, flow, step, number, now);
     count(state, numbers->clock_rate, u32(bytes + 4), packet.payload_bytes, now);
     Out out = {.direction = direction, .arrived_at = arrived_at};

@@ -110,10 +110,11 @@ typedef struct {
     uint32_t number, kind;
     double at;
 } Note;
+static inline uint32_t tick(double at_s) { return (uint32_t)(int64_t)(at_s * 4000); } /* of transport-wide feedback */
 enum { SENT_BYTES = 0, GAP_BEHIND = 1, RECEIVED = GAP_BEHIND + MAX_FLOWS };
 typedef struct {
     uint16_t number, arrived, count, zero;  /* transport-wide number of the next packet; how many there are of both */
-    Note arrivals[JOURNAL], notes[JOURNAL]; /* the former with transport-wide numbers of packets that came */
+    Note arrivals[JOURNAL], notes[JOURNAL]; /* the former: transport-wide number of a packet that came, tick, when */
 } Journal;
 
 /* SETTLED: what has come of a flow and of its direction since this was asked last. */

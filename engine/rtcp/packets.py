@@ -59,6 +59,7 @@ MAXIMUM_PACKETS: Final = 64
 
 _HEADER_BYTES: Final = 4
 _TRANSPORT_FEEDBACK: Final = 205
+_ARRIVALS: Final = TransportFeedback.format
 _PAYLOAD_FEEDBACK: Final = 206
 _APPLICATION_LAYER_FEEDBACK: Final = 15
 
@@ -124,9 +125,14 @@ def parse_compound(data: bytes, maximum_packets: int = MAXIMUM_PACKETS) -> list[
         first = data[offset]
         if first >> 6 != 2:
             raise RtpError("the RTCP version is not 2")
-        end = offset + _HEADER_BYTES + 4 * int.from_bytes(data[offset + 2 : offset + 4], "big")
+        end = offset + _HEADER_BYTES + 4 * (data[offset + 2] << 8 | data[offset + 3])
         if end > length:
             raise RtpError("an RTCP packet is longer than its datagram")
+        if data[offset + 1] == _TRANSPORT_FEEDBACK and first & 0x1F == _ARRIVALS and end == length:
+            # Most of what comes. Chromium sends padding counts here that reach into its arrival times; the body says
+            # where it ends.
+            packets.append(parse_transport_feedback(data[offset + _HEADER_BYTES :]))
+            break
         body_end = _without_padding(data, offset, end) if first & 0x20 else end
         packets.append(_parse_packet(first & 0x1F, data[offset + 1], data[offset + _HEADER_BYTES : body_end]))
         offset = end
@@ -136,8 +142,6 @@ def parse_compound(data: bytes, maximum_packets: int = MAXIMUM_PACKETS) -> list[
 def _without_padding(data: bytes, offset: int, end: int) -> int:
     if end != len(data):
         raise RtpError("an RTCP packet before the last one is padded")
-    if data[offset + 1] == _TRANSPORT_FEEDBACK and data[offset] & 0x1F == TransportFeedback.format:
-        return end  # Chromium sends padding counts here that reach into its arrival times; the body says where it ends
     count = data[end - 1]
     if not 0 < count <= end - offset - _HEADER_BYTES:
         raise RtpError("the padding count of an RTCP packet is impossible")

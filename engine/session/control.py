@@ -142,11 +142,8 @@ class Control:
             self._put(srtp.protect_rtcp(whole))
 
     def _put(self, protected: bytes) -> None:
-        sender, length = self._sender, len(protected)
-        room = sender.outbox.reserve(length)
-        if room is not None:
-            room[:] = protected
-            sender.outbox.commit(length)
+        sender = self._sender
+        if sender.outbox.put(protected):
             sender.wake_media()
 
     def _empty_report(self) -> list[RtcpPacket]:

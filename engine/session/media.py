@@ -286,10 +286,15 @@ class MediaSession:
         """The id of the transport-wide number in what the peer sends, 0 for none."""
         return self._transport_cc_id
 
-    def note_transport_sequence_numbers(self, numbers: Sequence[int], times: Sequence[float], ssrc: int) -> None:
-        """Packets of a flow have come: their transport-wide numbers, and the time of each."""
+    def note_transport_sequence_numbers(
+        self, numbers: Sequence[int], times: Sequence[float], ssrc: int, ticks: Sequence[int] = ()
+    ) -> None:
+        """Packets of a flow have come: their transport-wide numbers, and the time of each, in ticks as well if known.
+
+        See :meth:`TransportFeedbackRecorder.note_run`.
+        """
         recorder = self._recorder
-        if recorder is None or not recorder.note_run(numbers, times):
+        if recorder is None or not recorder.note_run(numbers, times, ticks):
             return
         recorder.media_ssrc = recorder.media_ssrc or ssrc
         due_at = self._feedback_at(recorder)
@@ -462,8 +467,9 @@ class MediaSession:
             self.control.send(self.control.report(now))
             self.control.send_limit()
         self.control.send_requests(now)
-        if self._recorder is not None and self._feedback_at(self._recorder) <= feedback_until:
-            for feedback in self._recorder.due(feedback_until):
+        recorder = self._recorder
+        if recorder is not None and (feedback_until == inf or self._feedback_at(recorder) <= now):
+            for feedback in recorder.due(feedback_until):
                 self.control.send_feedback(feedback)
         self._find_deadline()
 

@@ -52,6 +52,16 @@ class Outbox:
             return None
         return self.view[self.position : self.position + length]
 
+    def put(self, packet: bytes) -> bool:
+        """Append a packet that is whole; False when the buffer is full."""
+        length = len(packet)
+        if not self.make_room(length):
+            return False
+        end = self.position + length
+        self.view[self.position : end] = packet
+        self.commit_run(end, length)
+        return True
+
     def commit(self, length: int) -> None:
         """The room at `position` now holds a packet of `length` bytes."""
         self.commit_run(self.position + length, length)

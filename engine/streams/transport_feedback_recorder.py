@@ -42,6 +42,7 @@ class TransportFeedbackRecorder:
         "_feedback_count",
         "_next_base",
         "_numbers",
+        "_ticks",
         "_times",
         "_tracker",
         "media_ssrc",
@@ -58,6 +59,8 @@ class TransportFeedbackRecorder:
         #: Transport-wide numbers as they came, and when: nothing is made of them before feedback is due.
         self._numbers: list[int] = []
         self._times: list[float] = []
+        #: Those times in ticks, where whoever noted all of them knew.
+        self._ticks: Sequence[int] = ()
         self._next_base = -1
         self._feedback_count = 0
         self._deadline: float | None = None
@@ -75,10 +78,17 @@ class TransportFeedbackRecorder:
         """Record an arrival. The first one counts if a number comes twice."""
         self.note_run((transport_sequence_number,), (now,))
 
-    def note_run(self, numbers: Sequence[int], times: Sequence[float]) -> bool:
-        """Record arrivals: transport-wide numbers and the time of each. True if feedback is due sooner than before."""
+    def note_run(self, numbers: Sequence[int], times: Sequence[float], ticks: Sequence[int] = ()) -> bool:
+        """Record arrivals. True if feedback is due sooner than before.
+
+        Arguments:
+            numbers: transport-wide.
+            times: of each, in seconds.
+            ticks: the same in units of TICK_US, cut to 32 bits, where that is known already.
+        """
         waiting, maximum = self._numbers, self._configuration.maximum_packets
         before = len(waiting)
+        self._ticks = () if before else ticks
         waiting += numbers
         self._times += times
         count = len(waiting)
@@ -114,9 +124,9 @@ class TransportFeedbackRecorder:
         if self._deadline is None or now < self._deadline:
             return []
         self._deadline = None
-        numbers, times = self._numbers, self._times
-        self._numbers, self._times = [], []
-        whole = self._build_whole(numbers, times)
+        numbers, times, ticks = self._numbers, self._times, self._ticks
+        self._numbers, self._times, self._ticks = [], [], ()
+        whole = self._build_whole(numbers, times, ticks)
         if whole:
             return [whole]
         pending = self._in_order(numbers, times)
@@ -138,7 +148,7 @@ class TransportFeedbackRecorder:
                 taken.setdefault(extended, arrived_at)
         return sorted(taken.items())
 
-    def _build_whole(self, numbers: list[int], times: list[float]) -> bytes:
+    def _build_whole(self, numbers: list[int], times: list[float], ticks: Sequence[int]) -> bytes:
         """The feedback where all numbers have come, in order and one soon after the other, as they mostly do."""
         newest, count = self._tracker.newest, len(numbers)
         base = (newest + 1) & 0xFFFF
@@ -146,10 +156,12 @@ class TransportFeedbackRecorder:
             return b""
         if count > _MAXIMUM_WHOLE or numbers != list(range(base, base + count)):
             return b""
-        ticks = [int(arrived_at * _TICKS_PER_S) for arrived_at in times]
-        reference = ticks[0] // _TICKS_PER_REFERENCE
+        first = int(times[0] * _TICKS_PER_S)
+        reference = first // _TICKS_PER_REFERENCE
+        if len(ticks) != count:
+            ticks = [int(arrived_at * _TICKS_PER_S) for arrived_at in times]
         try:
-            deltas = bytes(map(sub, ticks, [reference * _TICKS_PER_REFERENCE, *ticks]))
+            deltas = bytes(map(sub, ticks, (ticks[0] - first % _TICKS_PER_REFERENCE, *ticks)))
         except ValueError:
             return b""  # one that takes two bytes
         self._tracker.go_on(newest + count)

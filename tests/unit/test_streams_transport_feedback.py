@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from triortc.engine.rtcp.packets import TransportFeedback, build_compound, parse_compound
@@ -145,3 +147,20 @@ def test_a_run_is_recorded_as_its_packets_are_one_by_one() -> None:
         single.note(number, 1.0 + index / 1000)
     assert due(run, 2.0) == due(single, 2.0)
     assert run.dropped == single.dropped == 2
+
+
+@pytest.mark.parametrize("began", [0.0, 1000.0, 2**32 / 4000 - 0.05], ids=["zero", "later", "ticks wrap"])
+def test_ticks_that_are_known_already_give_the_same_feedback(began: float) -> None:
+    plain, told = (TransportFeedbackRecorder(sender_ssrc=1) for _ in range(2))
+    choose, at, number = random.Random(7), began, 65_000
+    for _ in range(40):
+        numbers, times = [], []
+        for _ in range(choose.randint(1, 30)):
+            at += choose.choice((0.0, 0.0001, 0.004, 0.02, 0.07))
+            number += choose.choice((1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2))
+            numbers.append(number & 0xFFFF)
+            times.append(at)
+        ticks = [int(when * 4000) & 0xFFFFFFFF for when in times]
+        assert plain.note_run(numbers, times) == told.note_run(numbers, times, ticks)
+        if choose.random() < 0.8:  # else two runs wait together
+            assert plain.due(at + 1) == told.due(at + 1)
