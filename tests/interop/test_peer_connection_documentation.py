@@ -100,6 +100,28 @@ async def test_pictures_go_back_changed_as_it_is_shown(shown: dict[str, Any]) ->
         nursery.cancel_scope.cancel()
 
 
+async def test_a_camera_is_shown_and_goes_on_to_a_third_peer_undecoded(shown: dict[str, Any]) -> None:
+    async with (
+        connected_pair() as (filmed, middle),
+        connected_pair() as (onward, viewer),
+        trio.open_nursery() as nursery,
+    ):
+        pictures = shown["camera"]("testsrc=size=320x240:rate=30,realtime", "lavfi")  # FFmpeg's own, at its own pace
+        nursery.start_soon(triortc.send_frames, pictures, filmed.transceivers[1].sender)
+        nursery.start_soon(shown["forward"], middle.transceivers[1].receiver, onward.transceivers[1].sender)
+        seen = 0
+        with trio.fail_after(20):
+            async for decoded in triortc.decode_frames(viewer.transceivers[1].receiver):
+                assert decoded.picture.width == 320
+                seen += 1
+                if seen == 10:
+                    viewer.transceivers[1].receiver.request_keyframe()
+                if seen > 10 and decoded.received.frame.keyframe:
+                    break
+        assert filmed.get_stats()["outbound_rtp_video"]["key_frames_sent"] >= 2  # asked for through both
+        nursery.cancel_scope.cancel()
+
+
 async def test_an_encoder_of_ones_own_feeds_a_sender_as_it_is_shown(shown: dict[str, Any]) -> None:
     async with connected_pair() as (offerer, answerer):
         sender, card = offerer.transceivers[1].sender, TestCard(320, 240)
