@@ -36,6 +36,16 @@ PHONE = DeviceAddress("org", "agent", "ana", "phone")
 SESSION = "vs_018f3c5a9b2d0123456789abcdef0123"
 
 
+class Clock:
+    """A wall clock that a test sets; unix seconds."""
+
+    def __init__(self) -> None:
+        self.now = WALL_S
+
+    def __call__(self) -> float:
+        return self.now
+
+
 def pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> str:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 

@@ -1,5 +1,5 @@
 # ruff: noqa: N802 - test names carry the numbers of docs/calls.md as they are written there
-"""Races: both orders of everything that can happen at the same time, and what may be said twice."""
+"""Races: both orders of everything that can happen at the same time."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ from triortc.engine.calls.commands import (
     CallDecline,
     CallHangup,
     CallRequest,
-    ConversationClose,
     ConversationMessageSend,
-    DeviceUpdate,
     HandoffCancel,
     HandoffRequest,
     IceCandidate,
@@ -435,50 +433,7 @@ def test_V17_another_tab_that_is_lost_ends_no_ring(scene: Scene) -> None:
     assert house.session(session).state == "ringing"
 
 
-# --- what may be said twice (idempotency 2 to 8)
-
-
-def test_idempotency_2_accept_again_by_the_winner(scene: Scene) -> None:
-    house = scene.house
-    session = house.request(scene.vic).session
-    first = house.ok(scene.desk, CallAccept(session))
-    assert house.ok(scene.desk, CallAccept(session)) == first
-    assert house.world.rows_taken["V11"] == 1
-
-
-def test_idempotency_3_ending_what_has_ended(scene: Scene) -> None:
-    house = scene.house
-    session, _, _ = house.active(scene.vic, scene.desk)
-    house.ok(scene.vic, CallHangup(session))
-    for actor, command in (
-        (scene.vic, CallHangup(session)),
-        (scene.vic, CallCancel(session)),
-        (scene.desk, CallHangup(session)),
-        (scene.desk, CallDecline(session)),
-    ):
-        reply = house.ok(actor, command)
-        assert (reply.already_ended, reply.outcome) == (True, "completed")
-    assert house.appended[session] == 1
-
-
-def test_idempotency_5_6_7_and_8(scene: Scene) -> None:
-    house = scene.house
-    session = house.request(scene.vic).session
-    ring = house.ring(scene.desk)
-    house.ok(scene.desk, RingAck(ring))
-    house.ok(scene.desk, RingAck(ring))
-    assert house.ok(scene.desk, RingOpened(ring)) == house.ok(scene.desk, RingOpened(ring))
-    house.ok(scene.desk, CallDecline(session))
-    house.ok(scene.desk, ConversationClose("cv_1"))
-    house.ok(scene.desk, ConversationClose("cv_1"))
-    house.forget_told()
-    status = house.ok(scene.desk, PresenceSet("chat", "available"))
-    assert status.declared == "available"
-    assert house.inbox == {}
-    house.ok(scene.desk, DeviceUpdate(name="Desk"))
-    house.ok(scene.desk, DeviceUpdate(app_state="background"))
-    assert scene.desk.address is not None
-    assert house.world.devices[scene.desk.address].information.name == "Desk"
+# --- who has no part in it
 
 
 def test_handoff_cancel_by_a_device_with_no_part_in_it(scene: Scene) -> None:
