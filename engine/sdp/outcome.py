@@ -70,12 +70,12 @@ def restarts_ice(description: SessionDescription, previous: Negotiated) -> bool:
     An answer to a restart needs new credentials of ours, so ask this before :func:`create_answer`.
 
     Raises:
-        SdpUnsupportedError: the description has no ICE credentials.
+        SdpUnsupportedError: the description has no ICE credentials, or disables every section.
     """
     live = [(item.mid != previous.transport_mid, index) for index, item in enumerate(description.media)]
     live = [entry for entry in live if not description.media[entry[1]].refused]
     if not live:
-        raise SdpUnsupportedError("the description has no ICE credentials")
+        raise SdpUnsupportedError("the description disables every section (port 0): close the connection instead")
     index = min(live)[1]
     section = transport_section(description, description.media[index].mid, index)
     credentials = (description.inherited(section, "ice-ufrag"), description.inherited(section, "ice-pwd"))

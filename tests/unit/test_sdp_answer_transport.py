@@ -170,5 +170,5 @@ def test_sections_that_were_accepted_stay_the_chosen_ones() -> None:
 
 def test_restart_cannot_be_told_without_live_sections() -> None:
     _, before = answer(make_offer("audio"))
-    with pytest.raises(SdpUnsupportedError):
+    with pytest.raises(SdpUnsupportedError, match="disables every section"):
         restarts_ice(parse(ODDITIES["port_zero_rejected"]), before)
