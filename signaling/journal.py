@@ -173,8 +173,9 @@ class Journal:
             self._unsynchronized.append(_Written(end, offset, data))
 
     def release(self, position: int) -> None:
-        """What ends before this position is not needed any more."""
+        """What ends before this position is not needed any more: it is kept elsewhere, and safe there."""
         self._released = max(self._released, position)
+        self.synchronized(self._released)
 
     def synchronize(self) -> None:
         """Bring everything appended to the platter. Blocks: for a thread.
@@ -185,7 +186,7 @@ class Journal:
         os.fdatasync(self._file)
 
     def synchronized(self, position: int) -> None:
-        """What ends before this position is on the platter."""
+        """What ends before this position is on the platter, here or elsewhere."""
         if self._unsynchronized is not None:
             del self._unsynchronized[: bisect_right(self._unsynchronized, position, key=attrgetter("end"))]
 

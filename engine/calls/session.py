@@ -240,10 +240,14 @@ def _commit(session: Session, data: Mapping[str, Value], now: float) -> None:
 
 
 def _answered(session: Session, data: Mapping[str, Value], now: float) -> None:
-    """Of what was waited for only the end of a revoked device's part goes on being waited for (D2)."""
     session.answered_at = now
+    _wait_anew(session, "T_connect", _number(data, "deadline"))
+
+
+def _wait_anew(session: Session, timer: str, deadline: float) -> None:
+    """Of what was waited for only the end of a revoked device's part goes on being waited for (D2)."""
     revoked = {name: at for name, at in session.timers.items() if name.startswith("T_revoked:")}
-    session.timers = {"T_connect": _number(data, "deadline"), **revoked}
+    session.timers = {timer: deadline, **revoked}
 
 
 def _start_call(session: Session, data: Mapping[str, Value], now: float) -> None:
@@ -282,7 +286,7 @@ def _adopt(session: Session, data: Mapping[str, Value], now: float) -> None:
     if not session.answered:
         return
     deadline = _number(data, "deadline")
-    session.timers = {"T_adopted": deadline}
+    _wait_anew(session, "T_adopted", deadline)
     if session.phase == "in_call":
         session.grace = {leg: deadline for leg in (session.agent_leg, session.visitor_leg) if leg is not None}
 

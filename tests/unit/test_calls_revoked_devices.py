@@ -9,7 +9,7 @@ from support.calls import ALL_CAPS, House, agent_actor, phone_of
 from triortc.engine.calls.commands import CallAccept, CallHangup, InvitationAccept, InvitationJoin, InvitationSend
 from triortc.engine.calls.configuration import CallConfiguration
 from triortc.engine.calls.events import ActorChanged, DeviceRevoked
-from triortc.engine.calls.media_events import LegFailed, LegLost, LegReady, LegUp
+from triortc.engine.calls.media_events import LegFailed, LegLost, LegReady, LegUp, MediaLost
 from triortc.engine.calls.notifications import HandoffFailed
 
 
@@ -112,4 +112,17 @@ def test_D2_an_agent_who_is_revoked_while_waiting_is_out_of_the_call_that_begins
     house.media(LegUp(accepted.leg))
     house.advance(2.0)
     ended = house.session(accepted.session)
+    assert (ended.outcome, ended.reason) == ("completed", "agent_hangup")
+
+
+def test_D2_a_revoked_agent_is_out_of_a_call_whose_media_process_dies_meanwhile(house: House) -> None:
+    ana, vic = house.agent(), house.visitor()
+    session, visitor_leg, agent_leg = house.active(vic, ana)
+    assert ana.address is not None
+    house.handle(DeviceRevoked(ana.address))
+    house.media(MediaLost(session, "the process ended"))
+    house.media(LegUp(visitor_leg))
+    house.media(LegUp(agent_leg))
+    house.advance(5.0)
+    ended = house.session(session)
     assert (ended.outcome, ended.reason) == ("completed", "agent_hangup")

@@ -322,6 +322,19 @@ async def test_with_full_a_disk_that_fails_to_synchronize_is_told_of_until_it_do
         assert await names(died(tmp_path / "a")) == ["cv_0", "cv_1", "cv_2"]
 
 
+async def test_with_full_nothing_is_kept_for_a_disk_that_nobody_waits_for(tmp_path: Path) -> None:
+    """Signs of life are written on a server without clients, too; the database has them."""
+    store = SqliteStore(tmp_path / "a", replace(SMALL, synchronous="full"))
+    async with store.open():
+        await trio.testing.wait_all_tasks_blocked()  # the first sign of life
+        for number in range(100):
+            store.write([row(f"cv_{number}")])
+        assert store._journal is not None
+        assert store._journal._unsynchronized
+        assert await store.flush()
+        assert not store._journal._unsynchronized
+
+
 @pytest.mark.parametrize("synchronous", ["off", "normal"])
 async def test_otherwise_nobody_waits_for_the_disk(tmp_path: Path, synchronous: Any) -> None:
     store = SqliteStore(tmp_path / "a", StoreConfiguration(synchronous=synchronous))
