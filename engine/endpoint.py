@@ -1,16 +1,14 @@
 """The trio shell of the data plane: one UDP port for all sessions, drained in batches, and one timer.
 
 A packet goes from the socket it came from to the socket it leaves by within one synchronous pass: receive a batch,
-hand it to its sessions in runs, send what they (or the sessions they feed) have put out. Sessions are found by the
-local ICE username fragment of authenticated checks, afterwards by the address these came from (RFC 8445, RFC 7983).
-Media from an address that nobody owns goes to the session that knows its SSRC: if it is authentic, the peer has moved.
+hand it to its sessions in runs, send what they (or the sessions they feed) have put out.
 """
 
 from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import AsyncGenerator, Callable, Hashable, Sequence
+from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,15 +25,14 @@ from triortc.engine.interfaces import local_addresses
 from triortc.engine.media_loop import MediaLoop, Turn, TurnWatch
 from triortc.engine.overload import Overload
 from triortc.engine.relay.accelerated_plane import AcceleratedPlane
-from triortc.engine.rtp.header import FIXED_HEADER_BYTES
 from triortc.engine.session.events import PathChanged, SessionEvent
 from triortc.engine.session.session import Session
-from triortc.engine.stun.peek import peek_local_ufrag
+from triortc.engine.session_directory import Routes, SessionDirectory
 from triortc.engine.udp import UdpSocket
 from triortc.errors import ConfigurationError
 from triortc.lone_errors import raises_lone_errors
 
-__all__ = ["Endpoint", "EndpointCounters", "open_endpoint"]
+__all__ = ["Endpoint", "open_endpoint"]
 
 #: Batches taken from one socket before the other tasks get a turn.
 BATCHES_PER_TURN: Final = 8
@@ -47,26 +44,14 @@ _FLOWS_AT_ONCE: Final = 8
 _RUN_DATAGRAMS: Final = 16
 #: How often one looks whether a media thread's sockets have lost datagrams.
 _OVERFLOW_LOOK_S: Final = 0.05
-#: An address that its session was heard from so lately is not given to another; longer than flows take to tell of it.
-_OWN_ADDRESS_S: Final = 2.0
 #: The first 16 bits of a datagram that may be media (RFC 7983) are this or more.
 _MEDIA: Final = 128 << 8
-
-
-@dataclass(slots=True)
-class EndpointCounters:
-    """What came for nobody, and how often the loop turned."""
-
-    wakeups: int = 0
-    unknown_username: int = 0
-    unknown_address: int = 0
-    refused_sessions: int = 0
 
 
 @dataclass(slots=True, eq=False)
 class _Port:
     socket: UdpSocket
-    routes: dict[Address, Session] = field(default_factory=dict)
+    routes: Routes
     #: What the socket's batch still holds.
     backlog: Backlog = field(init=False)
 
@@ -84,15 +69,11 @@ class Endpoint:
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
         self._clock = clock
-        self._ports = [_Port(socket) for socket in sockets]
+        #: Who datagrams are for, and how many are for nobody.
+        self.directory = SessionDirectory(configuration.max_routes_per_session)
+        self._ports = [_Port(socket, self.directory.routes_to(socket.address)) for socket in sockets]
         self._by_local = {port.socket.address: port for port in self._ports}
         self.configuration = configuration
-        self._by_ufrag: dict[str, Session] = {}
-        #: Those that ICE restarts have brought; the first one of a session stays its name.
-        self._later_ufrags: dict[Session, list[str]] = {}
-        self._by_ssrc: dict[int, Session] = {}
-        #: The routes of a session as (port, address), the oldest first.
-        self._routes_of: dict[Session, dict[tuple[_Port, Address], None]] = {}
         self._on_event: dict[Session, Callable[[SessionEvent], None]] = {}
         self._scheduled: dict[Session, float] = {}
         #: (deadline, count, username fragment): a name, so that a session that was removed is not kept alive by it.
@@ -109,7 +90,8 @@ class Endpoint:
         #: Waits for the sockets, where it was asked for and can.
         self.media_loop: MediaLoop | None = None
         self._turn_watch: TurnWatch | None = None
-        self.counters = EndpointCounters()
+        #: How often somebody was called for something to be received.
+        self.wakeups = 0
         self._on_latency: Callable[[float], None] = lambda latency_s: None
         self._latency_every_s = inf
         self._latency_due_at = inf
@@ -135,18 +117,10 @@ class Endpoint:
         Arguments:
             on_event: called with every event of the session, from within the data plane: it must not block or raise.
         """
-        if session.local_ufrag in self._by_ufrag:
-            raise ConfigurationError(
-                "the session's username fragment is taken: make each session with fresh randomness"
-            )
-        self._by_ufrag[session.local_ufrag] = session
+        self.directory.add(session)
         self._on_event[session] = on_event
-        self._routes_of[session] = {}
         session.wake = self._dirty.append
         session.wake_media = self._media_dirty.append
-        session.on_ufrags = partial(self._learn_ufrags, session)
-        # The first session with an SSRC keeps it: another one's peer cannot take it away.
-        session.media.on_source = partial(self._learn_source, session)
         advertise = self.configuration.media_advertise
         for host, port in self.addresses:
             public = advertise if advertise and (":" in advertise) == (":" in host) else None
@@ -155,20 +129,13 @@ class Endpoint:
 
     def remove(self, session: Session) -> None:
         """Send what the session still has to say, then forget it."""
-        if self._by_ufrag.pop(session.local_ufrag, None) is None:
+        if not self.directory.withdraw(session):
             return
-        for ufrag in self._later_ufrags.pop(session, ()):
-            del self._by_ufrag[ufrag]
         self._send(session)
-        session.wake = session.wake_media = session.on_ufrags = None
+        session.wake = session.wake_media = None
         del self._on_event[session]
         self._scheduled.pop(session, None)
-        for port, address in self._routes_of.pop(session):
-            if port.routes.get(address) is session:
-                del port.routes[address]
-        for ssrc in session.media.heard_sources:
-            if self._by_ssrc.get(ssrc) is session:
-                del self._by_ssrc[ssrc]
+        self.directory.forget(session)
         session.media.release()
 
     def measure_latency(self, on_latency: Callable[[float], None], *, every_s: float) -> None:
@@ -196,39 +163,18 @@ class Endpoint:
             dirty, self._dirty[:] = list(dict.fromkeys(self._dirty)), []
             for session in dirty:
                 session.woken = False
-                if session.local_ufrag in self._by_ufrag:
+                if self.directory.named(session.local_ufrag) is not None:
                     self._send(session)
                     self._schedule(session)
-        media_dirty = self._media_dirty
+        media_dirty, by_local = self._media_dirty, self._by_local
         for session in media_dirty:
             session.media_woken = False
-            self._send_media(session)
+            if session.path is not None:  # what _send_media does, for every run of packets
+                local, remote = session.path
+                port = by_local.get(local)
+                if port is not None:
+                    session.outbox.drain(port.socket.send_run, remote)
         media_dirty.clear()
-
-    def _learn_ufrags(self, session: Session) -> None:
-        for ufrag in self._later_ufrags.pop(session, ()):
-            del self._by_ufrag[ufrag]
-        later = [ufrag for ufrag in session.local_ufrags if ufrag not in self._by_ufrag]
-        self._by_ufrag.update(dict.fromkeys(later, session))
-        self._later_ufrags[session] = later
-
-    def _learn_source(self, session: Session, ssrc: int) -> None:
-        self._by_ssrc.setdefault(ssrc, session)
-
-    def _route(self, port: _Port, address: Address, session: Session) -> None:
-        """From now on, what comes from this address is for this session."""
-        own = self._routes_of.get(session)
-        if own is None:
-            return  # removed by an event of its own, while its batch was under way
-        port.routes[address] = session
-        own[port, address] = None
-        if len(own) > self.configuration.max_routes_per_session:
-            for oldest in own:
-                if session.path != (oldest[0].socket.address, oldest[1]):
-                    break
-            del own[oldest]
-            if oldest[0].routes.get(oldest[1]) is session:
-                del oldest[0].routes[oldest[1]]
 
     def _send(self, session: Session) -> None:
         while (transmit := session.poll_transmit()) is not None:
@@ -236,7 +182,7 @@ class Endpoint:
             port = self._by_local.get(local)
             if port is not None:
                 if remote not in port.routes:
-                    self._route(port, remote, session)
+                    self.directory.route(local, remote, session)
                 port.socket.send(data, remote)
         self._send_media(session)
         while (event := session.poll_event()) is not None:
@@ -275,7 +221,7 @@ class Endpoint:
         heap = self._heap
         while heap and heap[0][0] <= now:
             deadline, _, ufrag = heapq.heappop(heap)
-            session = self._by_ufrag.get(ufrag)
+            session = self.directory.named(ufrag)
             if session is not None and self._scheduled.get(session) == deadline:
                 del self._scheduled[session]
                 session.handle_timeout(now)
@@ -293,7 +239,7 @@ class Endpoint:
             plane: its media thread receives from the sockets, and hands up what is not its.
         """
         if plane is None:
-            readers = {port.socket.fileno(): partial(self._wake_for, port) for port in self._ports}
+            readers = {port.socket.fileno(): partial(self._drain, port) for port in self._ports}
         else:
             self._take_waiting = partial(self._take_hand_ups, plane, HandUps(plane))
             readers = {plane.fileno(): self._take_waiting}
@@ -315,10 +261,6 @@ class Endpoint:
             while read(self._clock() + _TURN_S):
                 await trio.lowlevel.checkpoint()
 
-    def _wake_for(self, port: _Port, until: float) -> bool:
-        self.counters.wakeups += 1
-        return self._drain(port, until)
-
     def _next_due(self) -> float:
         return self._heap[0][0] if self._heap else inf
 
@@ -337,7 +279,7 @@ class Endpoint:
 
     def _take_hand_ups(self, plane: AcceleratedPlane, hand_ups: HandUps, until: float) -> bool:
         """Look at what a media thread has handed up; whether some that was taken has to wait until the next turn."""
-        self.counters.wakeups += 1
+        self.wakeups += 1
         now = self._clock()
         if now >= self._looked_for_overflow_at + _OVERFLOW_LOOK_S:
             self._looked_for_overflow_at = now
@@ -372,20 +314,21 @@ class Endpoint:
     def _receive_rtcp(self, port: _Port, datagram: bytes, remote: Address, now: float) -> None:
         session = port.routes.get(remote)
         if session is None:
-            self.counters.unknown_address += 1
+            self.directory.unknown_address += 1
             return
         authenticated = session.receive_rtcp(datagram, port.socket.address, remote, now)
         if authenticated:
-            self._learn_routes(port, session, authenticated, now)
+            self.directory.learn_routes(port.socket.address, session, authenticated, now)
 
     def _drain(self, port: _Port, until: float) -> bool:
         """Take what has come to a socket; whether some of a batch has to wait until the next turn."""
         socket, backlog = port.socket, port.backlog
+        self.wakeups += 1
         now = self._clock()
         for _ in range(BATCHES_PER_TURN):
             if backlog.is_done:
                 backlog.begin(socket.receive(now))
-                if backlog.is_done:
+                if not backlog.end:
                     break
                 if backlog.end == BATCH_DATAGRAMS and socket.take_overflow():
                     self._note_overflow(now)
@@ -435,7 +378,7 @@ class Endpoint:
             if session is not None and min(heads[4 * first : 4 * end : 4]) >= _MEDIA:
                 authenticated = session.receive_batch(batch, first, end, local, remote, now)
                 if authenticated:
-                    self._learn_routes(port, session, authenticated, now)
+                    self.directory.learn_routes(local, session, authenticated, now)
             else:
                 self._receive_each(port, batch, first, end, remote, now)
             first = end
@@ -451,6 +394,7 @@ class Endpoint:
         self, port: _Port, batch: DatagramBatch, first: int, end: int, remote: Address, now: float
     ) -> None:
         """Datagrams of one source, some of which may be checks or of nobody."""
+        local = port.socket.address
         for n in range(first, end):
             length = batch.lengths[n]
             if length < 0:
@@ -458,36 +402,10 @@ class Endpoint:
             packet = batch.slots[n][:length]
             session = port.routes.get(remote)
             if session is None or (length and packet[0] < 4):
-                session = self._session_of_check(packet, session)
+                session = self.directory.find(packet, session)
             if session is not None:
-                authenticated = session.receive_batch(batch, n, n + 1, port.socket.address, remote, now)
-                self._learn_routes(port, session, authenticated, now)
-
-    def _learn_routes(self, port: _Port, session: Session, authenticated: Sequence[Address], now: float) -> None:
-        """Give addresses to a session that has shown itself there; but who has a session can forge where it sends from.
-
-        So nobody loses an address that its session was heard from a moment ago.
-        """
-        for address in authenticated:
-            owner = port.routes.get(address)
-            if owner is session:
-                continue
-            if owner is None or not owner.is_heard_at(port.socket.address, address, now - _OWN_ADDRESS_S):
-                self._route(port, address, session)
-
-    def _session_of_check(self, packet: memoryview, by_address: Session | None) -> Session | None:
-        ufrag = peek_local_ufrag(packet) if len(packet) and packet[0] < 4 else None
-        if ufrag is None:
-            session = by_address
-            if session is None and len(packet) >= FIXED_HEADER_BYTES and 128 <= packet[0] <= 191:
-                session = self._by_ssrc.get(int.from_bytes(packet[8:12], "big"))
-            if session is None:
-                self.counters.unknown_address += 1
-            return session
-        session = self._by_ufrag.get(ufrag)
-        if session is None:
-            self.counters.unknown_username += 1
-        return session
+                authenticated = session.receive_batch(batch, n, n + 1, local, remote, now)
+                self.directory.learn_routes(local, session, authenticated, now)
 
 
 @raises_lone_errors

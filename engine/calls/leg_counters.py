@@ -58,10 +58,10 @@ class LegCounters:
             for leg in legs.values():
                 self._update(leg)
         total = Counter(self.totals)
-        counters = self._endpoint.counters
-        total["endpoint.wakeups"] = counters.wakeups
-        total["endpoint.unknown_username"] = counters.unknown_username
-        total["endpoint.unknown_address"] = counters.unknown_address
+        directory = self._endpoint.directory
+        total["endpoint.wakeups"] = self._endpoint.wakeups
+        total["endpoint.unknown_username"] = directory.unknown_username
+        total["endpoint.unknown_address"] = directory.unknown_address
         if isinstance(self._plane, AcceleratedPlane):
             for name, value in self._plane.counters().items():
                 total[f"{'udp' if name in _OF_SOCKETS else 'forwarder'}.{name}"] += value

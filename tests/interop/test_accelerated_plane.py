@@ -102,7 +102,7 @@ async def test_datagrams_of_every_length_from_strangers_are_counted_and_nothing_
         async with open_endpoint(configuration, plane) as endpoint:
 
             def looked_at() -> int:
-                return endpoint.counters.unknown_address + plane.counters()["truncated"]
+                return endpoint.directory.unknown_address + plane.counters()["truncated"]
 
             for number, length in enumerate(lengths, 1):
                 first = (0x90, 0x80, 0x17, 0x00)[number % 4]

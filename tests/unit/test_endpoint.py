@@ -177,10 +177,10 @@ def test_a_removed_session_leaves_no_route_even_when_it_is_removed_by_its_own_pa
     leg.session.media.on_stream = lambda stream: bench.endpoint.remove(leg.session)
     bench.deliver(bench.video(device, 0), ("192.0.2.1", 6000))
     bench.deliver(bench.video(device, 1), device.address)
-    endpoint = bench.endpoint
+    endpoint, directory = bench.endpoint, bench.endpoint.directory
     assert endpoint.sessions == 0
     assert endpoint._ports[0].routes == {}
-    assert [len(table) for table in (endpoint._by_ssrc, endpoint._routes_of, endpoint._scheduled)] == [0, 0, 0]
+    assert [len(table) for table in (directory._by_ssrc, directory._routes_of, endpoint._scheduled)] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("overflows", [0, 1, 3])
@@ -206,18 +206,18 @@ def test_what_our_own_full_buffer_loses_again_and_again_is_not_asked_for(overflo
 def test_rfc_8445_9_checks_of_an_ice_restart_find_their_session_from_an_address_that_nobody_knows() -> None:
     bench = Bench()
     [device], [leg] = bench.devices, bench.legs
-    known = len(bench.endpoint._by_ufrag)
+    known = len(bench.endpoint.directory._by_ufrag)
     agreed = bench.agreed[0]
     for _ in range(5):
         agreed = negotiate(device.session, leg.session, bench.now, previous=agreed)
-        assert len(bench.endpoint._by_ufrag) <= known + 2, "generations that are over are forgotten"
+        assert len(bench.endpoint.directory._by_ufrag) <= known + 2, "generations that are over are forgotten"
     abroad: Address = ("198.51.100.7", 7000)
     bench.endpoint.flush(bench.now)
     bench.exchange(device, seen_as=abroad)
     assert leg.session.path == (LOCAL, abroad)
     assert leg.session.ice.nominated
     bench.endpoint.remove(leg.session)
-    assert (bench.endpoint.sessions, bench.endpoint._by_ufrag) == (0, {})
+    assert (bench.endpoint.sessions, bench.endpoint.directory._by_ufrag) == (0, {})
 
 
 # -- turns: what has to be done is done a part at a time
