@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from triortc.configuration_kinds import require_kinds
@@ -90,6 +91,21 @@ class AudioEncoderConfiguration:
             raise ConfigurationError("frame_ms must be 10, 20, 40 or 60")
         if not 0 <= self.expected_loss_percent <= 100:
             raise ConfigurationError("expected_loss_percent must be 0 to 100")
+
+    def for_receiver(self, parameters: Mapping[str, str]) -> AudioEncoderConfiguration:
+        """Return these numbers, within what a receiver of Opus has declared (RFC 7587 section 6.1).
+
+        Args:
+            parameters: its format parameters. ``maxaveragebitrate`` caps the bitrate, unless it is one that Opus has
+                not, and without ``useinbandfec=1`` redundancy would be wasted on it.
+        """
+        limit = parameters.get("maxaveragebitrate", "")
+        limit_bps = int(limit) if limit.isascii() and limit.isdigit() and len(limit) <= 6 else 0
+        return replace(
+            self,
+            bitrate_bps=min(self.bitrate_bps, limit_bps) if 6_000 <= limit_bps <= 510_000 else self.bitrate_bps,
+            expected_loss_percent=self.expected_loss_percent if parameters.get("useinbandfec") == "1" else 0,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

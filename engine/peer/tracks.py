@@ -77,7 +77,7 @@ class _Encoders:
                 if kind == "video":
                     self.video = video_encoder_for(codec.name, self.video_configuration)
                 else:
-                    self.audio = audio_encoder_for(codec.name, self.audio_configuration)
+                    self.audio = audio_encoder_for(codec.name, self.audio_configuration.for_receiver(codec.parameters))
             if kind not in self.firsts:
                 self.reached[kind] = sender.reached_timestamp(codec.clock_rate, trio.current_time())
             if kind == "video" and self.video is not None and sender.ready:

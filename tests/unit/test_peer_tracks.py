@@ -10,12 +10,13 @@ import trio
 
 from support.peers import LOOPBACK, connected_pair, exchange
 from triortc import ConfigurationError, open_peer_connection
-from triortc.codecs.configuration import VideoEncoderConfiguration
-from triortc.codecs.encoders import OpusEncoder
+from triortc.codecs.configuration import AudioEncoderConfiguration, VideoEncoderConfiguration
+from triortc.codecs.encoders import AudioEncoder, OpusEncoder, audio_encoder_for
 from triortc.codecs.frames import EncodedFrame
-from triortc.codecs.registry import OPUS, PCMU
+from triortc.codecs.registry import OPUS, PCMU, with_parameters
 from triortc.codecs.sources import SourceFrame
 from triortc.codecs.testcard import TestCard, Tone
+from triortc.engine.peer import tracks
 from triortc.engine.peer.receiver import RtpReceiver
 from triortc.engine.peer.tracks import SendStatistics, decode_frames, send_frames, send_source
 from triortc.engine.rtp.header import build_header, parse_header
@@ -123,6 +124,40 @@ async def test_rfc_5104_a_storm_of_keyframe_requests_does_not_make_every_picture
         assert (len(sent), sum(sent)) == (8, keyframes)
         assert video.keyframe_requests == 8
         assert video.keyframe_requested is (keyframes == 1)  # who was not answered yet is not forgotten
+
+
+@pytest.mark.parametrize(
+    ("declared", "bitrate_bps", "loss_percent"),
+    [
+        ({"maxaveragebitrate": "8000", "useinbandfec": "1"}, 8_000, 5),
+        ({"maxaveragebitrate": "64000", "useinbandfec": "0"}, 32_000, 0),
+        ({"maxaveragebitrate": "5999"}, 32_000, 0),
+        ({"maxaveragebitrate": "9" * 30}, 32_000, 0),
+        ({"maxaveragebitrate": "-1"}, 32_000, 0),
+        ({}, 32_000, 0),
+    ],
+)
+async def test_rfc_7587_6_1_sound_is_encoded_within_what_the_peer_has_declared(
+    declared: dict[str, str], bitrate_bps: int, loss_percent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[AudioEncoderConfiguration | None] = []
+
+    def note(codec_name: str, configuration: AudioEncoderConfiguration | None = None) -> AudioEncoder:
+        made.append(configuration)
+        return audio_encoder_for(codec_name, configuration)
+
+    monkeypatch.setattr(tracks, "audio_encoder_for", note)
+
+    async def sound() -> AsyncIterator[SourceFrame]:
+        yield SourceFrame(Tone().sound(0, 960), 0.0)
+
+    async with open_peer_connection(LOOPBACK) as ours, open_peer_connection(LOOPBACK) as peer:
+        sender = ours.add_transceiver("audio").sender
+        peer.add_transceiver("audio", codecs=[with_parameters(OPUS, declared)])
+        exchange(ours, peer)
+        await send_frames(sound(), sender)
+    expected = AudioEncoderConfiguration(bitrate_bps=bitrate_bps, expected_loss_percent=loss_percent)
+    assert made == [expected]
 
 
 async def test_frames_that_are_none_are_told_what_they_must_be() -> None:
