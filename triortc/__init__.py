@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from triortc.engine.peer.playout import ReceivedFrame
     from triortc.engine.peer.receiver import RtpReceiver
     from triortc.engine.peer.sender import RtpSender
+    from triortc.engine.peer.shared_frames import SharedFrames, open_shared_frames
     from triortc.engine.peer.tracks import DecodedFrame, decode_frames, send_frames, send_source
     from triortc.engine.peer.transceiver import RtpTransceiver
     from triortc.engine.session.configuration import SessionConfiguration
@@ -95,6 +96,7 @@ __all__ = [
     "SdpError",
     "ServerConfiguration",
     "SessionConfiguration",
+    "SharedFrames",
     "SignalingError",
     "SourceFrame",
     "SrtpError",
@@ -110,6 +112,7 @@ __all__ = [
     "open_engine",
     "open_peer_connection",
     "open_recording",
+    "open_shared_frames",
     "send_frames",
     "send_source",
 ]
@@ -142,6 +145,7 @@ _HOMES: Final = {
     "RunningServer": "triortc.signaling.app",
     "ServerConfiguration": "triortc.signaling.app",
     "SessionConfiguration": "triortc.engine.session.configuration",
+    "SharedFrames": "triortc.engine.peer.shared_frames",
     "SourceFrame": "triortc.codecs.sources",
     "TestCardSource": "triortc.codecs.sources",
     "VideoEncoderConfiguration": "triortc.codecs.configuration",
@@ -151,6 +155,7 @@ _HOMES: Final = {
     "open_engine": "triortc.signaling.engine",
     "open_peer_connection": "triortc.engine.peer.connection",
     "open_recording": "triortc.codecs.recording",
+    "open_shared_frames": "triortc.engine.peer.shared_frames",
     "send_frames": "triortc.engine.peer.tracks",
     "send_source": "triortc.engine.peer.tracks",
 }

@@ -27,7 +27,7 @@ from triortc.engine.peer.receiver import RtpReceiver
 from triortc.engine.peer.sender import RtpSender
 from triortc.errors import ConfigurationError
 
-__all__ = ["DecodedFrame", "SendStatistics", "decode_frames", "send_frames", "send_source"]
+__all__ = ["DecodedFrame", "SendStatistics", "decode_frames", "require_source_frame", "send_frames", "send_source"]
 
 #: A picture that is later than this is not encoded: a slow machine shows fewer pictures rather than older ones.
 _MAX_PICTURE_DELAY_S: Final = 0.15
@@ -185,6 +185,15 @@ async def send_source(
         source.close()
 
 
+def require_source_frame(item: object) -> None:
+    """What is to be sent is a `SourceFrame`; anything else raises `ConfigurationError`, in words."""
+    if not isinstance(item, SourceFrame):
+        raise ConfigurationError(
+            f"what is sent are SourceFrames, not {type(item).__name__}: of an array it is "
+            "SourceFrame(av.VideoFrame.from_ndarray(array, format='rgb24'), time_s)"
+        )
+
+
 async def send_frames(
     frames: AsyncIterable[SourceFrame],
     *senders: RtpSender,
@@ -219,11 +228,7 @@ async def send_frames(
         if isinstance(frames, AsyncGenerator):
             await stack.enter_async_context(aclosing(frames))
         async for item in frames:
-            if not isinstance(item, SourceFrame):
-                raise ConfigurationError(
-                    f"send_frames takes SourceFrames, not {type(item).__name__}: of an array it is "
-                    "SourceFrame(av.VideoFrame.from_ndarray(array, format='rgb24'), time_s)"
-                )
+            require_source_frame(item)
             if all(sender.closed for sender in senders):
                 return
             encoders.prepare()

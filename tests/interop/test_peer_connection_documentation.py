@@ -122,6 +122,17 @@ async def test_a_camera_is_shown_and_goes_on_to_a_third_peer_undecoded(shown: di
         nursery.cancel_scope.cancel()
 
 
+async def test_one_camera_is_shown_to_two_peers(shown: dict[str, Any]) -> None:
+    async with connected_pair() as (first, one), connected_pair() as (second, other), trio.open_nursery() as nursery:
+        pictures = shown["camera"]("testsrc=size=320x240:rate=30,realtime", "lavfi")
+        senders = [connection.transceivers[1].sender for connection in (first, second)]
+        nursery.start_soon(shown["broadcast"], pictures, senders)
+        for viewer in (one, other):
+            with trio.fail_after(20):
+                assert 0 < await shown["brightness"](viewer.transceivers[1].receiver) < 255
+        nursery.cancel_scope.cancel()
+
+
 async def test_an_encoder_of_ones_own_feeds_a_sender_as_it_is_shown(shown: dict[str, Any]) -> None:
     async with connected_pair() as (offerer, answerer):
         sender, card = offerer.transceivers[1].sender, TestCard(320, 240)
