@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import gc
+import ssl
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+import trio
+import trio.testing
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from support.signaling_host import Transport, hello, open_signaling_host
+from support.signaling_host import Transport, certificate, hello, open_signaling_host
+from triortc.signaling.certificates import server_context
 from triortc.signaling.connection import Connection
 from triortc.signaling.link import Link
 from triortc.signaling.server import SignalServer
@@ -67,3 +73,19 @@ async def test_a_connection_that_never_said_hello_goes_as_well(transport: Transp
         await hello(host, channel)
     del host, channel
     assert alive() == before
+
+
+@pytest.mark.usefixtures("without_collector")
+async def test_a_connection_over_tls_goes_as_well() -> None:
+    async with open_signaling_host("websocket") as host, trio.open_nursery() as nursery:
+        ours, theirs = trio.testing.memory_stream_pair()
+        served = trio.SSLStream(ours, server_context(certificate()), server_side=True, https_compatible=True)
+        seen = weakref.ref(served)
+        nursery.start_soon(host.http.serve, served)
+        del ours, served
+        trusting = ssl.create_default_context(cadata=certificate().certificate.public_bytes(Encoding.PEM).decode())
+        async with trio.SSLStream(theirs, trusting, server_hostname="localhost", https_compatible=True) as client:
+            await client.send_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            assert (await client.receive_some(4096)).startswith(b"HTTP/1.1 200")
+        await trio.testing.wait_all_tasks_blocked()
+        assert seen() is None
