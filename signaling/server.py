@@ -228,7 +228,7 @@ class SignalServer:
         servers = tuple(dict(server) for server in c.ice_servers)
         if c.turn is None:
             return servers
-        session.set_ice_renewal(trio.current_time() + c.turn.renew_after_s, lambda: self._ice_servers(session))
+        session.set_ice_renewal(trio.current_time() + c.turn.renew_after_s, self._ice_servers)
         return (*servers, turn_server(c.turn, session.address, self._wall_ms() / 1000))
 
     def parted(self, session: SignalingSession, link: Link) -> None:

@@ -113,7 +113,7 @@ class SignalingSession:
         self._expiry_told = False
         self._exp_at_ms = 0
         self._renew_ice_at = float("inf")
-        self._renewed_ice: Callable[[], tuple[dict[str, Any], ...]] = tuple
+        self._make_ice: Callable[[SignalingSession], tuple[dict[str, Any], ...]] | None = None
 
     # --- connections
 
@@ -398,10 +398,13 @@ class SignalingSession:
         self._warn_at = self._expires_at - skew_s - _EXPIRY_WARNING_S
         self._expiry_told = False
 
-    def set_ice_renewal(self, at: float, make: Callable[[], tuple[dict[str, Any], ...]]) -> None:
-        """Tell the device of other ICE servers at that time (seconds, monotonic), if it is connected then."""
+    def set_ice_renewal(self, at: float, make: Callable[[SignalingSession], tuple[dict[str, Any], ...]]) -> None:
+        """Tell the device of other ICE servers at that time (seconds, monotonic), if it is connected then.
+
+        `make` gets the session, and does not hold it.
+        """
         self._renew_ice_at = at
-        self._renewed_ice = make
+        self._make_ice = make
 
     def next_deadline(self) -> float:
         """When `handle_timeout` wants to be called while a connection is attached."""
@@ -421,9 +424,9 @@ class SignalingSession:
         if not self._expiry_told and now >= self._warn_at:
             self._expiry_told = True
             self.push_event("auth.expiring", {"exp_at": self._exp_at_ms})
-        if now >= self._renew_ice_at:
+        if now >= self._renew_ice_at and self._make_ice is not None:
             self._renew_ice_at = float("inf")  # until the new ones are made
-            self.push_event("session.ice_servers", {"ice_servers": self._renewed_ice()})
+            self.push_event("session.ice_servers", {"ice_servers": self._make_ice(self)})
         if now >= self._expires_at and not self.busy:
             link.close(CloseCode.AUTHENTICATION, "the token has run out", error="auth.expired")
 

@@ -13,16 +13,19 @@ import trio
 import trio.testing
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from support.signaling_host import Transport, certificate, hello, open_signaling_host
+from support.signaling_host import Transport, address, certificate, hello, open_signaling_host
 from triortc.signaling.certificates import server_context
+from triortc.signaling.configuration import SignalingConfiguration
 from triortc.signaling.connection import Connection
 from triortc.signaling.link import Link
 from triortc.signaling.server import SignalServer
 from triortc.signaling.session import SignalingSession
+from triortc.signaling.turn_credentials import TurnConfiguration
 from triortc.signaling.websocket import WebSocketChannel
 from triortc.signaling.webtransport.channel import ConnectionOwner, WebTransportChannel
 from triortc.signaling.webtransport.quic import ReadPacedQuicConnection
 from triortc.signaling.webtransport.session import WebTransportSession
+from triortc.signaling.wire import encode_message
 
 
 @pytest.fixture
@@ -73,6 +76,22 @@ async def test_a_connection_that_never_said_hello_goes_as_well(transport: Transp
         await hello(host, channel)
     del host, channel
     assert alive() == before
+
+
+@pytest.mark.usefixtures("without_collector")
+async def test_a_device_with_turn_credentials_goes_as_well_when_it_leaves() -> None:
+    turn = TurnConfiguration(("turn:turn.example",), "sixteen characters")
+    async with open_signaling_host("memory", configuration=SignalingConfiguration(turn=turn)) as host:
+        async with host.open_channel() as channel:
+            await hello(host, channel)
+            known = host.server._book.of(address())
+            assert known is not None
+            seen = weakref.ref(known)
+            del known
+            await channel.send(encode_message("bye", {"code": 4000}))
+            await host.calls.wait_for("gone")
+        await trio.testing.wait_all_tasks_blocked()
+        assert seen() is None
 
 
 @pytest.mark.usefixtures("without_collector")
