@@ -77,6 +77,8 @@ class OutboundStream:
         "_follows",
         "_payload_type",
         "_rtx",
+        "_rtx_sequence_number",
+        "_rtx_ssrc",
         "_sender",
         "_source_offset",
         "_timestamp_shift",
@@ -119,28 +121,27 @@ class OutboundStream:
         self.flow: OpenFlow | None = None
         repairs = any("nack" in codec.feedback for codec in section.codecs)
         self.history = RetransmissionHistory(retransmission) if repairs else None
-        types = _rtx_payload_types(section)
-        self._rtx = (
-            RtxSender(source.rtx_ssrc, types, source.rtx_first_sequence_number)
-            if types and section.local_rtx_ssrc is not None
-            else None
-        )
+        self._rtx: RtxSender | None = None
+        self._rtx_ssrc, self._rtx_sequence_number = source.rtx_ssrc, source.rtx_first_sequence_number
         self.configure(section)
 
     def configure(self, section: NegotiatedMedia) -> None:
         """Take over what was negotiated again."""
         self.close_flow()
         self.section = section
-        before = self._transport_cc_id, self._abs_send_time_id
+        before = self._transport_cc_id, self._abs_send_time_id, self.has_rtx
         transport_cc = section.sendable_id(TRANSPORT_WIDE_CC_URI)
         abs_send_time = section.sendable_id(ABS_SEND_TIME_URI)
         self._transport_cc_id = transport_cc if 0 < transport_cc < 15 else 0
         # The receiver estimates from abs-send-time only where it does not report arrivals, so one of them is enough.
         self._abs_send_time_id = abs_send_time if 0 < abs_send_time < 15 and not self._transport_cc_id else 0
-        if self.history is not None and before != (self._transport_cc_id, self._abs_send_time_id):
-            self.history.clear()  # its headers have their values elsewhere
         if self._rtx is not None:
-            self._rtx = RtxSender(self._rtx.ssrc, _rtx_payload_types(section), self._rtx.sequence_number)
+            self._rtx_sequence_number = self._rtx.sequence_number
+        types = _rtx_payload_types(section)
+        is_wanted = bool(types) and section.local_rtx_ssrc is not None
+        self._rtx = RtxSender(self._rtx_ssrc, types, self._rtx_sequence_number) if is_wanted else None
+        if self.history is not None and before != (self._transport_cc_id, self._abs_send_time_id, self.has_rtx):
+            self.history.clear()  # its headers have their values elsewhere, or it holds what was protected
 
     @property
     def sender(self) -> Sender:

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from support.session_host import SessionHost, connect, negotiate
+from support.session_host import SessionHost, collect, connect, connected, negotiate, send_video, two
 from support.virtual_network import Conditions, Nat, VirtualNetwork
 from triortc.codecs.registry import DEFAULT_CODECS, VP8, VP9, Codec, MediaKind
 from triortc.engine.address import Address
@@ -17,52 +17,8 @@ from triortc.engine.congestion.send_side import SendSideEstimator
 from triortc.engine.rtcp.ntp import unix_to_ntp
 from triortc.engine.rtcp.packets import SenderReport, TransportFeedback
 from triortc.engine.rtcp.transport_feedback import TICK_US
-from triortc.engine.rtp.extensions import ABS_SEND_TIME_URI, TRANSPORT_WIDE_CC_URI, find_element
-from triortc.engine.rtp.header import SEQUENCE_NUMBER, RtpHeader
 from triortc.engine.session.events import ConnectionState, ConnectionStateChanged, SessionResumed, SessionSilent
-from triortc.engine.session.inbound import InboundStream
-from triortc.engine.session.outbound import OutboundStream
-from triortc.engine.session.session import Session
 from triortc.errors import ConfigurationError
-
-
-def two(network: VirtualNetwork, seed: int = 1) -> tuple[SessionHost, SessionHost]:
-    return (
-        SessionHost(2 * seed, ("10.0.0.1", 5000), controlling=True),
-        SessionHost(2 * seed + 1, ("10.0.0.2", 6000), controlling=False),
-    )
-
-
-def connected(
-    conditions: Conditions | None = None, *, seed: int = 0
-) -> tuple[VirtualNetwork, SessionHost, SessionHost]:
-    """A network with a client and a server that have found each other on it."""
-    network = VirtualNetwork(seed=seed, conditions=conditions)
-    client, server = two(network)
-    assert connect(network, client, server)
-    return network, client, server
-
-
-def collect(session: Session) -> list[tuple[str, int, bytes]]:
-    """What the session receives, as (kind, sequence number, payload)."""
-    found: list[tuple[str, int, bytes]] = []
-
-    def deliver(stream: InboundStream, header: RtpHeader, packet: memoryview, payload: memoryview, now: float) -> None:
-        found.append((stream.kind, header[SEQUENCE_NUMBER], bytes(payload)))
-
-    def on_stream(stream: InboundStream) -> None:
-        stream.deliver = deliver
-
-    session.media.on_stream = on_stream
-    return found
-
-
-def send_video(host: SessionHost, count: int, now: float, first: int = 0, size: int = 800) -> None:
-    stream = host.session.media.outbound("video")
-    assert stream is not None
-    for n in range(first, first + count):
-        payload = b"\x10\x01" + n.to_bytes(2, "big") + bytes(size)
-        stream.send(True, 96, (stream.first_sequence_number + n) & 0xFFFF, 3000 * n, b"", payload, now)
 
 
 def test_connects_within_five_round_trips_when_nothing_is_lost() -> None:
@@ -295,51 +251,6 @@ def test_transport_feedback_tells_when_packets_arrived_however_late_they_are_tak
     assert all(abs(after - before - 4000) <= TICK_US for before, after in pairwise(arrivals_us))
 
 
-def test_rfc_4585_a_packet_that_was_lost_comes_again_as_rtx() -> None:
-    network, client, server = connected()
-    received = collect(server.session)
-    send_video(client, 3, network.now)
-    network.run_for(0.05)
-    network.block("10.0.0.1", "10.0.0.2", both_ways=False)
-    send_video(client, 1, network.now, first=3)
-    network.run_for(0.001)
-    network.unblock("10.0.0.1", "10.0.0.2")
-    send_video(client, 3, network.now, first=4)
-    network.run_for(0.3)
-    assert sorted({payload[2:4] for _, _, payload in received}) == [n.to_bytes(2, "big") for n in range(7)]
-    stream = next(iter(server.session.media.inbound.values()))
-    assert stream.retransmissions.restored == 1
-    asked = client.session.media.outbound("video")
-    assert asked is not None
-    assert asked.history is not None
-    assert (stream.nacks_sent, asked.nacks_received, asked.history.packets_resent) == (1, 1, 1)
-
-
-def test_rfc_4585_every_packet_of_a_long_loss_is_asked_for_in_the_first_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[int, ...]] = []
-
-    def retransmit(stream: OutboundStream, sequence_numbers: tuple[int, ...], now: float) -> int:
-        asked.append(sequence_numbers)
-        return 0
-
-    monkeypatch.setattr(OutboundStream, "retransmit", retransmit)
-    network, client, server = connected(Conditions(delay_s=0.02))
-    collect(server.session)
-    send_video(client, 3, network.now)
-    network.run_for(0.1)
-    network.block("10.0.0.1", "10.0.0.2", both_ways=False)
-    send_video(client, 450, network.now, first=3, size=50)
-    network.run_for(0.001)
-    network.unblock("10.0.0.1", "10.0.0.2")
-    send_video(client, 3, network.now, first=453)
-    network.run_for(0.05)
-    stream = client.session.media.outbound("video")
-    assert stream is not None
-    lost = [(stream.first_sequence_number + n) & 0xFFFF for n in range(3, 453)]
-    assert [number for numbers in asked for number in numbers] == lost
-    assert all(len(numbers) <= 200 for numbers in asked)  # apart, 200 are 812 bytes: none is larger than the path's MTU
-
-
 def test_media_from_a_new_address_moves_the_path_once_a_check_has_come_through() -> None:
     network = VirtualNetwork()
     client, server = two(network)
@@ -416,36 +327,6 @@ def test_a_limit_is_told_at_once_when_it_falls_and_with_a_report_when_it_grows()
     assert network.sent - sent < 5
     network.run_for(2.0)
     assert estimator.target_bps == pytest.approx(301_049, rel=0.001)
-
-
-def test_rfc_4588_a_retransmission_carries_the_time_at_which_it_is_sent() -> None:
-    network = VirtualNetwork()
-    client, server = two(network)
-    times: list[int] = []
-
-    def deliver(stream: InboundStream, header: RtpHeader, packet: memoryview, payload: memoryview, now: float) -> None:
-        found = find_element(packet, header, section.extensions[ABS_SEND_TIME_URI])
-        assert found is not None
-        times.append(int.from_bytes(packet[found[0] : found[0] + 3], "big"))
-
-    def on_stream(stream: InboundStream) -> None:
-        stream.deliver = deliver
-
-    server.session.media.on_stream = on_stream
-    assert connect(network, client, server)
-    stream = client.session.media.outbound("video")
-    assert stream is not None
-    section = replace(
-        stream.section,
-        extensions={uri: n for uri, n in stream.section.extensions.items() if uri != TRANSPORT_WIDE_CC_URI},
-    )
-    stream.configure(section)
-    send_video(client, 1, network.now)
-    network.run_for(0.5)
-    stream.retransmit((stream.first_sequence_number,), network.now)
-    network.run_for(0.1)
-    assert len(times) == 2
-    assert (times[1] - times[0]) & 0xFFFFFF == pytest.approx(0.5 * 262144, abs=2)
 
 
 def test_more_sources_than_allowed_replace_the_oldest_not_the_newest() -> None:

@@ -9,20 +9,22 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Protocol
 
-from support.virtual_network import Address, VirtualNetwork, seeded_random_bytes
+from support.virtual_network import Address, Conditions, VirtualNetwork, seeded_random_bytes
 from triortc.codecs.registry import DEFAULT_CODECS, Codec, MediaKind
 from triortc.engine.datagrams import DatagramBatch
 from triortc.engine.dtls.certificate import Certificate
 from triortc.engine.ice.configuration import IceConfiguration
+from triortc.engine.rtp.header import SEQUENCE_NUMBER, RtpHeader
 from triortc.engine.sdp.local import AnswerConstraints
 from triortc.engine.sdp.negotiated import Negotiated
 from triortc.engine.sdp.negotiation import apply_answer, create_answer, create_offer
 from triortc.engine.session.configuration import SessionConfiguration
 from triortc.engine.session.description import describe_media, describe_transport
 from triortc.engine.session.events import SessionEvent
+from triortc.engine.session.inbound import InboundStream
 from triortc.engine.session.session import Session
 
-__all__ = ["Core", "SessionHost", "connect", "negotiate"]
+__all__ = ["Core", "SessionHost", "collect", "connect", "connected", "negotiate", "send_video", "two"]
 
 
 class Core(Protocol):
@@ -176,3 +178,44 @@ def connect(
         network.attach(host, host.address)
     negotiate(offerer.session, answerer.session, network.now, codecs=codecs)
     return network.run_until(lambda: offerer.session.media.secured and answerer.session.media.secured, timeout_s=10.0)
+
+
+def two(network: VirtualNetwork, seed: int = 1) -> tuple[SessionHost, SessionHost]:
+    """A client that offers and a server."""
+    return (
+        SessionHost(2 * seed, ("10.0.0.1", 5000), controlling=True),
+        SessionHost(2 * seed + 1, ("10.0.0.2", 6000), controlling=False),
+    )
+
+
+def connected(
+    conditions: Conditions | None = None, *, seed: int = 0
+) -> tuple[VirtualNetwork, SessionHost, SessionHost]:
+    """A network with a client and a server that have found each other on it."""
+    network = VirtualNetwork(seed=seed, conditions=conditions)
+    client, server = two(network)
+    assert connect(network, client, server)
+    return network, client, server
+
+
+def collect(session: Session) -> list[tuple[str, int, bytes]]:
+    """What the session receives, as (kind, sequence number, payload)."""
+    found: list[tuple[str, int, bytes]] = []
+
+    def deliver(stream: InboundStream, header: RtpHeader, packet: memoryview, payload: memoryview, now: float) -> None:
+        found.append((stream.kind, header[SEQUENCE_NUMBER], bytes(payload)))
+
+    def on_stream(stream: InboundStream) -> None:
+        stream.deliver = deliver
+
+    session.media.on_stream = on_stream
+    return found
+
+
+def send_video(host: SessionHost, count: int, now: float, first: int = 0, size: int = 800) -> None:
+    """Send VP8 packets that carry their number, from `first` on."""
+    stream = host.session.media.outbound("video")
+    assert stream is not None
+    for n in range(first, first + count):
+        payload = b"\x10\x01" + n.to_bytes(2, "big") + bytes(size)
+        stream.send(True, 96, (stream.first_sequence_number + n) & 0xFFFF, 3000 * n, b"", payload, now)
