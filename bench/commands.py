@@ -49,7 +49,7 @@ _WEB_FONT: Final = re.compile(r"@font-face \{.*?\}", re.DOTALL)
     default=Path("demo-output"),
     show_default=True,
     type=click.Path(path_type=Path),
-    help="Folder for call.webm, snapshot.png and timeline.svg.",
+    help="Folder for call.webm, snapshot.png and, of what is printed, timeline.svg.",
 )
 @click.option("--quiet", is_flag=True, help="Print nothing but what failed.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: figures, expectations, time line, files.")
@@ -76,6 +76,7 @@ def demo(out: Path, quiet: bool, as_json: bool) -> None:
         print_outcome(outcome, console)
         picture = _WEB_FONT.sub("", console.export_svg(title="triortc demo"))
         (out / "timeline.svg").write_text(picture, encoding="utf-8")
+        click.echo(f"wrote {out / 'timeline.svg'}")
     if quiet:
         for failure in outcome.failures:
             click.echo(f"failed: {failure}", err=True)

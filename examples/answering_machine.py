@@ -17,7 +17,6 @@ import httpx
 import trio
 
 import triortc
-from triortc.codecs.recorder import Recorder, RecordingResult
 from triortc.codecs.registry import OPUS, VP8
 from triortc.signaling.client import ClientDevice, SignalClient, connect_websocket, open_signal_client
 
@@ -25,7 +24,7 @@ from triortc.signaling.client import ClientDevice, SignalClient, connect_websock
 CONFIGURATION = triortc.PeerConfiguration(endpoint=triortc.EndpointConfiguration(loopback=True))
 
 
-async def record(receiver: triortc.RtpReceiver, track: str, recorder: Recorder) -> None:
+async def record(receiver: triortc.RtpReceiver, track: str, recorder: triortc.Recorder) -> None:
     """Write what comes, as it was encoded."""
     async for received in receiver.frames():
         if not received.lost:
@@ -38,7 +37,7 @@ async def hang_up(signal: SignalClient, session: str) -> None:
         await signal.command("call.hangup", session=session)
 
 
-async def take_call(signal: SignalClient, session: str, film: str | None, folder: Path) -> RecordingResult:
+async def take_call(signal: SignalClient, session: str, film: str | None, folder: Path) -> triortc.RecordingResult:
     """Answer, play and record until somebody hangs up."""
     threads = triortc.CodecThreads()
     async with (

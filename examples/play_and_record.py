@@ -13,7 +13,6 @@ from pathlib import Path
 import trio
 
 import triortc
-from triortc.codecs.recorder import Recorder
 from triortc.codecs.registry import OPUS, VP8
 
 #: Loopback is left out of descriptions unless it is asked for: a peer elsewhere could not use it.
@@ -26,7 +25,7 @@ def negotiate(player: triortc.PeerConnection, listener: triortc.PeerConnection) 
     player.set_remote_description(listener.set_local_description())
 
 
-async def record(receiver: triortc.RtpReceiver, track: str, recorder: Recorder) -> None:
+async def record(receiver: triortc.RtpReceiver, track: str, recorder: triortc.Recorder) -> None:
     """Write what a receiver gets, until the connection is closed."""
     async for received in receiver.frames():
         if not received.lost:

@@ -31,6 +31,7 @@ from triortc.errors import (
 if TYPE_CHECKING:
     from triortc.codecs.configuration import AudioEncoderConfiguration, VideoEncoderConfiguration
     from triortc.codecs.frames import EncodedFrame
+    from triortc.codecs.recorder import Recorder, RecordingResult
     from triortc.codecs.recording import open_recording
     from triortc.codecs.recording_track import RecorderTrack
     from triortc.codecs.sources import MediaFileSource, MediaSource, SourceFrame, TestCardSource
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from triortc.engine.peer.receiver import RtpReceiver
     from triortc.engine.peer.sender import RtpSender
     from triortc.engine.peer.shared_frames import SharedFrames, open_shared_frames
-    from triortc.engine.peer.tracks import DecodedFrame, decode_frames, send_frames, send_source
+    from triortc.engine.peer.tracks import DecodedFrame, SendStatistics, decode_frames, send_frames, send_source
     from triortc.engine.peer.transceiver import RtpTransceiver
     from triortc.engine.session.configuration import SessionConfiguration
     from triortc.engine.workers.configuration import WorkerConfiguration
@@ -84,8 +85,10 @@ __all__ = [
     "PeerConnection",
     "ProtocolError",
     "ReceivedFrame",
+    "Recorder",
     "RecorderTrack",
     "RecordingConfiguration",
+    "RecordingResult",
     "RtcSessionDescription",
     "RtpError",
     "RtpReceiver",
@@ -94,6 +97,7 @@ __all__ = [
     "RunningCall",
     "RunningServer",
     "SdpError",
+    "SendStatistics",
     "ServerConfiguration",
     "SessionConfiguration",
     "SharedFrames",
@@ -135,14 +139,17 @@ _HOMES: Final = {
     "PeerConfiguration": "triortc.engine.peer.configuration",
     "PeerConnection": "triortc.engine.peer.connection",
     "ReceivedFrame": "triortc.engine.peer.playout",
+    "Recorder": "triortc.codecs.recorder",
     "RecorderTrack": "triortc.codecs.recording_track",
     "RecordingConfiguration": "triortc.engine.calls.call_recording",
+    "RecordingResult": "triortc.codecs.recorder",
     "RtcSessionDescription": "triortc.engine.peer.description",
     "RtpReceiver": "triortc.engine.peer.receiver",
     "RtpSender": "triortc.engine.peer.sender",
     "RtpTransceiver": "triortc.engine.peer.transceiver",
     "RunningCall": "triortc.engine.calls.running_calls",
     "RunningServer": "triortc.signaling.app",
+    "SendStatistics": "triortc.engine.peer.tracks",
     "ServerConfiguration": "triortc.signaling.app",
     "SessionConfiguration": "triortc.engine.session.configuration",
     "SharedFrames": "triortc.engine.peer.shared_frames",

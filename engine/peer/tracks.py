@@ -39,11 +39,15 @@ _Encoded: TypeAlias = tuple[RtpSender, Sequence[EncodedFrame]]
 
 @dataclass(slots=True)
 class SendStatistics:
-    """What `send_source` has done, for whoever watches it."""
+    """What `send_source` or `send_frames` has done, for whoever watches it.
+
+    Attributes:
+        pictures, sounds: what was encoded.
+        skipped: pictures that were too late to be encoded, or that nobody could receive yet.
+    """
 
     pictures: int = 0
     sounds: int = 0
-    #: Pictures that were too late to be encoded, or that nobody could receive yet.
     skipped: int = 0
 
 
