@@ -130,7 +130,7 @@ async def open_relay_server(
             trio.lowlevel.add_instrument(watch)
             legs.endpoint.watch_turns(watch)
         site = RelaySite(legs, watch)
-        server = HttpServer(site=site, upgraded=_no_websocket, may_upgrade=lambda upgrading: False)
+        server = HttpServer(site=site, upgraded=_no_websocket, may_upgrade=lambda upgrading, peer: False)
         settle_collector()
         async with trio.open_nursery() as nursery:
             listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")

@@ -472,7 +472,8 @@ async def _opened(store: StateStore | None) -> AsyncGenerator[StateStore]:
 
 
 async def _serve_channel(signaling: SignalServer, channel: ServedChannel, context: UpgradeContext) -> None:
-    await signaling.serve(channel, foreign_origin=context.origin if context.foreign else None)
+    foreign = context.origin if context.foreign else None
+    await signaling.serve(channel, foreign_origin=foreign, peer=context.peer)
 
 
 def _development_certificate(configuration: ServerConfiguration) -> ServerCertificate:

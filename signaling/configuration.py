@@ -41,6 +41,8 @@ class SignalingConfiguration:
         reply_lifetime_s, cached_replies, cached_reply_bytes: the memory that makes commands idempotent, a device.
         close_timeout_s: how long a closing connection may take to write what is left and to shake hands.
         max_handshakes: connections that have not said `hello` yet.
+        max_handshakes_per_address: the same from one address, of IPv6 from one network of 64 bits, so that one address
+            keeps nobody else out; 0: no limit, for a server behind a proxy. This machine's own are not counted.
         max_sessions: signaling sessions, connected or resumable.
         max_sessions_per_organization: the same of one tenant.
         max_devices: signaling sessions of one principal.
@@ -79,6 +81,7 @@ class SignalingConfiguration:
     cached_reply_bytes: int = 1024 * 1024
     close_timeout_s: float = 2.0
     max_handshakes: int = 1000
+    max_handshakes_per_address: int = 250
     max_sessions: int = 20_000
     max_sessions_per_organization: int = 20_000
     max_devices: int = 16

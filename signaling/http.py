@@ -27,12 +27,14 @@ from triortc.signaling.site import Request, Responder, Response
 from triortc.signaling.websocket import WebSocketChannel, accept_websocket
 from triortc.signaling.wire import PROTOCOL
 
-__all__ = ["SIGNAL_PATH", "HttpCounters", "HttpServer", "UpgradeContext", "peer_host", "subscriber"]
+__all__ = ["OWN_MACHINE", "SIGNAL_PATH", "HttpCounters", "HttpServer", "UpgradeContext", "peer_host", "subscriber"]
 
 _logger: Final = logging.getLogger("triortc.http")
 SIGNAL_PATH: Final = "/v1/signal"
 #: A body comes in as many pieces as there are chunks and segments; each takes the same time, however small it is.
 _MAX_BODY_PIECES: Final = 256
+#: Not counted by address: nobody of the network is there, or the proxy that everybody comes through.
+OWN_MACHINE: Final = ("", "127.0.0.1", "::1")
 #: What a host and a port are written with (RFC 3986 section 3.2.2; a name of other letters comes as punycode).
 _AUTHORITY: Final = re.compile(r"[A-Za-z0-9._~%:\[\]-]{1,255}")
 
@@ -58,10 +60,12 @@ class UpgradeContext:
     Attributes:
         origin: the page's origin; None: not a browser.
         foreign: whether that is another origin than ours.
+        peer: what connections from its address are counted by; empty: they are not, because it is this machine.
     """
 
     origin: str | None
     foreign: bool
+    peer: str = ""
 
 
 class _RefusedError(Exception):
@@ -78,7 +82,8 @@ class HttpServer:
     Args:
         site: answers what is not an upgrade.
         upgraded: takes over a WebSocket; the socket is closed when it returns.
-        may_upgrade: whether one more signaling connection may begin now, besides so many that are being upgraded.
+        may_upgrade: whether one more signaling connection of a peer may begin now, besides so many that are being
+            upgraded.
         configuration: limits and timers.
         host_names: the names that `Host` may hold; None: any.
         scheme: `http` or `https`.
@@ -89,7 +94,7 @@ class HttpServer:
         *,
         site: Responder,
         upgraded: Callable[[WebSocketChannel, UpgradeContext], Awaitable[None]],
-        may_upgrade: Callable[[int], bool],
+        may_upgrade: Callable[[int, str], bool],
         configuration: HttpConfiguration | None = None,
         host_names: Collection[str] | None = None,
         scheme: str = "http",
@@ -123,7 +128,7 @@ class HttpServer:
             self.open_connections += 1
             self._per_host[counted] = self._per_host.get(counted, 0) + 1
             try:
-                upgraded = await self._requests(stream)
+                upgraded = await self._requests(stream, "" if host in OWN_MACHINE else counted)
                 if upgraded is not None:
                     await self._upgraded(*upgraded)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -148,9 +153,9 @@ class HttpServer:
         if self.open_connections >= limits.max_connections:
             return False
         most = limits.max_connections_per_address
-        return not most or host in ("", "127.0.0.1", "::1") or self._per_host.get(subscriber(host), 0) < most
+        return not most or host in OWN_MACHINE or self._per_host.get(subscriber(host), 0) < most
 
-    async def _requests(self, stream: trio.abc.Stream) -> tuple[WebSocketChannel, UpgradeContext] | None:
+    async def _requests(self, stream: trio.abc.Stream, peer: str) -> tuple[WebSocketChannel, UpgradeContext] | None:
         """Answer requests, until the connection is over or becomes a WebSocket's."""
         limits = self._configuration
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.max_head_bytes)
@@ -172,7 +177,7 @@ class HttpServer:
                 headers = _headers(head)
                 self._check_host(headers)
                 if head.target.partition(b"?")[0] == SIGNAL_PATH.encode():
-                    context = self._check_upgrade(head, headers)
+                    context = self._check_upgrade(head, headers, peer)
                     channel = await self._websocket(connection, head, stream)
                     return None if channel is None else (channel, context)
                 with trio.move_on_after(limits.request_timeout_s) as reading:
@@ -247,7 +252,7 @@ class HttpServer:
             self.counters.refused_hosts += 1
             raise _RefusedError(Response(421, b"this server does not have that name\n"))
 
-    def _check_upgrade(self, head: h11.Request, headers: dict[str, str]) -> UpgradeContext:
+    def _check_upgrade(self, head: h11.Request, headers: dict[str, str], peer: str) -> UpgradeContext:
         upgrade = headers.get("upgrade", "").lower() == "websocket"
         if head.method != b"GET" or not upgrade or headers.get("sec-websocket-version") != "13":
             wanted = (("upgrade", "websocket"), ("sec-websocket-version", "13"))
@@ -261,10 +266,10 @@ class HttpServer:
         if not origin_is_allowed(origin, headers["host"], self._scheme, self._configuration.allowed_origins):
             self.counters.refused_origins += 1
             raise _RefusedError(Response(403, b"a page of this origin may not connect\n"))
-        if not self._may_upgrade(self._upgrading):
+        if not self._may_upgrade(self._upgrading, peer):
             raise _RefusedError(Response(503, b"too many connections wait for their hello\n"))
         foreign = origin is not None and not same_origin(origin, headers["host"], self._scheme)
-        return UpgradeContext(origin, foreign)
+        return UpgradeContext(origin, foreign, peer)
 
     # --- writing
 

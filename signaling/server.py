@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import fields
@@ -94,6 +95,7 @@ class SignalServer:
         self._book = SessionBook(self._configuration, random_bytes=random_bytes, wall_ms=wall_ms)
         self._claims: dict[SignalingSession, Claims] = {}
         self._told: tuple[Notification | None, msgspec.Raw] = None, msgspec.Raw(b"null")
+        self._handshakes_of: Counter[str] = Counter()
         self._expiry = trio.CancelScope()
         self._clock = DeadlineClock()
         self._writes = TurnWrites()
@@ -109,29 +111,38 @@ class SignalServer:
         """Whether devices are sent elsewhere."""
         return self._draining
 
-    def may_greet(self, arriving: int = 0) -> bool:
+    def may_greet(self, arriving: int = 0, peer: str = "") -> bool:
         """Whether one more connection may begin its handshake.
 
         Args:
             arriving: connections that may, and have not come here yet.
+            peer: what connections from its address are counted by; empty: they are not.
         """
-        return self.counters.handshakes + arriving < self._configuration.max_handshakes
+        c = self._configuration
+        if peer and 0 < c.max_handshakes_per_address <= self._handshakes_of[peer]:
+            return False
+        return self.counters.handshakes + arriving < c.max_handshakes
 
-    async def serve(self, channel: ServedChannel, *, foreign_origin: str | None = None) -> None:
+    async def serve(self, channel: ServedChannel, *, foreign_origin: str | None = None, peer: str = "") -> None:
         """Serve one connection to its end.
 
         Args:
             channel: where its messages travel; closed at the end.
             foreign_origin: the origin of the page behind it, unless that is our own.
+            peer: as for `may_greet`.
         """
         greeter = _Greeter(self, foreign_origin)
         connection = Connection(channel, greeter, self._configuration, self._wall_ms, self._clock, self._writes)
         self.counters.connections += 1
         self.counters.open_connections += 1
         self.counters.handshakes += 1
+        self._handshakes_of[peer] += 1
 
         def greeted() -> None:
             self.counters.handshakes -= 1
+            self._handshakes_of[peer] -= 1
+            if not self._handshakes_of[peer]:
+                del self._handshakes_of[peer]
 
         try:
             await connection.run(greeted)

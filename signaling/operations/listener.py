@@ -98,7 +98,7 @@ async def open_operations(
     http = HttpServer(
         site=site,
         upgraded=_no_upgrade,
-        may_upgrade=lambda upgrading: False,
+        may_upgrade=lambda upgrading, peer: False,
         configuration=_HTTP,
         host_names=("localhost", host, *host_names, *(address for address, _ in addresses)),
     )

@@ -31,7 +31,7 @@ from aioquic.quic.retry import QuicRetryTokenHandler
 from triortc.engine.address import Address
 from triortc.engine.udp import UdpSocket
 from triortc.signaling.certificates import ServerCertificate
-from triortc.signaling.http import UpgradeContext, subscriber
+from triortc.signaling.http import OWN_MACHINE, UpgradeContext, subscriber
 from triortc.signaling.webtransport.admission import Admission, admission_status
 from triortc.signaling.webtransport.channel import ConnectionOwner, WebTransportChannel
 from triortc.signaling.webtransport.configuration import WebTransportConfiguration
@@ -80,6 +80,11 @@ class _Connected:
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     unvalidated: bool = True
 
+    @property
+    def peer(self) -> str:
+        """What its handshake with the signaling server is counted by; empty: it is not."""
+        return "" if self.host in OWN_MACHINE else self.host
+
 
 class WebTransportListener:
     """Serves WebTransport sessions on sockets.
@@ -88,7 +93,8 @@ class WebTransportListener:
         sockets: bound already; closed by whoever bound them.
         certificate: what new connections are shown; see `use`.
         admission: whose sessions may begin.
-        may_begin: whether one more signaling connection may begin now, besides so many that were accepted a moment ago.
+        may_begin: whether one more signaling connection of a peer may begin now, besides so many that were accepted a
+            moment ago.
         serve: takes over a session; it is closed when that returns.
         configuration: limits and timers.
         max_message_bytes: the longest message that is taken.
@@ -101,7 +107,7 @@ class WebTransportListener:
         *,
         certificate: ServerCertificate,
         admission: Admission,
-        may_begin: Callable[[int], bool],
+        may_begin: Callable[[int, str], bool],
         serve: Callable[[WebTransportChannel, UpgradeContext], Awaitable[None]],
         configuration: WebTransportConfiguration,
         max_message_bytes: int,
@@ -340,7 +346,7 @@ class WebTransportListener:
 
     def _requested(self, connected: _Connected, request: SessionRequested, connections: trio.Nursery) -> None:
         status = admission_status(request, self._admission)
-        if status == 200 and not (self._accepting and self._may_begin(self._arriving)):
+        if status == 200 and not (self._accepting and self._may_begin(self._arriving, connected.peer)):
             status = 503
         if status != 200:
             self.counters.refused_sessions += 1
@@ -351,7 +357,7 @@ class WebTransportListener:
             return
         self.counters.sessions += 1
         connected.scope.deadline = float("inf")
-        context = UpgradeContext(request.origin, self._admission.is_foreign(request))
+        context = UpgradeContext(request.origin, self._admission.is_foreign(request), connected.peer)
         channel = WebTransportChannel(connected.owner, unsent_bytes=self._configuration.unsent_bytes)
         self._arriving += 1
         connections.start_soon(self._serve_arrived, channel, context)

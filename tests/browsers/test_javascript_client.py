@@ -45,7 +45,7 @@ async def _no_upgrade(channel: object, context: UpgradeContext) -> None:
 async def served_files() -> AsyncGenerator[str]:
     """The repository's modules and tests on loopback, under the pages' own policy; gives the address."""
     site = Site(health=dict, pages=_served())
-    http = HttpServer(site=site, upgraded=_no_upgrade, may_upgrade=lambda upgrading: False)
+    http = HttpServer(site=site, upgraded=_no_upgrade, may_upgrade=lambda upgrading, peer: False)
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(partial(trio.serve_listeners, http.serve, listeners, handler_nursery=nursery))

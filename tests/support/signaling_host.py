@@ -205,7 +205,8 @@ async def open_signaling_host(
     server.calls = calls
 
     async def upgraded(channel: ServedChannel, context: UpgradeContext) -> None:
-        await server.serve(channel, foreign_origin=context.origin if context.foreign else None)
+        foreign = context.origin if context.foreign else None
+        await server.serve(channel, foreign_origin=foreign, peer=context.peer)
 
     http_server = HttpServer(
         site=Site(health=server.health, issuer=issuer),

@@ -112,7 +112,7 @@ def test_one_address_has_a_bounded_number_of_connections_and_this_machine_any() 
     server = HttpServer(
         site=Site(health=dict, pages={}),
         upgraded=upgraded,
-        may_upgrade=lambda upgrading: True,
+        may_upgrade=lambda upgrading, peer: True,
         configuration=HttpConfiguration(max_connections=4, max_connections_per_address=2),
     )
     server._per_host = {"192.0.2.1": 2, "192.0.2.2": 1, "127.0.0.1": 3}

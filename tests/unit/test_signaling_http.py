@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree
@@ -281,6 +282,26 @@ async def test_3_7_no_upgrade_while_too_many_wait_for_their_hello() -> None:
         with pytest.raises(ChannelClosedError, match="503"):
             async with connect_websocket(host.url):
                 pass
+
+
+async def test_3_7_one_address_that_says_no_hello_keeps_nobody_else_out() -> None:
+    limits = SignalingConfiguration(max_handshakes_per_address=2)
+    async with open_signaling_host("websocket", configuration=limits) as host, AsyncExitStack() as streams:
+        port = (host.address or ("", 0))[1]
+
+        async def ask(source: str) -> int:
+            stream = await trio.open_tcp_stream("127.0.0.1", port, local_address=source)
+            await streams.enter_async_context(stream)
+            return (await Browser(stream, f"localhost:{port}").ask("GET", "/v1/signal", UPGRADE))[0]
+
+        assert [await ask("127.0.0.2") for _ in range(3)] == [101, 101, 503]
+        assert await ask("127.0.0.3") == 101
+        assert [await ask("127.0.0.1") for _ in range(3)] == [101, 101, 101], "perhaps a proxy that all come through"
+        await streams.aclose()
+        with trio.fail_after(5):
+            while host.server._handshakes_of:
+                await wait_all_tasks_blocked()
+        assert host.server.may_greet(peer="127.0.0.2")
 
 
 @pytest.mark.parametrize(
