@@ -437,11 +437,15 @@ class MediaSession:
             self.settle_at = next_multiple(since + configured.interval_ms / 1000, configured.settle_grid_ms)
             self._due_at = min(self._due_at, self.settle_at)
 
-    def settle_flows(self) -> None:
-        """Bring up to date what flows count."""
+    def settle_arrivals(self) -> None:
+        """Bring up to date what flows count of what the peer sends, and when something of that came."""
         for received in self.inbound.values():
             if received.flow is not None:
                 received.flow.settle()
+
+    def settle_flows(self) -> None:
+        """Bring up to date what flows count, both ways."""
+        self.settle_arrivals()
         for stream in self._outbound.values():
             if stream.flow is not None:
                 stream.flow.settle()

@@ -269,7 +269,7 @@ class Session:
                     media.heard_at, media_from = None, remote
             elif first < 4:
                 control = True
-                media.settle_flows()
+                media.settle_arrivals()
                 if self._generations.receive(bytes(packet), local, remote, now):
                     authenticated.append(remote)
                     self._heard(now)
@@ -394,7 +394,7 @@ class Session:
         if self._control_deadline is None or now < self._control_deadline:
             self.media.handle_timeout(now)  # reports and feedback are most of what is ever due
             return
-        self.media.settle_flows()
+        self.media.settle_arrivals()
         self._generations.handle_timeout(now)
         if self.dtls is not None and self._handshake_started:
             self.dtls.handle_timeout(now)

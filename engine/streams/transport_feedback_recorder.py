@@ -59,8 +59,8 @@ class TransportFeedbackRecorder:
         #: Transport-wide numbers as they came, and when: nothing is made of them before feedback is due.
         self._numbers: list[int] = []
         self._times: list[float] = []
-        #: Those times in ticks, where whoever noted all of them knew.
-        self._ticks: Sequence[int] = ()
+        #: Those times in ticks, of as many as were known from the first on.
+        self._ticks: list[int] = []
         self._next_base = -1
         self._feedback_count = 0
         self._deadline: float | None = None
@@ -88,7 +88,8 @@ class TransportFeedbackRecorder:
         """
         waiting, maximum = self._numbers, self._configuration.maximum_packets
         before = len(waiting)
-        self._ticks = () if before else ticks
+        if len(self._ticks) == before:
+            self._ticks += ticks
         waiting += numbers
         self._times += times
         count = len(waiting)
@@ -125,7 +126,7 @@ class TransportFeedbackRecorder:
             return []
         self._deadline = None
         numbers, times, ticks = self._numbers, self._times, self._ticks
-        self._numbers, self._times, self._ticks = [], [], ()
+        self._numbers, self._times, self._ticks = [], [], []
         whole = self._build_whole(numbers, times, ticks)
         if whole:
             return [whole]
@@ -148,7 +149,7 @@ class TransportFeedbackRecorder:
                 taken.setdefault(extended, arrived_at)
         return sorted(taken.items())
 
-    def _build_whole(self, numbers: list[int], times: list[float], ticks: Sequence[int]) -> bytes:
+    def _build_whole(self, numbers: list[int], times: list[float], ticks: list[int]) -> bytes:
         """The feedback where all numbers have come, in order and one soon after the other, as they mostly do."""
         newest, count = self._tracker.newest, len(numbers)
         base = (newest + 1) & 0xFFFF
