@@ -27,7 +27,7 @@ async def open_child(
 ) -> AsyncGenerator[trio.Process]:
     """A process whose output is ours; it is asked to end when the block is left, by whatever way.
 
-    If this process is killed, so is that one.
+    If this process is killed, so is that one. What a terminal's Ctrl-C says to all is said to us alone: we end it.
 
     Arguments:
         command: the program and its arguments.
@@ -35,7 +35,9 @@ async def open_child(
         end_timeout_s: how long it may take to end; then it is killed.
     """
     pinned = None if cores is None else partial(os.sched_setaffinity, 0, list(cores))
-    process = await trio.lowlevel.open_process(list(command), stdout=subprocess.PIPE, preexec_fn=pinned)
+    process = await trio.lowlevel.open_process(
+        list(command), stdout=subprocess.PIPE, preexec_fn=pinned, start_new_session=True
+    )
     try:
         async with killed_with_us(process.pid):
             yield process

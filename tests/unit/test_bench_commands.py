@@ -181,8 +181,11 @@ async def test_a_benchmark_that_is_killed_takes_its_server_with_it() -> None:
     assert process.stdout is not None
     async with process.stdout:
         with trio.fail_after(30):
-            child = os.pidfd_open(int(await process.stdout.receive_some()))
+            pid = int(await process.stdout.receive_some())
+            child = os.pidfd_open(pid)
             try:
+                # Ctrl-C reaches the benchmark, which ends its server: else one that has just begun shows a traceback.
+                assert os.getpgid(pid) != os.getpgid(process.pid)
                 process.kill()
                 await process.wait()
                 await trio.lowlevel.wait_readable(child)  # it has ended
