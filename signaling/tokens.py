@@ -194,7 +194,7 @@ class KeySet:
 
     @classmethod
     def from_jwks(cls, document: str | bytes, *, issuer: str, organizations: Collection[str]) -> KeySet:
-        """Read a JSON Web Key Set (RFC 7517). Keys of other kinds than Ed25519 and P-256 are passed over.
+        """Read a JSON Web Key Set (RFC 7517). Other keys than Ed25519 and P-256, and broken ones, are passed over.
 
         Args:
             document: the JSON text.
@@ -225,7 +225,11 @@ def _read_key(entry: Mapping[str, Any], issuer: str, organizations: frozenset[st
             return None
     if not isinstance(entry.get("kid"), str) or entry.get("use", "sig") != "sig" or "d" in entry:
         return None
-    return VerificationKey(entry["kid"], algorithm, jwt.PyJWK(dict(entry), algorithm).key, issuer, organizations)
+    try:
+        public_key = jwt.PyJWK(dict(entry), algorithm).key
+    except (jwt.PyJWTError, ValueError, TypeError):
+        return None  # RFC 7517 section 5: one that lacks a member, or has what makes no sense, spoils no other
+    return VerificationKey(entry["kid"], algorithm, public_key, issuer, organizations)
 
 
 class TokenVerifier:

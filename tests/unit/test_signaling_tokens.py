@@ -201,6 +201,17 @@ async def test_a_key_set_is_read_and_other_keys_in_it_are_passed_over() -> None:
     assert await keys.find("encryption", "https://one.example") is None
 
 
+@pytest.mark.parametrize("broken", [{"x": None}, {"x": "AA"}, {"x": 5}, {"x": "\u00e9"}], ids=str)
+async def test_rfc7517_5_a_broken_key_of_a_set_spoils_no_other(broken: dict[str, Any]) -> None:
+    spoilt = {name: value for name, value in {**jwk(ED, kid="spoilt"), **broken}.items() if value is not None}
+    document = json.dumps({"keys": [spoilt, jwk(ED, kid="ed")]})
+    keys = KeySet.from_jwks(document, issuer="https://issuer.example", organizations=["shop"])
+    assert keys.get("ed") is not None
+    assert keys.get("spoilt") is None
+    with pytest.raises(ConfigurationError, match="no Ed25519 or P-256 key"):
+        KeySet.from_jwks(json.dumps({"keys": [spoilt]}), issuer="https://issuer.example", organizations=["shop"])
+
+
 @pytest.mark.parametrize(
     "document", ["", "[]", "{}", '{"keys":5}', '{"keys":[]}', '{"keys":[5]}', '{"keys":[{"kty":"OKP"}]}']
 )
