@@ -20,7 +20,7 @@ from triortc.engine.calls.media_events import LegLost, LegRecovered, LegUp
 from triortc.engine.calls.session import LogRecord
 from triortc.engine.endpoint_configuration import EndpointConfiguration
 from triortc.errors import ConfigurationError
-from triortc.signaling import cli
+from triortc.signaling import serve_command
 from triortc.signaling.app import ServerConfiguration
 from triortc.signaling.cli import main
 from triortc.signaling.engine import EngineConfiguration, open_engine
@@ -271,7 +271,7 @@ def test_serve_writes_logs_where_it_is_told_or_beside_what_it_keeps(
     options: list[str], directory: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served: list[EngineConfiguration] = []
-    monkeypatch.setattr(cli, "_serve", lambda configuration, *_: served.append(configuration))
+    monkeypatch.setattr(serve_command, "_serve", lambda configuration, *_: served.append(configuration))
     monkeypatch.setattr(trio, "run", lambda serve, *arguments: serve(*arguments))
     result = CliRunner().invoke(main, ["serve", "--dev", *options])
     assert result.exit_code == 0, result.output

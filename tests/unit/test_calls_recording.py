@@ -34,7 +34,7 @@ from triortc.engine.calls.supervisor import open_call_supervisor
 from triortc.engine.relay.python_plane import PythonPlane
 from triortc.errors import ConfigurationError
 from triortc.signaling.app import ServerConfiguration
-from triortc.signaling.cli import development_configuration
+from triortc.signaling.development import development_configuration
 from triortc.signaling.engine import EngineConfiguration
 
 RECORDER = ALL_CAPS | {"record"}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+import subprocess
+import sys
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -17,11 +19,12 @@ from click.testing import CliRunner
 
 from support.signaling_house import open_signaling_house
 from triortc.errors import ConfigurationError
-from triortc.signaling import cli
+from triortc.signaling import serve_command
 from triortc.signaling.app import ServerConfiguration
 from triortc.signaling.certificates import self_signed_certificate
-from triortc.signaling.cli import development_configuration, main
+from triortc.signaling.cli import main
 from triortc.signaling.client import ClientDevice, connect_websocket, open_signal_client
+from triortc.signaling.development import development_configuration
 from triortc.signaling.tokens import KeySet
 
 
@@ -32,6 +35,12 @@ def run(*arguments: str) -> tuple[int, str]:
 
 def test_the_version_is_that_of_the_package() -> None:
     assert run("--version") == (0, f"triortc, version {version('triortc')}\n")
+
+
+def test_to_show_the_version_nothing_of_the_engine_is_imported() -> None:
+    shown = "import sys; from triortc.signaling.cli import main; main(['--version'], standalone_mode=False); "
+    told = [sys.executable, "-c", shown + "print({'trio', 'av', 'triortc.engine'} & set(sys.modules))"]
+    assert subprocess.run(told, capture_output=True, check=True, text=True).stdout.splitlines()[1] == "set()"
 
 
 def test_help_names_the_commands() -> None:
@@ -112,7 +121,7 @@ def test_3_8a_forced_onto_the_network_it_serves_tls_under_its_own_names_only() -
 
 
 def test_3_8a_the_qr_code_is_drawn_in_two_rows_a_line() -> None:
-    lines = cli._qr_code("https://192.0.2.1:8080/").splitlines()
+    lines = serve_command._qr_code("https://192.0.2.1:8080/").splitlines()
     assert len({len(line) for line in lines}) == 1
     assert set("".join(lines)) <= set(" █▀▄")
     assert len(lines) * 2 - len(lines[0]) in (0, 1)
@@ -139,7 +148,7 @@ def test_commands_of_other_rooms_are_found_by_their_entry_point(monkeypatch: pyt
     def entry_points(group: str, name: str | None = None) -> list[Entry]:
         return [Entry()] if group == "triortc.commands" and name in (None, "demo") else []
 
-    monkeypatch.setattr(cli, "entry_points", entry_points)
+    monkeypatch.setattr("triortc.signaling.cli.entry_points", entry_points)
     assert run("demo") == (0, "a call\n")
     assert "Show a call." in run("--help")[1]
 
