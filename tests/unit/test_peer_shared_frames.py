@@ -52,11 +52,17 @@ async def test_every_reader_gets_every_frame_in_a_picture_of_its_own(autojump_cl
 
 async def test_a_slow_reader_loses_the_oldest_frames_and_holds_up_nobody(autojump_clock: MockClock) -> None:
     quick: list[SourceFrame] = []
+    over = trio.Event()
+
+    async def collect_all() -> None:
+        await collect(shared, quick)
+        over.set()
+
     async with open_shared_frames(film(6), buffer_frames=2) as shared, trio.open_nursery() as nursery:
-        nursery.start_soon(collect, shared, quick)
+        nursery.start_soon(collect_all)
         async with aclosing(shared.subscribe()) as slow:
             first = await anext(slow)
-            await trio.sleep(10)
+            await over.wait()  # no time: the clock of a test does not wait for the threads that copy
             rest = [item async for item in slow]
     assert numbers(quick) == [0, 1, 2, 3, 4, 5]
     assert numbers([first, *rest]) == [0, 5]
