@@ -65,8 +65,9 @@ def describe_runs(runs: Sequence[Mapping[str, Any]]) -> str:
     rounds = max(
         sum(run["label"] == one["label"] and run.get("calls") == one.get("calls") for run in runs) for one in runs
     )
-    others = [run["others_cpu_percent"] for run in runs if "others_cpu_percent" in run]
-    busy = f"; others on the machine took {max(0, min(others)):.0f} to {max(others):.0f} % of a core" if others else ""
+    # What is left when the bench's own is taken from the whole; an idle machine's is a little below nothing.
+    others = [max(0.0, run["others_cpu_percent"]) for run in runs if "others_cpu_percent" in run]
+    busy = f"; others on the machine took {min(others):.0f} to {max(others):.0f} % of a core" if others else ""
     return (
         f"{rounds} interleaved rounds, {machine['at'][:10]}, {machine['cpu']}, {machine['cores']} cores, Linux "
         f"{machine['kernel']}, Python {machine['python']}, cryptography {machine['packages']['cryptography']}{busy}."

@@ -154,6 +154,8 @@ def test_a_section_of_the_results_page_is_replaced_and_the_words_around_it_stay(
     table = markdown_table(loaded, "pion", by="calls")
     assert "| 10 | triortc | **0.76** | 32.0 [30.0..34.0] |" in table
     assert describe_runs(loaded).startswith("2 interleaved rounds, 2026-11-27")
+    idle = [{**run, "others_cpu_percent": busy} for run, busy in zip(loaded, (-14.0, -7.0, -9.0, -7.5), strict=True)]
+    assert describe_runs(idle).endswith("others on the machine took 0 to 0 % of a core.")
     page = "before\n<!-- relay -->\nold\n<!-- end of relay -->\nafter\n"
     replaced = replace_section(page, "relay", table)
     assert "old" not in replaced
