@@ -62,7 +62,8 @@ class SharedFrames:
             # Encoders write their times and keyframes into pictures, each in a thread of its own.
             copies = [item, *await self._threads.run(_copies, item, len(readers) - 1)]
         for reader, copy in zip(readers, copies, strict=True):
-            self.frames_dropped += reader.put(copy)
+            if reader in self._readers:  # it may have gone, or the block may be over, while the picture was copied
+                self.frames_dropped += reader.put(copy)
 
     def end(self) -> None:
         """No frame comes any more; those that wait can still be read."""

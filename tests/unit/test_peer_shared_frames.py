@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple
 
 import av
 import pytest
@@ -13,8 +13,12 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from triortc.codecs.sources import SourceFrame
 from triortc.codecs.testcard import TestCard, Tone, read_frame_number
+from triortc.codecs.threads import CodecThreads
 from triortc.engine.peer.shared_frames import SharedFrames, open_shared_frames
 from triortc.errors import CodecError, ConfigurationError
+
+Arguments = TypeVarTuple("Arguments")
+Result = TypeVar("Result")
 
 
 async def film(count: int) -> AsyncGenerator[SourceFrame]:
@@ -104,3 +108,26 @@ async def test_what_goes_wrong_in_the_source_comes_out_of_the_block_alone() -> N
     with pytest.raises(ConfigurationError, match="at least 1"):
         async with open_shared_frames(film(1), buffer_frames=0):
             pass
+
+
+async def test_the_block_may_be_left_while_a_picture_is_being_copied() -> None:
+    copying, copied = trio.Event(), trio.Event()
+
+    class SlowThreads(CodecThreads):
+        async def run(self, function: Callable[[*Arguments], Result], *args: *Arguments) -> Result:
+            copying.set()
+            with trio.CancelScope(shield=True):  # as a thread is, which nobody can interrupt
+                await copied.wait()
+            return function(*args)
+
+    async def one() -> AsyncGenerator[SourceFrame]:
+        await wait_all_tasks_blocked()
+        yield SourceFrame(TestCard(160, 120).picture(0), 0.0)
+
+    seen: list[SourceFrame] = []
+    async with trio.open_nursery() as nursery, open_shared_frames(one(), threads=SlowThreads()) as shared:
+        nursery.start_soon(collect, shared, seen)
+        nursery.start_soon(collect, shared, seen)
+        await copying.wait()
+        trio.lowlevel.current_trio_token().run_sync_soon(copied.set)
+    assert seen == []
