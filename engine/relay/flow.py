@@ -124,8 +124,9 @@ class Flow:
         self._keyframes = stream.keyframes
         self._nack = stream.nack
         self._srtp_in, self._srtp_out = srtp_in.transform, srtp_out.transform
-        is_gcm = isinstance(self._srtp_in, AesGcmTransform) and isinstance(self._srtp_out, AesGcmTransform)
+        is_gcm = False
         if isinstance(self._srtp_in, AesGcmTransform) and isinstance(self._srtp_out, AesGcmTransform):
+            is_gcm = True
             self._decrypt_into, self._encrypt_into = self._srtp_in.decrypt_into, self._srtp_out.encrypt_into
         estimator = target.sender.estimator
         self._sent = estimator.sent if estimator is not None and shape.numbered else None
